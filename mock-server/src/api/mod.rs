@@ -1,0 +1,1 @@
+//! Control-plane handlers and their wire types, a file per resource.

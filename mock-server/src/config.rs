@@ -1,0 +1,32 @@
+//! What the server is told at start. One field per flag; `cli.rs` fills it, embedding code may too.
+
+use std::path::PathBuf;
+
+/// Options of [`crate::MockServer`]. `Default` is what a test wants: port 0, temporary data, one minted key.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Address to listen on; port 0 picks a free one. Default `127.0.0.1:0` when embedded, `127.0.0.1:3986` on the command line.
+    pub listen: Option<std::net::SocketAddr>,
+    /// Where state lives. `None`: a temporary directory that is removed at exit.
+    pub data_dir: Option<PathBuf>,
+    /// Keys accepted from the start; each has an organisation of its own. Empty: one is minted.
+    pub api_keys: Vec<String>,
+    /// Pins every URL in answers; else they are derived from the request's Host.
+    pub public_url: Option<String>,
+    /// Host names accepted besides loopback names, own addresses and the preview domain.
+    pub allow_hosts: Vec<String>,
+    /// `X-Daytona-Api-Version` and `/config.version`. Default 0.205.1.
+    pub api_version: Option<String>,
+    /// Isolation tier; default: the best that this machine allows.
+    pub isolation: crate::runtime::IsolationChoice,
+    /// What sandboxes are made of; default: derived from the host.
+    pub base: crate::runtime::BaseChoice,
+    /// More host directories bound read-only into every sandbox at the same path.
+    pub base_include: Vec<PathBuf>,
+    /// Directory of bare repositories `<host>/<owner>/<repo>.git` that `https://` remotes resolve to.
+    pub git_mirrors: Option<PathBuf>,
+    /// Variables given to every sandbox and build.
+    pub env: Vec<(String, String)>,
+    /// The `daytona-mock` binary that becomes the zygote. Default: this executable if it is one, else beside it, else on PATH.
+    pub binary: Option<PathBuf>,
+}

@@ -1,0 +1,3 @@
+//! What listens: routing by host and path, authentication, forwarding to sandboxes, events.
+
+pub mod origin;

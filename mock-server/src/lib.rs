@@ -1,0 +1,23 @@
+//! Daytona on your own machine: the control plane, the toolbox and real sandboxes in one program.
+//!
+//! The library comes first: [`MockServer::start`] gives a test a server of its own on a free port; the
+//! `daytona-mock` binary is a thin command line around it. `mock-server/README.md` draws the picture.
+//!
+//! * [`gateway`]: what listens. Routes by host and path, authenticates, forwards to sandboxes.
+//! * [`api`]: control-plane handlers and their wire types; [`api::routes`] lists every route.
+//! * [`model`]: state machine, rules, ids, clock, store. Knows no HTTP.
+//! * [`runtime`]: how a sandbox exists on this machine. The only place with `unsafe`.
+//! * [`toolbox`]: what the agent inside each sandbox serves (files, process, sessions, PTY, ...).
+//! * [`control`]: `/__control`, what a test needs and a cloud doesn't have.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod gateway;
+pub mod model;
+pub mod runtime;
+mod server;
+pub mod toolbox;
+
+pub use server::{MockServer, StartupError};

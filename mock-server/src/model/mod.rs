@@ -1,0 +1,3 @@
+//! The control plane without HTTP: state machine, rules, ids, clock, store.
+
+pub mod clock;

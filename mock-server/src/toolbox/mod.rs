@@ -1,0 +1,81 @@
+//! The toolbox API as the agent serves it inside a sandbox (`openapi/toolbox.json`). No authentication here:
+//! the gateway did that, and stripped the credentials.
+//!
+//! Every route is in [`routes`]; each area has a file. Handlers take [`Ctx`] as state and answer
+//! `Result<impl IntoResponse, ToolboxError>`; [`error`] is the only place that knows the envelope.
+
+pub mod error;
+mod info;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use axum::{Router, routing::get};
+use serde::{Deserialize, Serialize};
+
+pub use error::ToolboxError;
+
+/// What an agent is told at its start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentConfig {
+    /// The sandbox's UUID.
+    pub sandbox_id: String,
+    /// Complete environment of the processes that it starts (PATH, HOME, DAYTONA_*, the sandbox's own).
+    pub env: BTreeMap<String, String>,
+    /// `/home/daytona` in the isolating tiers.
+    pub home: PathBuf,
+    /// Where relative paths and commands start.
+    pub work_dir: PathBuf,
+    /// Tier `process` only: host directory that stands for `/` when an API path lies below `/home/daytona`.
+    pub fake_root: Option<PathBuf>,
+    /// What `GET /version` answers.
+    pub version: String,
+}
+
+/// Shared by all handlers of one agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Ctx(Arc<Inner>);
+
+struct Inner {
+    config: AgentConfig,
+    env: parking_lot::RwLock<BTreeMap<String, String>>,
+}
+
+impl Ctx {
+    pub fn new(config: AgentConfig) -> Ctx {
+        let env = parking_lot::RwLock::new(config.env.clone());
+        Ctx(Arc::new(Inner { config, env }))
+    }
+
+    pub fn config(&self) -> &AgentConfig {
+        &self.0.config
+    }
+
+    /// Environment for a process started now.
+    pub fn env(&self) -> BTreeMap<String, String> {
+        self.0.env.read().clone()
+    }
+
+    /// Changes the environment of processes started from now on (`POST /env`).
+    pub fn update_env(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+        change(&mut self.0.env.write());
+    }
+
+    /// The host path that an API path names: relative ones start at the work directory; in tier `process`
+    /// `/home/daytona/…` lies below the sandbox's own directory. No `~`, no `$VAR` (observed).
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        let path = self.config().work_dir.join(path);
+        match (&self.config().fake_root, path.strip_prefix("/home/daytona")) {
+            (Some(root), Ok(rest)) => root.join("home/daytona").join(rest),
+            _ => path,
+        }
+    }
+}
+
+/// Every toolbox route. Unknown paths and wrong methods answer the plain 404 of the original daemon.
+pub fn routes(ctx: Ctx) -> Router {
+    Router::new()
+        .route("/version", get(info::version))
+        .fallback(error::page_not_found)
+        .layer(axum::middleware::from_fn(error::envelope))
+        .with_state(ctx)
+}
