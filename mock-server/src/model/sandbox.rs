@@ -1,0 +1,148 @@
+//! The sandbox record, its states, and the state that clients see.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::runtime::NetworkPolicy;
+
+/// Declares an enum with its wire names, in the contract's order.
+macro_rules! wire_enum {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $(#[serde(rename = $text)] $variant),+
+        }
+
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text),+
+                }
+            }
+        }
+    };
+}
+
+wire_enum! {
+    /// `SandboxState` of the contract, without `destroyed` at its observed place: see [`State::LISTED`].
+    State {
+        Creating = "creating",
+        Restoring = "restoring",
+        Destroyed = "destroyed",
+        Destroying = "destroying",
+        Started = "started",
+        Stopped = "stopped",
+        Starting = "starting",
+        Stopping = "stopping",
+        Error = "error",
+        BuildFailed = "build_failed",
+        PendingBuild = "pending_build",
+        BuildingSnapshot = "building_snapshot",
+        Unknown = "unknown",
+        PullingSnapshot = "pulling_snapshot",
+        Archived = "archived",
+        Archiving = "archiving",
+        Resizing = "resizing",
+        Snapshotting = "snapshotting",
+        Forking = "forking",
+        Pausing = "pausing",
+        Paused = "paused",
+        Resuming = "resuming",
+    }
+}
+
+wire_enum! {
+    /// `SandboxDesiredState` of the contract.
+    DesiredState {
+        Destroyed = "destroyed",
+        Started = "started",
+        Stopped = "stopped",
+        Resized = "resized",
+        Archived = "archived",
+        Paused = "paused",
+    }
+}
+
+/// A sandbox as the store keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sandbox {
+    /// UUID v4; also the host name inside.
+    pub id: String,
+    pub organization_id: String,
+    /// Unique in the organisation; `DESTROYED_<name>_<ms>` after deletion.
+    pub name: String,
+    /// Name of the snapshot it was made from.
+    pub snapshot: Option<String>,
+    /// User inside.
+    pub user: String,
+    /// Only the container is checked at creation (observed), so values may be any JSON.
+    pub env: Map<String, Value>,
+    pub labels: Map<String, Value>,
+    pub public: bool,
+    pub network_block_all: bool,
+    pub network_allow_list: Option<String>,
+    pub domain_allow_list: Option<String>,
+    /// Region id.
+    pub target: String,
+    pub cpu: u32,
+    pub gpu: u32,
+    /// GiB.
+    pub memory: u32,
+    /// GiB.
+    pub disk: u32,
+    /// Where it is; clients see [`Sandbox::state`].
+    pub actual_state: State,
+    pub desired_state: DesiredState,
+    pub error_reason: Option<String>,
+    pub recoverable: bool,
+    /// Minutes without activity; 0 is off.
+    pub auto_stop_interval: i32,
+    /// Minutes; 0 is off. Kept for VM classes only.
+    pub auto_pause_interval: i32,
+    /// Minutes, 1..=43200.
+    pub auto_archive_interval: i32,
+    /// Minutes after it stopped; negative is off, 0 deletes instead of stopping ("ephemeral").
+    pub auto_delete_interval: i32,
+    /// End of its life whatever its state (`ttlMinutes`).
+    pub auto_destroy_at: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub last_activity_at: DateTime<Utc>,
+    pub daemon_version: Option<String>,
+    pub runner_id: Option<String>,
+    /// Opens previews and the toolbox without a key; 32 of `[a-z0-9_-]`, new at each start.
+    pub preview_token: String,
+    /// Signs file URLs.
+    pub signing_key: String,
+}
+
+impl Sandbox {
+    /// The state that clients see: where it is, seen in the light of where it should be (observed).
+    pub fn state(&self) -> State {
+        use DesiredState as D;
+        use State as S;
+        match (self.actual_state, self.desired_state) {
+            (S::Started, D::Stopped) => S::Stopping,
+            (S::Started | S::Stopped, D::Destroyed) => S::Destroying,
+            (S::Stopped, D::Started) => S::Starting,
+            (S::Stopped, D::Archived) => S::Archiving,
+            (S::Unknown, D::Started) => S::Creating,
+            (state, _) => state,
+        }
+    }
+
+    /// `autoDeleteInterval` 0: deleted instead of stopped.
+    pub fn is_ephemeral(&self) -> bool {
+        self.auto_delete_interval == 0
+    }
+
+    /// What it may reach, from the three network settings.
+    pub fn network_policy(&self) -> NetworkPolicy {
+        NetworkPolicy { block_all: self.network_block_all, allow: None, domains: None }
+    }
+}
