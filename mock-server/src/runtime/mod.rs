@@ -1,5 +1,8 @@
 //! How a sandbox exists on this machine: bases and layers, launch, stop, network. The only place with `unsafe`.
 
+pub mod base;
+pub mod sys;
+
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
