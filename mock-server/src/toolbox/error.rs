@@ -91,7 +91,8 @@ pub async fn envelope(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<ToolboxError>() {
-        response = (error.status, axum::Json(error.body(&path, method.as_str()))).into_response();
+        let body = super::json::to_vec(&error.body(&path, method.as_str()));
+        response = (error.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     }
     let id = uuid::Uuid::new_v4().to_string();
     response.headers_mut().insert("x-request-id", HeaderValue::from_str(&id).expect("a UUID is a header value"));

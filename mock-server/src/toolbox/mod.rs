@@ -4,10 +4,18 @@
 //! Every route is in [`routes`]; each area has a file. Handlers take [`Ctx`] as state and answer
 //! `Result<impl IntoResponse, ToolboxError>`; [`error`] is the only place that knows the envelope.
 
+pub mod body;
 pub mod error;
+pub mod go_errors;
 mod info;
+pub mod json;
+mod routing;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use axum::{Router, routing::get};
 use serde::{Deserialize, Serialize};
@@ -62,7 +70,7 @@ impl Ctx {
 
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`
     /// `/home/daytona/…` lies below the sandbox's own directory. No `~`, no `$VAR` (observed).
-    pub fn resolve(&self, path: &str) -> PathBuf {
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = self.config().work_dir.join(path);
         match (&self.config().fake_root, path.strip_prefix("/home/daytona")) {
             (Some(root), Ok(rest)) => root.join("home/daytona").join(rest),
@@ -71,11 +79,8 @@ impl Ctx {
     }
 }
 
-/// Every toolbox route. Unknown paths and wrong methods answer the plain 404 of the original daemon.
+/// Every toolbox route; [`routing`] adds what holds for all of them.
 pub fn routes(ctx: Ctx) -> Router {
-    Router::new()
-        .route("/version", get(info::version))
-        .fallback(error::page_not_found)
-        .layer(axum::middleware::from_fn(error::envelope))
-        .with_state(ctx)
+    let routes = Router::new().route("/version", get(info::version));
+    routing::finish(routes, ctx)
 }

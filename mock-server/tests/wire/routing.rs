@@ -1,0 +1,36 @@
+//! What holds for every toolbox route: no 405, no HEAD, redirects where only a trailing slash is wrong.
+
+use reqwest::{Method, StatusCode, redirect::Policy};
+
+use crate::support::{Toolbox, toolbox};
+
+async fn ask(tb: &Toolbox, method: Method, path: &str) -> reqwest::Response {
+    let client = reqwest::Client::builder().redirect(Policy::none()).build().expect("client");
+    client.request(method, format!("{}{path}", tb.url)).send().await.expect("answer")
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_the_plain_404() {
+    let tb = toolbox().await;
+    for method in [Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PUT, Method::PATCH] {
+        let res = ask(&tb, method.clone(), "/version").await;
+        assert_eq!(res.status(), StatusCode::NOT_FOUND, "{method}");
+        assert_eq!(res.headers()["content-type"], "text/plain");
+        assert!(res.headers().contains_key("x-request-id"));
+        assert!(!res.headers().contains_key("allow"));
+        let expected = if method == Method::HEAD { "" } else { "404 page not found" };
+        assert_eq!(res.text().await.expect("text"), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_trailing_slash_is_redirected() {
+    let tb = toolbox().await;
+    let res = ask(&tb, Method::GET, "/version/?a=%2F").await;
+    assert_eq!(res.status(), StatusCode::MOVED_PERMANENTLY);
+    assert_eq!(res.headers()["location"], "/version?a=%2F");
+    for path in ["//version", "/nope/", "/"] {
+        assert_eq!(ask(&tb, Method::GET, path).await.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(ask(&tb, Method::POST, "/version/").await.status(), StatusCode::NOT_FOUND);
+}
