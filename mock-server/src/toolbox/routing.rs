@@ -31,7 +31,11 @@ pub fn finish(routes: Router<Ctx>, ctx: Ctx) -> Router {
         .fallback(not_routed)
         .with_state(ctx);
     let probe = Arc::new(table.clone());
-    table.layer(middleware::from_fn_with_state(probe, manners)).layer(middleware::from_fn(error::envelope))
+    // As a service behind one more router, so that the layers also see what axum itself adds to answers.
+    Router::new()
+        .fallback_service(table)
+        .layer(middleware::from_fn_with_state(probe, manners))
+        .layer(middleware::from_fn(error::envelope))
 }
 
 /// Inside a matched route: a probe ends here, before its handler.
