@@ -5,11 +5,14 @@
 //! `Result<impl IntoResponse, ToolboxError>`; [`error`] is the only place that knows the envelope.
 
 pub mod body;
+mod env;
 pub mod error;
 pub mod go_errors;
 mod info;
 pub mod json;
+mod process;
 mod routing;
+pub mod sdk_version;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +20,10 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use serde::{Deserialize, Serialize};
 
 pub use error::ToolboxError;
@@ -81,6 +87,13 @@ impl Ctx {
 
 /// Every toolbox route; [`routing`] adds what holds for all of them.
 pub fn routes(ctx: Ctx) -> Router {
-    let routes = Router::new().route("/version", get(info::version));
+    let routes = Router::new()
+        .route("/version", get(info::version))
+        .route("/work-dir", get(info::work_dir))
+        .route("/user-home-dir", get(info::home_dir))
+        .route("/project-dir", get(info::home_dir))
+        .route("/init", post(info::init))
+        .route("/env", post(env::update))
+        .route("/process/execute", post(process::execute::execute));
     routing::finish(routes, ctx)
 }

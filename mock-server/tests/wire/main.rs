@@ -1,5 +1,7 @@
 //! Tests at the wire: a server on port 0, spoken to as a client would. A module per area, mirroring the routes.
 
+mod env;
 mod info;
+mod process;
 mod routing;
 mod support;

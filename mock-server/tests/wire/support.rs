@@ -46,3 +46,14 @@ impl Toolbox {
         self.client.delete(format!("{}{path}", self.url)).send().await.expect("answer")
     }
 }
+
+impl Toolbox {
+    /// Runs a command, which must exit with 0; its output.
+    pub async fn run(&self, command: &str) -> String {
+        let res = self.post("/process/execute", serde_json::json!({"command": command})).await;
+        assert_eq!(res.status(), 200);
+        let body: serde_json::Value = res.json().await.expect("JSON");
+        assert_eq!(body["exitCode"], 0, "{body}");
+        body["result"].as_str().expect("text").to_owned()
+    }
+}

@@ -1,0 +1,128 @@
+//! `{"exitCode", "result"}` with any bytes in `result`, as the original's encoder writes them.
+
+use axum::{
+    body::{Body, Bytes},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+
+/// Larger results are encoded piece by piece while they are sent.
+const PIECE: usize = 256 << 10;
+
+/// Answers with `head`, the output as the inside of a JSON string, and `tail`.
+pub fn respond(head: String, output: Vec<u8>, tail: String) -> Response {
+    let content_type = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    if output.len() <= PIECE {
+        let mut body = Vec::with_capacity(head.len() + output.len() + tail.len() + 16);
+        body.extend_from_slice(head.as_bytes());
+        escape(&output, &mut body);
+        body.extend_from_slice(tail.as_bytes());
+        return (content_type, body).into_response();
+    }
+    let pieces = Pieces { output: Bytes::from(output) }.map(|piece| {
+        let mut encoded = Vec::with_capacity(piece.len() + piece.len() / 16);
+        escape(&piece, &mut encoded);
+        Bytes::from(encoded)
+    });
+    let parts = std::iter::once(Bytes::from(head)).chain(pieces).chain(std::iter::once(Bytes::from(tail)));
+    (content_type, Body::from_stream(stream::iter(parts.map(Ok::<_, std::convert::Infallible>)))).into_response()
+}
+
+/// Cuts between characters.
+struct Pieces {
+    output: Bytes,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.output.is_empty() {
+            return None;
+        }
+        let mut end = PIECE.min(self.output.len());
+        // A character has at most three continuation bytes; in anything else every cut is as good.
+        for _ in 0..3 {
+            if end < self.output.len() && self.output[end] & 0xC0 == 0x80 {
+                end -= 1;
+            }
+        }
+        Some(self.output.split_to(end))
+    }
+}
+
+/// Appends `bytes` as the inside of a JSON string. Each invalid byte becomes U+FFFD; `<`, `>`, `&`, U+2028 and U+2029
+/// are escaped (observed).
+pub fn escape(bytes: &[u8], into: &mut Vec<u8>) {
+    for chunk in bytes.utf8_chunks() {
+        escape_text(chunk.valid(), into);
+        for _ in chunk.invalid() {
+            into.extend_from_slice(b"\\ufffd");
+        }
+    }
+}
+
+fn escape_text(text: &str, into: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let separator = byte == 0xE2 && matches!(bytes[at..], [_, 0x80, 0xA8 | 0xA9, ..]);
+        if byte >= 0x20 && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&') && !separator {
+            continue;
+        }
+        into.extend_from_slice(&bytes[from..at]);
+        from = at + if separator { 3 } else { 1 };
+        match byte {
+            b'"' => into.extend_from_slice(b"\\\""),
+            b'\\' => into.extend_from_slice(b"\\\\"),
+            b'\n' => into.extend_from_slice(b"\\n"),
+            b'\r' => into.extend_from_slice(b"\\r"),
+            b'\t' => into.extend_from_slice(b"\\t"),
+            0x08 => into.extend_from_slice(b"\\b"),
+            0x0C => into.extend_from_slice(b"\\f"),
+            0xE2 => into.extend_from_slice(if bytes[at + 2] == 0xA8 { b"\\u2028" } else { b"\\u2029" }),
+            other => into.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+        }
+    }
+    into.extend_from_slice(&bytes[from..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn escaped(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        escape(bytes, &mut out);
+        String::from_utf8(out).expect("escaped text is UTF-8")
+    }
+
+    #[test]
+    fn odd_bytes_are_written_as_observed() {
+        assert_eq!(escaped(b"a\0b\x1b<>&\"\\\n\t\r"), r#"a\u0000b\u001b\u003c\u003e\u0026\"\\\n\t\r"#);
+        assert_eq!(escaped(b"\xff\xe2\x82x"), r"\ufffd\ufffd\ufffdx");
+        assert_eq!(escaped("a\u{2028}é\u{2029}\u{20ac}".as_bytes()), "a\\u2028é\\u2029€");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn text_survives(text in ".*") {
+            let json = format!("\"{}\"", escaped(text.as_bytes()));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
+        }
+
+        #[test]
+        fn any_bytes_are_valid_json_in_pieces_or_whole(bytes in prop::collection::vec(any::<u8>(), 0..200), copies in 1usize..3000) {
+            let whole = bytes.repeat(copies);
+            let mut pieces = Vec::new();
+            Pieces { output: Bytes::from(whole.clone()) }.for_each(|piece| escape(&piece, &mut pieces));
+            let text = String::from_utf8(pieces).expect("UTF-8");
+            prop_assert_eq!(&text, &escaped(&whole));
+            serde_json::from_str::<String>(&format!("\"{text}\"")).expect("JSON");
+        }
+    }
+}
