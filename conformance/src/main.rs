@@ -1,3 +1,1 @@
-fn main() -> std::process::ExitCode {
-    daytona_conformance::cli::run()
-}
+fn main() {}
