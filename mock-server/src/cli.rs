@@ -1,8 +1,229 @@
-//! The command line: `serve` (default), `env`, `doctor`, `health`.
+//! The command line: `serve` (default), `env`, `health`. Each flag has a `DAYTONA_MOCK_*` twin.
 
-use std::process::ExitCode;
+mod client;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::Config,
+    data_dir,
+    runtime::{BaseChoice, Isolation, IsolationChoice},
+};
+
+/// Daytona on your own machine: the whole API, real sandboxes, offline.
+#[derive(Parser)]
+#[command(name = "daytona-mock", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
+#[command(after_help = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, …")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (the default).
+    Serve(Box<ServeArgs>),
+    /// Print `export` lines that point SDKs at the running server: eval "$(daytona-mock env)".
+    Env(Locate),
+    /// Ask the running server whether it is well; exit code 0 or 1.
+    Health(Locate),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Address to listen on; port 0 picks a free one.
+    #[arg(long, env = "DAYTONA_MOCK_LISTEN", hide_env = true, default_value = "127.0.0.1:3986", value_name = "ADDR")]
+    listen: std::net::SocketAddr,
+    /// Where sandboxes and state live [default: $XDG_STATE_HOME/daytona-mock].
+    #[arg(long, env = "DAYTONA_MOCK_DATA_DIR", hide_env = true, value_name = "DIR", conflicts_with = "ephemeral")]
+    data_dir: Option<PathBuf>,
+    /// Keep data in a temporary directory that is removed at exit.
+    #[arg(long, env = "DAYTONA_MOCK_EPHEMERAL", hide_env = true)]
+    ephemeral: bool,
+    /// API key to accept (repeatable; each has an organisation of its own) [default: one made at first start and kept].
+    #[arg(
+        long = "api-key",
+        env = "DAYTONA_MOCK_API_KEY",
+        hide_env = true,
+        value_name = "KEY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    api_keys: Vec<String>,
+    /// URL by which clients reach this server, when that differs from what they ask for.
+    #[arg(long, env = "DAYTONA_MOCK_PUBLIC_URL", hide_env = true, value_name = "URL")]
+    public_url: Option<String>,
+    /// Host name to answer to, besides loopback names and own addresses (repeatable).
+    #[arg(
+        long = "allow-host",
+        env = "DAYTONA_MOCK_ALLOW_HOST",
+        hide_env = true,
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    allow_hosts: Vec<String>,
+    /// Version that answers report (X-Daytona-Api-Version) [default: 0.205.1].
+    #[arg(long, env = "DAYTONA_MOCK_API_VERSION", hide_env = true, value_name = "VERSION")]
+    api_version: Option<String>,
+    /// How sandboxes are isolated; auto takes the best that this machine allows.
+    #[arg(long, env = "DAYTONA_MOCK_ISOLATION", hide_env = true, value_enum, default_value_t = IsolationArg::Auto)]
+    isolation: IsolationArg,
+    /// What sandboxes are made of: `host`, a directory, a tarball or an image.
+    #[arg(long, env = "DAYTONA_MOCK_BASE", hide_env = true, default_value = "host", value_parser = parse_base, value_name = "host|DIR|TAR|IMAGE")]
+    base: BaseChoice,
+    /// Host directory to bind read-only into every sandbox at the same path (repeatable).
+    #[arg(long, env = "DAYTONA_MOCK_BASE_INCLUDE", hide_env = true, value_name = "DIR", value_delimiter = ',')]
+    base_include: Vec<PathBuf>,
+    /// Bare repositories <host>/<owner>/<repo>.git that https:// remotes resolve to.
+    #[arg(long, env = "DAYTONA_MOCK_GIT_MIRRORS", hide_env = true, value_name = "DIR")]
+    git_mirrors: Option<PathBuf>,
+    /// Variable given to every sandbox and build (repeatable; in the environment a line each).
+    #[arg(long = "env", env = "DAYTONA_MOCK_ENV", hide_env = true, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Write {apiUrl, apiKey, toolboxUrl, pid, isolation, version} there once requests are served.
+    #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+    /// What to log to stderr: a level, or a filter such as daytona_mock=debug.
+    #[arg(long, env = "DAYTONA_MOCK_LOG", hide_env = true, default_value = "warn", value_name = "FILTER")]
+    log: String,
+    /// Print the start-up information as one JSON line, and log as JSON.
+    #[arg(long, env = "DAYTONA_MOCK_JSON", hide_env = true)]
+    json: bool,
+}
+
+/// How `env` and `health` find the server.
+#[derive(Args)]
+struct Locate {
+    /// The server's data directory [default: $XDG_STATE_HOME/daytona-mock].
+    #[arg(long, env = "DAYTONA_MOCK_DATA_DIR", hide_env = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The server's ready file, instead of its data directory.
+    #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum IsolationArg {
+    Auto,
+    Root,
+    Subuid,
+    Single,
+    Process,
+}
+
+impl From<IsolationArg> for IsolationChoice {
+    fn from(arg: IsolationArg) -> Self {
+        match arg {
+            IsolationArg::Auto => IsolationChoice::Auto,
+            IsolationArg::Root => IsolationChoice::Exactly(Isolation::Root),
+            IsolationArg::Subuid => IsolationChoice::Exactly(Isolation::Subuid),
+            IsolationArg::Single => IsolationChoice::Exactly(Isolation::Single),
+            IsolationArg::Process => IsolationChoice::Exactly(Isolation::Process),
+        }
+    }
+}
+
+impl ServeArgs {
+    fn config(&self) -> Config {
+        let data_dir = self.data_dir.clone().unwrap_or_else(data_dir::default_data_dir);
+        Config {
+            listen: Some(self.listen),
+            data_dir: (!self.ephemeral).then_some(data_dir),
+            cache_dir: None,
+            api_keys: self.api_keys.clone(),
+            public_url: self.public_url.clone(),
+            allow_hosts: self.allow_hosts.clone(),
+            api_version: self.api_version.clone(),
+            isolation: self.isolation.into(),
+            base: self.base.clone(),
+            base_include: self.base_include.clone(),
+            git_mirrors: self.git_mirrors.clone(),
+            env: self.env.iter().flat_map(|text| text.lines()).filter_map(parse_env).collect(),
+            binary: None,
+        }
+    }
+}
+
+/// `NAME=VALUE`, or `NAME` for the value that the server itself has (nothing if it has none).
+fn parse_env(text: &str) -> Option<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => std::env::var(text).ok().map(|value| (text.to_owned(), value)),
+    }
+    .filter(|(name, _)| !name.is_empty())
+}
+
+/// Files and directories are told apart by looking; whatever isn't one is an image reference.
+fn parse_base(text: &str) -> Result<BaseChoice, String> {
+    let path = PathBuf::from(text);
+    match text {
+        "" => Err("expected host, a directory, a tarball or an image reference".into()),
+        "host" => Ok(BaseChoice::Host),
+        _ if path.is_dir() => Ok(BaseChoice::Directory(path)),
+        _ if path.is_file() => Ok(BaseChoice::Tarball(path)),
+        _ if text.starts_with(['/', '.', '~']) => Err("no such file or directory".into()),
+        _ => Ok(BaseChoice::Image(text.into())),
+    }
+}
 
 /// Parses the arguments and runs the command they name. Exit code 0, 1 (failed), 2 (usage).
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Env(locate)) => client::env(&locate),
+        Some(Command::Health(locate)) => client::health(&locate),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("daytona-mock: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_flag_of_serve_has_its_twin() {
+        for arg in Cli::command().get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {
+            let flag = arg.get_long().expect("a long flag");
+            let twin = format!("DAYTONA_MOCK_{}", flag.replace('-', "_").to_uppercase());
+            assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(twin.as_str()), "--{flag}");
+            assert!(arg.get_help().is_some(), "--{flag}");
+        }
+    }
+
+    #[test]
+    fn variables_are_named_or_given() {
+        assert_eq!(parse_env("A=b=c,d"), Some(("A".into(), "b=c,d".into())));
+        assert_eq!(parse_env("PATH").map(|(name, _)| name), Some("PATH".into()));
+        assert_eq!(parse_env("NO_SUCH_VARIABLE_HERE"), None);
+        assert_eq!(parse_env("=x"), None);
+    }
+
+    #[test]
+    fn bases_are_told_apart() {
+        assert_eq!(parse_base("host"), Ok(BaseChoice::Host));
+        assert_eq!(parse_base("/usr"), Ok(BaseChoice::Directory("/usr".into())));
+        assert_eq!(parse_base("/etc/passwd"), Ok(BaseChoice::Tarball("/etc/passwd".into())));
+        assert_eq!(parse_base("debian:12"), Ok(BaseChoice::Image("debian:12".into())));
+        assert!(parse_base("./no-such-thing").is_err());
+    }
 }

@@ -9,6 +9,8 @@ pub struct Config {
     pub listen: Option<std::net::SocketAddr>,
     /// Where state lives. `None`: a temporary directory that is removed at exit.
     pub data_dir: Option<PathBuf>,
+    /// Bases, shared between servers of this user. Default `$XDG_CACHE_HOME/daytona-mock`.
+    pub cache_dir: Option<PathBuf>,
     /// Keys accepted from the start; each has an organisation of its own. Empty: one is minted.
     pub api_keys: Vec<String>,
     /// Pins every URL in answers; else they are derived from the request's Host.

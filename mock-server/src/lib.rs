@@ -14,10 +14,12 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod data_dir;
 pub mod gateway;
 pub mod model;
 pub mod runtime;
 mod server;
 pub mod toolbox;
 
+pub use data_dir::Ready;
 pub use server::{MockServer, StartupError};

@@ -1,27 +1,211 @@
 //! Assembles runtime, model and gateway into a running server.
 
-use crate::config::Config;
+use std::{
+    env::consts::EXE_SUFFIX,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    data_dir::{self, DataDir, Ready},
+    gateway::{self, Gateway, listen},
+    model::{Clock, ControlPlane, ModelConfig, OpenError},
+    runtime::{Runtime, RuntimeConfig, RuntimeError, RuntimeInfo},
+};
+
+/// What `X-Daytona-Api-Version` says unless told otherwise (`design/decisions.md`, Wire).
+const API_VERSION: &str = "0.205.1";
 
 /// Why the server did not start. Each message says what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
+    #[error("{what}: {source}")]
+    At { what: String, source: io::Error },
     #[error("{0}")]
-    Runtime(#[from] crate::runtime::RuntimeError),
+    Config(String),
+    #[error(
+        "{} is in use by another server (pid {pid}): stop that one, or give this one its own --data-dir or --ephemeral",
+        data_dir.display()
+    )]
+    InUse { data_dir: PathBuf, pid: String },
+    #[error("{0}")]
+    Runtime(#[from] RuntimeError),
+    #[error("{0}")]
+    Open(#[from] OpenError),
 }
 
-/// A running server. Dropping it stops every sandbox's processes.
+impl StartupError {
+    pub(crate) fn at(what: &str, path: &Path, source: io::Error) -> StartupError {
+        StartupError::At { what: format!("{what} {}", path.display()), source }
+    }
+}
+
+/// A running server. Dropping it stops every sandbox's processes, without waiting for that; [`MockServer::shutdown`] waits.
 pub struct MockServer {
     /// Ends in `/api`.
     pub api_url: String,
     /// The first API key.
     pub api_key: String,
+    /// `toolboxProxyUrl` of its sandboxes: `{toolbox_url}/{sandboxId}/…`.
+    pub toolbox_url: String,
+    ready: Ready,
+    runtime: Arc<Runtime>,
+    data_dir: PathBuf,
+    stop: CancellationToken,
+    ended: Option<JoinHandle<()>>,
 }
 
 impl MockServer {
     /// Starts a server and returns once it serves requests.
-    pub async fn start(_config: Config) -> Result<MockServer, StartupError> {
-        Err(std::io::Error::other("not assembled yet").into())
+    pub async fn start(config: Config) -> Result<MockServer, StartupError> {
+        if let Some(problem) = config.public_url.as_deref().and_then(|url| gateway::check_public_url(url).err()) {
+            return Err(StartupError::Config(problem));
+        }
+        let listener = bind(config.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).await?;
+        let address = listener.local_addr()?;
+        let data = DataDir::open(config.data_dir.as_deref())?;
+        let runtime = Runtime::start(runtime_config(&config, data.path())?).await?;
+        let cp = ControlPlane::open(model_config(&config, data.path()), Clock::default(), runtime.clone()).await?;
+        let ready = ready(&config, &cp, address);
+        let data_dir = data.path().to_owned();
+        let stop = CancellationToken::new();
+        let gateway = Gateway::new(cp.clone(), &config, address);
+        data.announce(&ready)?;
+        let serving = tokio::spawn(run(listener, gateway, cp, data, stop.clone()));
+        Ok(MockServer {
+            api_url: ready.api_url.clone(),
+            api_key: ready.api_key.clone(),
+            toolbox_url: ready.toolbox_url.clone(),
+            ready,
+            runtime,
+            data_dir,
+            stop,
+            ended: Some(serving),
+        })
     }
+
+    /// How clients reach it, as the ready file tells it.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// What this machine and tier can do.
+    pub fn runtime_info(&self) -> &RuntimeInfo {
+        self.runtime.info()
+    }
+
+    /// Where its state is.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Stops every sandbox's processes, leaves their files (unless the data is temporary), and returns when all is done.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        if let Some(ended) = self.ended.take() {
+            _ = ended.await;
+        }
+    }
+}
+
+impl Drop for MockServer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Serves until `stop`, then takes everything down in order.
+async fn run(listener: TcpListener, gateway: Gateway, cp: Arc<ControlPlane>, data: DataDir, stop: CancellationToken) {
+    let stopping = async {
+        stop.cancelled().await;
+        data.withdraw();
+        cp.shutdown().await;
+    };
+    tokio::join!(listen::serve(listener, gateway, stop.clone()), stopping);
+    // Removing temporary data may take a while.
+    _ = tokio::task::spawn_blocking(move || drop(data)).await;
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartupError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let hint = if source.kind() == io::ErrorKind::AddrInUse {
+            " (choose another with --listen, port 0 picks a free one)"
+        } else {
+            ""
+        };
+        StartupError::At { what: format!("listening on {address}{hint}"), source }
+    })
+}
+
+fn runtime_config(config: &Config, data_dir: &Path) -> Result<RuntimeConfig, StartupError> {
+    Ok(RuntimeConfig {
+        data_dir: data_dir.to_owned(),
+        cache_dir: config.cache_dir.clone().unwrap_or_else(data_dir::default_cache_dir),
+        isolation: config.isolation,
+        base: config.base.clone(),
+        base_include: config.base_include.clone(),
+        git_mirrors: config.git_mirrors.clone(),
+        binary: match &config.binary {
+            Some(binary) => binary.clone(),
+            None => find_binary().ok_or_else(|| {
+                StartupError::Config(
+                    "daytona-mock is neither this program, nor beside it, nor on PATH: set Config::binary".into(),
+                )
+            })?,
+        },
+    })
+}
+
+fn model_config(config: &Config, data_dir: &Path) -> ModelConfig {
+    ModelConfig {
+        data_dir: data_dir.to_owned(),
+        env: config.env.clone(),
+        api_keys: config.api_keys.clone(),
+        api_version: config.api_version.clone().unwrap_or_else(|| API_VERSION.into()),
+    }
+}
+
+fn ready(config: &Config, cp: &ControlPlane, address: SocketAddr) -> Ready {
+    let base = config
+        .public_url
+        .as_deref()
+        .map_or_else(|| format!("http://{}", reachable(address)), |url| url.trim_end_matches('/').to_owned());
+    Ready {
+        api_url: format!("{base}/api"),
+        api_key: cp.first_key().to_owned(),
+        toolbox_url: format!("{base}/toolbox"),
+        pid: std::process::id(),
+        isolation: cp.runtime().info().isolation,
+        version: env!("CARGO_PKG_VERSION").into(),
+        listen: reachable(address),
+    }
+}
+
+/// An address that a client on this machine can connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// This executable if it is `daytona-mock`, else the one beside it, else on PATH.
+fn find_binary() -> Option<PathBuf> {
+    let name = format!("daytona-mock{EXE_SUFFIX}");
+    let this = std::env::current_exe().ok();
+    let beside = this.iter().flat_map(|exe| exe.ancestors().skip(1).take(2)).map(|dir| dir.join(&name));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|dir| dir.join(&name));
+    let is_this = this.iter().filter(|exe| exe.file_stem().is_some_and(|stem| stem == "daytona-mock")).cloned();
+    is_this.chain(beside).chain(on_path).find(|candidate| candidate.is_file())
 }

@@ -1,3 +1,157 @@
 //! What listens: routing by host and path, authentication, forwarding to sandboxes, events.
 
+mod activity;
+mod cors;
+mod credentials;
+mod error;
+mod forward;
+mod hosts;
+pub mod listen;
 pub mod origin;
+mod pool;
+mod toolbox;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
+use serde_json::json;
+use tower::ServiceExt;
+
+pub use self::hosts::check_public_url;
+use self::{
+    activity::Activity,
+    cors::Cors,
+    error::ProxyError,
+    hosts::{Destination, Hosts},
+    origin::Origin,
+    pool::Pool,
+};
+use crate::{api, config::Config, control, model::ControlPlane};
+
+const API_VERSION: HeaderName = HeaderName::from_static("x-daytona-api-version");
+const MOCK: HeaderName = HeaderName::from_static("x-daytona-mock");
+
+/// Answers every request of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    cp: Arc<ControlPlane>,
+    hosts: Hosts,
+    /// `/api` and `/__control`.
+    routes: Router,
+    pool: Pool,
+    activity: Activity,
+    api_version: HeaderValue,
+}
+
+impl Gateway {
+    pub fn new(cp: Arc<ControlPlane>, config: &Config, listening: SocketAddr) -> Gateway {
+        let routes =
+            Router::new().nest("/api", api::router(cp.clone())).nest("/__control", control::router(cp.clone()));
+        Gateway(Arc::new(Inner {
+            hosts: Hosts::new(config.public_url.as_deref(), &config.allow_hosts, listening),
+            routes,
+            pool: Pool::default(),
+            activity: Activity::new(cp.clone()),
+            api_version: HeaderValue::from_str(&cp.config().api_version).unwrap_or(HeaderValue::from_static("unknown")),
+            cp,
+        }))
+    }
+
+    fn cp(&self) -> &ControlPlane {
+        &self.0.cp
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    fn activity(&self) -> &Activity {
+        &self.0.activity
+    }
+
+    /// Answers one request that was accepted on the address `local`. Every answer names the versions.
+    pub async fn handle(&self, request: Request<Body>, local: IpAddr) -> Response {
+        let mut response = match self.0.hosts.destination(request.uri(), request.headers(), local) {
+            Destination::Main(origin) => self.route(request, origin).await,
+            Destination::Preview { .. } => refuse(&request, ProxyError::not_found("not found")),
+            Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
+        };
+        response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
+        response.headers_mut().insert(MOCK, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+        response
+    }
+
+    async fn route(&self, mut request: Request<Body>, origin: Origin) -> Response {
+        let path = request.uri().path();
+        let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        match (first, path) {
+            (_, "/health" | "/api/health") => self.health(),
+            (_, "/") => welcome(&origin),
+            ("toolbox", _) => toolbox::by_path(self, request).await,
+            ("api", _) => {
+                request.extensions_mut().insert(origin);
+                self.api(request).await
+            }
+            ("__control", _) => {
+                request.extensions_mut().insert(origin);
+                self.routes(request).await
+            }
+            _ => refuse(&request, ProxyError::not_found("not found")),
+        }
+    }
+
+    async fn api(&self, request: Request<Body>) -> Response {
+        let (parts, body) = request.into_parts();
+        match Cors::api(&parts).preflight(&parts) {
+            Ok(response) => response,
+            Err(cors) => cors.apply(self.routes(Request::from_parts(parts, body)).await),
+        }
+    }
+
+    async fn routes(&self, request: Request<Body>) -> Response {
+        self.0.routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+
+    /// `HealthController_live`, with what this server is and what its sandboxes can do.
+    fn health(&self) -> Response {
+        let info = self.cp().runtime().info();
+        Json(json!({
+            "status": "ok",
+            "version": env!("CARGO_PKG_VERSION"),
+            "apiVersion": self.cp().config().api_version,
+            "isolation": info.isolation,
+            "base": info.base,
+            "whyNotBetter": info.why_not_better,
+            "capabilities": info.capabilities,
+        }))
+        .into_response()
+    }
+}
+
+fn refuse(request: &Request<Body>, error: ProxyError) -> Response {
+    error.response(request.method(), request.uri().path())
+}
+
+/// For someone who opens the address in a browser.
+fn welcome(origin: &Origin) -> Response {
+    let text = format!(
+        "daytona-mock {}: Daytona on this machine.\n\n\
+         export DAYTONA_API_URL={}/api\n\
+         export DAYTONA_API_KEY=<the key shown at start, or `daytona-mock env`>\n\n\
+         Health and capabilities: {}/health\n",
+        env!("CARGO_PKG_VERSION"),
+        origin.base(),
+        origin.base(),
+    );
+    (StatusCode::OK, text).into_response()
+}

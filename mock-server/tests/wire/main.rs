@@ -4,5 +4,4 @@ mod env;
 mod info;
 mod process;
 mod routing;
-mod runtime;
 mod support;

@@ -1,0 +1,117 @@
+//! `daytona-mock serve`: a server in the foreground, until a signal.
+
+use std::{io::Write, path::Path};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::ServeArgs;
+use crate::{
+    MockServer,
+    data_dir::{self, Ready},
+    runtime::RuntimeInfo,
+};
+
+/// Threads that block (file work of the store and the runtime); idle ones end by themselves.
+const BLOCKING_THREADS: usize = 64;
+/// More don't help a program that mostly moves bytes, and each costs memory.
+const MAX_WORKERS: usize = 8;
+
+pub fn run(args: &ServeArgs) -> Result<(), String> {
+    log(args)?;
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(MAX_WORKERS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|error| error.to_string())?;
+    let server = tokio::select! {
+        server = MockServer::start(args.config()) => server.map_err(|error| error.to_string())?,
+        () = signals.next() => return Err("interrupted while starting".into()),
+    };
+    if let Err(error) = announce(args, &server) {
+        server.shutdown().await;
+        return Err(error);
+    }
+    signals.next().await;
+    withdraw(args.ready_file.as_deref());
+    tokio::select! {
+        () = server.shutdown() => Ok(()),
+        () = signals.next() => Err("forced to stop; sandboxes are killed".into()),
+    }
+}
+
+/// Tells people and programs that the server is ready.
+fn announce(args: &ServeArgs, server: &MockServer) -> Result<(), String> {
+    if let Some(path) = &args.ready_file {
+        data_dir::write_private(path, server.ready())
+            .map_err(|error| format!("--ready-file {}: {error}", path.display()))?;
+    }
+    let text = if args.json {
+        serde_json::to_string(server.ready()).map_err(|error| error.to_string())?
+    } else {
+        text(server.ready(), server.runtime_info(), server.data_dir(), args.ephemeral)
+    };
+    // Nobody may be reading; the server serves all the same.
+    _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
+}
+
+fn withdraw(ready_file: Option<&Path>) {
+    if let Some(path) = ready_file {
+        _ = std::fs::remove_file(path);
+    }
+}
+
+fn text(ready: &Ready, info: &RuntimeInfo, data_dir: &Path, ephemeral: bool) -> String {
+    let isolation = format!("{:?}", info.isolation).to_lowercase();
+    let note = if ephemeral { " (removed at exit)" } else { "" };
+    let mut text = format!(
+        "daytona-mock {} is ready. Point any Daytona SDK or CLI at it:\n\n  export DAYTONA_API_URL={}\n  export DAYTONA_API_KEY={}\n\n\
+         isolation  {isolation}\nbase       {}\ndata       {}{note}\n",
+        ready.version,
+        ready.api_url,
+        ready.api_key,
+        info.base,
+        data_dir.display(),
+    );
+    for why in &info.why_not_better {
+        text.push_str(&format!("           not better because: {why}\n"));
+    }
+    text.push_str("\nCtrl-C stops it");
+    text.push_str(if ephemeral { "." } else { "; sandboxes keep their files." });
+    text
+}
+
+fn log(args: &ServeArgs) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| format!("--log {}: {error}", args.log))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Embedding code may have installed its own subscriber; then that one stays.
+    _ = if args.json { subscriber.json().try_init() } else { subscriber.try_init() };
+    Ok(())
+}
+
+/// SIGINT and SIGTERM mean the same.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Carries a request to a sandbox's agent and the answer back: heads are rewritten, bodies and upgraded
+//! connections pass through unread. The client going away cancels what the agent does for it.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use super::{
+    activity::Active,
+    error::ProxyError,
+    pool::{Connection, Pool},
+};
+use crate::runtime::Sandbox;
+
+/// Per direction of an upgraded connection.
+const COPY_BUFFER: usize = 64 * 1024;
+
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Sends `request`, whose URI is what the agent shall see, to `sandbox`. `active` lives as long as the exchange.
+pub async fn forward(
+    pool: &Pool,
+    sandbox: &Arc<Sandbox>,
+    mut request: Request<Body>,
+    active: Active,
+) -> Result<Response<Body>, ProxyError> {
+    let upgrade = upgrade_protocol(request.headers());
+    let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    rewrite_head(&mut request, upgrade.as_ref());
+    let (mut response, connection) = send(pool, sandbox, request).await?;
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), client) {
+        let agent = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            if let (Ok(client), Ok(agent)) = (client.await, agent.await) {
+                let (mut client, mut agent) = (TokioIo::new(client), TokioIo::new(agent));
+                // Either side closing ends both; how it ended went over the wire already.
+                _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut agent, COPY_BUFFER, COPY_BUFFER).await;
+            }
+            drop((connection, active));
+        });
+        return Ok(response.map(|_| Body::empty()));
+    }
+    strip_hop_by_hop(response.headers_mut());
+    let pool = pool.clone();
+    Ok(response
+        .map(|inner| Body::new(Forwarded { inner, ended: false, lease: Some((pool, connection)), _active: active })))
+}
+
+/// Sends the request, once more over a fresh connection if a kept one turned out to be closed before anything was sent.
+async fn send(
+    pool: &Pool,
+    sandbox: &Arc<Sandbox>,
+    request: Request<Body>,
+) -> Result<(Response<Incoming>, Connection), ProxyError> {
+    let unreachable =
+        |error: &dyn std::fmt::Display| ProxyError::bad_gateway(format_args!("the sandbox's toolbox: {error}"));
+    let mut connection = pool.get(sandbox).await.map_err(|error| unreachable(&error))?;
+    let mut failed = match connection.sender.try_send_request(request).await {
+        Ok(response) => return Ok((response, connection)),
+        Err(failed) => failed,
+    };
+    let Some(request) = failed.take_message().filter(|_| connection.reused) else {
+        return Err(unreachable(failed.error()));
+    };
+    let mut connection = pool.fresh(sandbox).await.map_err(|error| unreachable(&error))?;
+    let response = connection.sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+    Ok((response, connection))
+}
+
+/// The protocol that the client wants to switch to.
+fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let wants = headers.get_all(header::CONNECTION).iter().any(|value| {
+        value.to_str().is_ok_and(|text| text.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+    });
+    headers.get(header::UPGRADE).filter(|_| wants).cloned()
+}
+
+fn rewrite_head(request: &mut Request<Body>, upgrade: Option<&HeaderValue>) {
+    *request.version_mut() = Version::HTTP_11;
+    let headers = request.headers_mut();
+    strip_hop_by_hop(headers);
+    // This server has answered it already.
+    headers.remove(header::EXPECT);
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol.clone());
+    }
+    if let Some(host) = headers.insert(header::HOST, HeaderValue::from_static("localhost:2280")) {
+        headers.insert("x-forwarded-host", host);
+    }
+}
+
+/// Removes what concerns one hop only, the headers that `Connection` names included.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// An answer's body on its way out. Gives the connection back when it was read to its end; dropped before that
+/// (the client went away), the connection closes and the agent notices.
+struct Forwarded {
+    inner: Incoming,
+    ended: bool,
+    lease: Option<(Pool, Connection)>,
+    _active: Active,
+}
+
+impl HttpBody for Forwarded {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        self.ended |= matches!(polled, Poll::Ready(None));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        if let Some((pool, connection)) = self.lease.take().filter(|_| self.ended || self.inner.is_end_stream()) {
+            pool.put(connection);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_headers() {
+        assert!(
+            upgrade_protocol(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some()
+        );
+        assert!(upgrade_protocol(&headers(&[("upgrade", "websocket")])).is_none());
+        assert!(upgrade_protocol(&headers(&[("connection", "upgrade")])).is_none());
+    }
+
+    #[test]
+    fn headers_of_one_hop_stay_on_it() {
+        let mut headers =
+            headers(&[("connection", "x-mine, close"), ("x-mine", "1"), ("x-theirs", "2"), ("te", "trailers")]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers.len(), 1);
+        assert!(headers.contains_key("x-theirs"));
+    }
+}

@@ -1,0 +1,85 @@
+//! The accept loop: HTTP/1.1 with keep-alive and upgrades, bounded heads, and a graceful end.
+
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+
+use axum::body::Body;
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Gateway;
+
+/// Open client connections; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 16 * 1024;
+/// Longest request head, and largest read of a request body. Uploads are as fast as this is large.
+const READ_BUFFER: usize = 512 * 1024;
+/// How long a client may take over a request's head. Idle keep-alive connections are dropped after it, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long answers may take to finish once the server ends.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Serves until `stop`; then refuses new connections at once and gives open answers a moment.
+pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {
+    let open = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Some((stream, slot)) = accept(&listener, &slots, &stop).await {
+        open.spawn(connection(stream, slot, gateway.clone(), stop.clone()));
+    }
+    drop(listener);
+    open.close();
+    _ = tokio::time::timeout(DRAIN, open.wait()).await;
+}
+
+/// The next connection; `None` once the server ends.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    loop {
+        let next = async {
+            let slot = slots.clone().acquire_owned().await.ok()?;
+            Some((listener.accept().await, slot))
+        };
+        match stop.run_until_cancelled(next).await?? {
+            (Ok((stream, _)), slot) => return Some((stream, slot)),
+            (Err(error), _) => {
+                // Out of descriptors, or the client is gone already: either passes.
+                tracing::warn!(%error, "accept");
+                stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(20))).await?;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, slot: OwnedSemaphorePermit, gateway: Gateway, stop: CancellationToken) {
+    let Ok(local) = stream.local_addr().map(|address| address.ip().to_canonical()) else { return };
+    _ = stream.set_nodelay(true);
+    let service = service_fn(|request: Request<Incoming>| {
+        let gateway = gateway.clone();
+        async move { Ok::<_, Infallible>(gateway.handle(request.map(Body::new), local).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = match stop.run_until_cancelled(connection.as_mut()).await {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection");
+    }
+    drop(slot);
+}
