@@ -1,11 +1,29 @@
 //! How a sandbox exists on this machine: bases and layers, launch, stop, network. The only place with `unsafe`.
 
 pub mod base;
+mod ctrl;
+mod idmap;
+mod inside;
+mod launch;
+mod manager;
+mod nursery;
+mod probe;
+mod sandbox;
 pub mod sys;
+mod zygote;
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, process::ExitCode};
 
 use serde::{Deserialize, Serialize};
+
+pub use manager::Runtime;
+pub use sandbox::{Exit, Sandbox};
+
+/// A sandbox's own address, the same in each: every one has a network of its own.
+pub const INSIDE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+/// Where sandboxes send their DNS queries.
+pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 
 /// An isolation tier (`design/decisions.md`: root, subuid, single, process).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +33,17 @@ pub enum Isolation {
     Subuid,
     Single,
     Process,
+}
+
+impl std::fmt::Display for Isolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Isolation::Root => "root",
+            Isolation::Subuid => "subuid",
+            Isolation::Single => "single",
+            Isolation::Process => "process",
+        })
+    }
 }
 
 /// What `--isolation` says.
@@ -105,79 +134,13 @@ pub enum RuntimeError {
     Io { what: String, source: std::io::Error },
 }
 
-/// Ends a sandbox's life: what the kernel or the agent said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
-    pub reason: String,
-}
-
-/// The server's side of everything below. Made once at start.
-pub struct Runtime {
-    info: RuntimeInfo,
-}
-
-impl Runtime {
-    /// Probes the machine by building a throw-away sandbox, makes or finds the base, starts the zygote.
-    pub async fn start(_config: RuntimeConfig) -> Result<Arc<Runtime>, RuntimeError> {
-        Err(RuntimeError::Unavailable("the runtime is not built yet".into()))
-    }
-
-    pub fn info(&self) -> &RuntimeInfo {
-        &self.info
-    }
-
-    /// Starts a sandbox over its files (made at the first start); returns when its toolbox accepts connections.
-    pub async fn launch(&self, _spec: &SandboxSpec) -> Result<Arc<Sandbox>, RuntimeError> {
-        Err(RuntimeError::Unavailable("the runtime is not built yet".into()))
-    }
-
-    /// Removes a stopped sandbox's files. Unknown ids are fine.
-    pub async fn remove(&self, _id: &str) -> Result<(), RuntimeError> {
-        Ok(())
-    }
-
-    /// Ids that have files here, for reconciliation at start.
-    pub fn known_ids(&self) -> std::io::Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-
-    /// Stops every sandbox and the zygote; files stay.
-    pub async fn shutdown(&self) {}
-}
-
-/// A started sandbox.
-pub struct Sandbox {
-    id: String,
-}
-
-impl Sandbox {
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// A fresh connection to the toolbox HTTP server inside (HTTP/1.1, no TLS, no authentication).
-    pub async fn connect(&self) -> std::io::Result<tokio::net::UnixStream> {
-        Err(std::io::ErrorKind::NotConnected.into())
-    }
-
-    /// A connection to a TCP port inside; `ConnectionRefused` when nothing listens.
-    pub async fn connect_port(&self, _port: u16) -> std::io::Result<tokio::net::TcpStream> {
-        Err(std::io::ErrorKind::ConnectionRefused.into())
-    }
-
-    /// Changes what the sandbox may reach, at once, for new and established flows.
-    pub fn set_network_policy(&self, _policy: NetworkPolicy) {}
-
-    /// SIGTERM, then after `grace` SIGKILL to every process; returns when all are gone.
-    pub async fn stop(&self, _grace: Duration) {}
-
-    /// Resolves when PID 1 is gone, whoever ended it.
-    pub async fn exited(&self) -> Exit {
-        std::future::pending().await
-    }
-}
-
 /// When this process was started as the zygote, an agent or the sudo shim: runs that role and says how it ended.
+/// Call it first in `main`, before any thread.
 pub fn run_internal_role() -> Option<ExitCode> {
+    let mut args = std::env::args_os();
+    let name = args.next()?;
+    if name == zygote::PROCESS_NAME && args.next().is_none() {
+        return Some(zygote::run());
+    }
     None
 }

@@ -4,4 +4,5 @@ mod env;
 mod info;
 mod process;
 mod routing;
+mod runtime;
 mod support;

@@ -58,11 +58,15 @@ pub async fn prepare(config: &RuntimeConfig, tier: Isolation) -> Result<Base, Ru
     let _ = tier;
     Ok(Base {
         overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![directory.clone()] }],
-        binds: Vec::new(),
+        binds: config.base_include.iter().cloned().map(include).collect(),
         env: BTreeMap::new(),
         user: User { name: "daytona".into(), uid: 1000, gid: 1000, home: "/home/daytona".into() },
         work_dir: "/home/daytona".into(),
         shifted: false,
         description: format!("directory {}", directory.display()),
     })
+}
+
+fn include(path: PathBuf) -> Bind {
+    Bind { source: path.clone(), target: path, read_only: true }
 }

@@ -1,3 +1,8 @@
 //! The system calls that have no safe wrapper elsewhere. The only place with `unsafe`; every function here is safe to
 //! call and owns the descriptors that it makes.
 #![allow(unsafe_code)]
+
+pub mod fdpass;
+pub mod mounts;
+pub mod netif;
+pub mod process;

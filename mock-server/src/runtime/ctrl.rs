@@ -1,0 +1,143 @@
+//! The control socket between the server and one agent: connections go in, connected ports come out, its end is the
+//! end of the sandbox. One JSON object a message, `SOCK_SEQPACKET`, descriptors beside it.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::oneshot,
+};
+
+use super::sys::fdpass;
+
+/// Longest message. Failure texts are cut to fit.
+const MAX_MESSAGE: usize = 4096;
+
+/// Server → agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// The descriptor beside it is an HTTP connection to serve.
+    Serve,
+    /// Connect to this port on the loopback inside and pass the connection.
+    Connect { id: u32, port: u16 },
+}
+
+/// Agent → server.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// Set up; comes with what the network needs (TUN, listener) if there is one.
+    Ready,
+    /// The sandbox can't be; the process ends.
+    Failed { message: String },
+    /// Answers [`Request::Connect`], with the connection unless it failed with this errno.
+    Connected { id: u32, error: Option<i32> },
+}
+
+/// A non-blocking seqpacket socket.
+pub struct Channel(AsyncFd<OwnedFd>);
+
+impl Channel {
+    /// Takes over one end of [`fdpass::pair`].
+    pub fn new(socket: OwnedFd) -> io::Result<Channel> {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Channel(fdpass::watch(socket)?))
+    }
+
+    /// Says good-bye: the other end reads the end, even while this one still has readers.
+    pub fn close(&self) -> io::Result<()> {
+        use nix::sys::socket::{Shutdown, shutdown};
+        Ok(shutdown(std::os::fd::AsRawFd::as_raw_fd(&self.0), Shutdown::Both)?)
+    }
+
+    pub async fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let bytes = serde_json::to_vec(message)?;
+        self.0.async_io(Interest::WRITABLE, |socket| fdpass::send(socket.as_fd(), &bytes, fds)).await
+    }
+
+    /// The next message; `None` at the end. Cancel safe.
+    pub async fn recv<T: for<'a> Deserialize<'a>>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let received = self.0.async_io(Interest::READABLE, |socket| fdpass::recv(socket.as_fd(), &mut buffer)).await;
+        match received {
+            Ok((0, _)) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Ok((length, fds)) => Ok(Some((serde_json::from_slice(&buffer[..length])?, fds))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+type Waiting = HashMap<u32, oneshot::Sender<io::Result<OwnedFd>>>;
+
+/// The server's end.
+#[derive(Clone)]
+pub struct AgentLink(Arc<Link>);
+
+struct Link {
+    channel: Channel,
+    next: AtomicU32,
+    /// `None` once the agent is gone.
+    waiting: Mutex<Option<Waiting>>,
+}
+
+impl AgentLink {
+    pub fn new(socket: OwnedFd) -> io::Result<AgentLink> {
+        let waiting = Mutex::new(Some(HashMap::new()));
+        Ok(AgentLink(Arc::new(Link { channel: Channel::new(socket)?, next: AtomicU32::new(0), waiting })))
+    }
+
+    /// The first message: ready, with the network's descriptors, or why not.
+    pub async fn ready(&self) -> io::Result<Vec<OwnedFd>> {
+        match self.0.channel.recv().await? {
+            Some((Event::Ready, fds)) => Ok(fds),
+            Some((Event::Failed { message }, _)) => Err(io::Error::other(message)),
+            Some((Event::Connected { .. }, _)) => Err(io::Error::other("the agent spoke out of turn")),
+            None => Err(io::Error::other("the agent ended during set-up")),
+        }
+    }
+
+    /// Hands answers to those who wait; returns when the agent is gone.
+    pub async fn run(&self) {
+        while let Ok(Some((event, mut fds))) = self.0.channel.recv().await {
+            let Event::Connected { id, error } = event else { continue };
+            let waiting = self.0.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&id));
+            let result = match error {
+                Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+                None => fds.pop().ok_or_else(|| io::ErrorKind::ConnectionAborted.into()),
+            };
+            if let Some(waiting) = waiting {
+                let _ = waiting.send(result);
+            }
+        }
+        // Dropping the senders ends every wait.
+        self.0.waiting.lock().take();
+    }
+
+    /// Gives the agent a connection to serve.
+    pub async fn serve(&self, connection: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.channel.send(&Request::Serve, &[connection]).await
+    }
+
+    /// A connection to a port inside.
+    pub async fn connect(&self, port: u16) -> io::Result<OwnedFd> {
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        match self.0.waiting.lock().as_mut() {
+            Some(waiting) => waiting.insert(id, sender),
+            None => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        self.0.channel.send(&Request::Connect { id, port }, &[]).await?;
+        receiver.await.unwrap_or_else(|_| Err(io::ErrorKind::NotConnected.into()))
+    }
+}

@@ -1,0 +1,186 @@
+//! The sandbox's view of the file system: overlays, `/dev`, `/proc`, `/sys`, binds, then nothing else.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
+    path::{Component, Path, PathBuf},
+};
+
+use nix::{
+    fcntl::OFlag,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    unistd::{chdir, pivot_root, sethostname},
+};
+
+use super::super::{Isolation, idmap::IdMap, launch::LaunchSpec, sys, zygote::step};
+
+const NONE: Option<&str> = None;
+
+/// Where the new root is built, from the working directory that the zygote gave us.
+const ROOT: &str = "root";
+
+/// Size of `/dev/shm`, as container engines have it.
+const SHM: &str = "mode=1777,size=64m";
+
+/// Makes the sandbox's mounts and enters them; the host's tree is gone afterwards.
+pub fn set_up(spec: &LaunchSpec) -> io::Result<()> {
+    step("private mounts", mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE))?;
+    for (n, overlay) in spec.overlays.iter().enumerate() {
+        step("overlay", mount_overlay(spec, n, &overlay.target, &overlay.lowers))?;
+    }
+    step("/dev", devices(spec))?;
+    kernel_files()?;
+    for bind in &spec.binds {
+        let what = format!("bind {}", bind.target.display());
+        step(&what, mount_bind(spec, &bind.source, &bind.target, bind.read_only))?;
+    }
+    step("pivot_root", enter())?;
+    step("host name", sethostname(&spec.agent.sandbox_id))?;
+    step("/etc", host_files(&spec.agent.sandbox_id))
+}
+
+fn mount_overlay(spec: &LaunchSpec, n: usize, target: &Path, lowers: &[PathBuf]) -> io::Result<()> {
+    let (upper, work) = (spec.dir.join(format!("up/{n}")), spec.dir.join(format!("work/{n}")));
+    for dir in [&upper, &work] {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+    }
+    let lowers: Vec<String> = lowers.iter().map(|path| escape(path)).collect();
+    // userxattr always: trusted.* is refused in a user namespace.
+    let options =
+        format!("lowerdir={},upperdir={},workdir={},userxattr", lowers.join(":"), escape(&upper), escape(&work));
+    let target = inside(target);
+    let mounted = mount(Some("overlay"), &target, Some("overlay"), MsFlags::empty(), Some(options.as_str()));
+    step(&target.display().to_string(), mounted)
+}
+
+/// A path as overlayfs options want it.
+fn escape(path: &Path) -> String {
+    let mut escaped = String::new();
+    for c in path.to_string_lossy().chars() {
+        if matches!(c, '\\' | ':' | ',') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+/// The place below the new root that stands for an absolute path inside. `..` never leaves it.
+fn inside(target: &Path) -> PathBuf {
+    let normal = target.components().filter(|part| matches!(part, Component::Normal(_)));
+    std::iter::once(Component::Normal(ROOT.as_ref())).chain(normal).collect()
+}
+
+fn devices(spec: &LaunchSpec) -> io::Result<()> {
+    let dev = PathBuf::from(ROOT).join("dev");
+    let nosuid = MsFlags::MS_NOSUID;
+    ensure_dir(&dev)?;
+    mount(Some("tmpfs"), &dev, Some("tmpfs"), nosuid, Some("mode=755,size=64k"))?;
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let node = dev.join(name);
+        fs::write(&node, "")?;
+        mount(Some(Path::new("/dev").join(name).as_path()), &node, NONE, MsFlags::MS_BIND, NONE)?;
+    }
+    for name in ["pts", "shm"] {
+        fs::create_dir(dev.join(name))?;
+    }
+    // Group 5 is `tty`; with a single id it can't be named.
+    let single = matches!(spec.idmap, IdMap::Single { .. });
+    let options =
+        if single { "newinstance,ptmxmode=0666,mode=0620" } else { "newinstance,ptmxmode=0666,mode=0620,gid=5" };
+    mount(Some("devpts"), &dev.join("pts"), Some("devpts"), nosuid | MsFlags::MS_NOEXEC, Some(options))?;
+    mount(Some("tmpfs"), &dev.join("shm"), Some("tmpfs"), nosuid | MsFlags::MS_NODEV, Some(SHM))?;
+    let links = [
+        ("pts/ptmx", "ptmx"),
+        ("/proc/self/fd", "fd"),
+        ("/proc/self/fd/0", "stdin"),
+        ("/proc/self/fd/1", "stdout"),
+        ("/proc/self/fd/2", "stderr"),
+    ];
+    links.iter().try_for_each(|(target, name)| symlink(target, dev.join(name)))
+}
+
+fn kernel_files() -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    for (name, kind, flags) in [("proc", "proc", flags), ("sys", "sysfs", flags | MsFlags::MS_RDONLY)] {
+        let target = PathBuf::from(ROOT).join(name);
+        ensure_dir(&target)?;
+        step(&format!("/{name}"), mount(Some(kind), &target, Some(kind), flags, NONE))?;
+    }
+    Ok(())
+}
+
+fn mount_bind(spec: &LaunchSpec, source: &Path, target: &Path, read_only: bool) -> io::Result<()> {
+    let target = inside(target);
+    if fs::metadata(source)?.is_dir() {
+        ensure_dir(&target)?;
+    } else if !target.exists() {
+        if let Some(parent) = target.parent() {
+            ensure_dir(parent)?;
+        }
+        fs::write(&target, "")?;
+    }
+    mount(Some(source), &target, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?;
+    // In tier root the zygote's clone is read-only already.
+    if read_only && spec.isolation != Isolation::Root {
+        sys::mounts::make_read_only(&target)?;
+    }
+    Ok(())
+}
+
+fn ensure_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() { Ok(()) } else { fs::DirBuilder::new().recursive(true).mode(0o755).create(path) }
+}
+
+fn enter() -> io::Result<()> {
+    chdir(ROOT)?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    Ok(chdir("/")?)
+}
+
+/// `/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf`: written at every start, after the pivot, so that a link that a
+/// sandbox left there leads nowhere outside.
+fn host_files(id: &str) -> io::Result<()> {
+    ensure_dir(Path::new("/etc"))?;
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{}\t{id}\n",
+        super::super::INSIDE_ADDRESS
+    );
+    write_plain("/etc/hostname", &format!("{id}\n"))?;
+    write_plain("/etc/hosts", &hosts)?;
+    write_plain("/etc/resolv.conf", &format!("nameserver {}\n", super::super::DNS_ADDRESS))
+}
+
+fn write_plain(path: &str, text: &str) -> io::Result<()> {
+    let is_plain = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+    if is_plain && fs::read_to_string(path).is_ok_and(|now| now == text) {
+        return Ok(());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let mut file = options.open(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn option_separators_are_escaped() {
+        assert_eq!(escape(Path::new(r"/a:b,c\d")), r"/a\:b\,c\\d");
+    }
+
+    #[test]
+    fn targets_stay_below_the_new_root() {
+        assert_eq!(inside(Path::new("/usr")), Path::new("root/usr"));
+        assert_eq!(inside(Path::new("/")), Path::new("root"));
+        assert_eq!(inside(Path::new("/../../etc/./x")), Path::new("root/etc/x"));
+    }
+}

@@ -1,0 +1,55 @@
+//! What the server tells the zygote, and the zygote the new process.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Isolation,
+    base::{Bind, OverlaySpec},
+    idmap::IdMap,
+};
+use crate::toolbox::AgentConfig;
+
+/// First message to a zygote.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ZygoteConfig {
+    pub isolation: Isolation,
+    /// An empty directory that becomes the working directory of every launch; sandboxes are mounted at `root` in it.
+    pub mount_dir: PathBuf,
+    /// `<data_dir>/sandboxes`.
+    pub sandboxes: PathBuf,
+}
+
+/// Everything that a sandbox's first process needs. Travels in a memfd: the environment may be large.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    pub isolation: Isolation,
+    pub idmap: IdMap,
+    /// The sandbox's own directory: `up/<n>` and `work/<n>` are made in it.
+    pub dir: PathBuf,
+    pub overlays: Vec<OverlaySpec>,
+    pub binds: Vec<Bind>,
+    /// Layers' owners on disk already fit the id map.
+    pub shifted: bool,
+    /// Name looked up in the sandbox's own `/etc/passwd`.
+    pub user: String,
+    pub agent: AgentConfig,
+}
+
+/// Zygote → server.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ZygoteEvent {
+    /// Ready for launches, or why not.
+    Started { error: Option<String> },
+    /// Comes with a pidfd unless it failed.
+    Launched { launch: u64, pid: i32, error: Option<String> },
+    /// The process is gone, and so is everything in its PID namespace.
+    Exited { launch: u64, reason: String },
+}
+
+/// Server → zygote, after [`ZygoteConfig`]. Comes with the memfd of the spec, the control socket and the lock.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LaunchRequest {
+    pub launch: u64,
+}

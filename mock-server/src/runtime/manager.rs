@@ -1,0 +1,252 @@
+//! The server's side: chooses the tier, keeps the zygote, starts and removes sandboxes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    Isolation, RuntimeConfig, RuntimeError, RuntimeInfo, Sandbox, SandboxSpec,
+    base::{self, Base},
+    ctrl::AgentLink,
+    idmap::{self, IdMap},
+    launch::LaunchSpec,
+    nursery::{Launched, Nursery},
+    probe,
+    sys::fdpass,
+};
+use crate::toolbox::AgentConfig;
+
+/// How long a sandbox may take to set itself up.
+const SET_UP: Duration = Duration::from_secs(30);
+
+/// How long another process may still hold a sandbox's lock: that of a killed server, on its way out.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+
+/// What sandboxes get at shutdown before SIGKILL.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// The server's side of the runtime. Made once at start.
+pub struct Runtime {
+    config: RuntimeConfig,
+    info: RuntimeInfo,
+    base: Base,
+    idmap: IdMap,
+    nursery: tokio::sync::RwLock<Option<Nursery>>,
+    running: Arc<Mutex<HashMap<String, Arc<Sandbox>>>>,
+}
+
+impl Runtime {
+    /// Probes the machine by building a throw-away sandbox, makes or finds the base, starts the zygote.
+    pub async fn start(config: RuntimeConfig) -> Result<Arc<Runtime>, RuntimeError> {
+        let sandboxes = config.data_dir.join("sandboxes");
+        for (dir, mode) in [
+            (&config.data_dir, 0o700),
+            // Searchable: in tier root it is mounted where sandboxes pass through it with ids of their own.
+            (&sandboxes, 0o711),
+            (&config.data_dir.join("m"), 0o700),
+            (&config.data_dir.join("trash"), 0o700),
+        ] {
+            make_dir(dir, mode).map_err(io_error(format!("make {}", dir.display())))?;
+        }
+        let chosen = probe::choose(&config).await?;
+        let base = base::prepare(&config, chosen.isolation).await?;
+        let inside = (base.user.uid, base.user.gid);
+        let idmap = idmap::map_for(chosen.isolation, inside).map_err(io_error("id map".into()))?;
+        let info = RuntimeInfo {
+            isolation: chosen.isolation,
+            why_not_better: chosen.why_not_better,
+            capabilities: chosen.capabilities,
+            base: base.description.clone(),
+        };
+        let nursery = tokio::sync::RwLock::new(Some(chosen.nursery));
+        Ok(Arc::new(Runtime { config, info, base, idmap, nursery, running: Arc::default() }))
+    }
+
+    pub fn info(&self) -> &RuntimeInfo {
+        &self.info
+    }
+
+    /// Starts a sandbox over its files (made at the first start); returns when its toolbox accepts connections.
+    pub async fn launch(&self, spec: &SandboxSpec) -> Result<Arc<Sandbox>, RuntimeError> {
+        let failed = |error| RuntimeError::Io { what: format!("start sandbox {}", spec.id), source: error };
+        let dir = self.dir(&spec.id)?;
+        let isolation = self.info.isolation;
+        let lock = {
+            let dir = dir.clone();
+            blocking(move || prepare_dir(&dir, isolation)).await.map_err(failed)?
+        };
+        let launch = self.launch_spec(spec, dir);
+        let (launched, link) = self.start_process(&launch, &lock).await.map_err(failed)?;
+        let (running, id) = (self.running.clone(), spec.id.clone());
+        let gone = move || drop(running.lock().remove(&id));
+        let sandbox = Sandbox::watch(spec.id.clone(), isolation, link, launched, gone).map_err(failed)?;
+        self.running.lock().insert(spec.id.clone(), sandbox.clone());
+        Ok(sandbox)
+    }
+
+    async fn start_process(&self, spec: &LaunchSpec, lock: &OwnedFd) -> io::Result<(Launched, AgentLink)> {
+        let (ours, theirs) = fdpass::pair()?;
+        self.revive_nursery().await?;
+        let launched = {
+            let nursery = self.nursery.read().await;
+            nursery.as_ref().ok_or_else(stopping)?.launch(spec, theirs, lock).await?
+        };
+        let link = AgentLink::new(ours)?;
+        let ready = tokio::time::timeout(SET_UP, link.ready()).await.map_err(io::Error::from).flatten();
+        match ready {
+            Ok(_network) => Ok((launched, link)),
+            Err(error) => {
+                launched.kill();
+                Err(error)
+            }
+        }
+    }
+
+    /// A zygote that somebody killed is replaced; the sandboxes that it had are gone with it.
+    async fn revive_nursery(&self) -> io::Result<()> {
+        if self.nursery.read().await.as_ref().ok_or_else(stopping)?.alive() {
+            return Ok(());
+        }
+        let mut nursery = self.nursery.write().await;
+        if !nursery.as_ref().ok_or_else(stopping)?.alive() {
+            *nursery = Some(
+                Nursery::start(&self.config.binary, &probe::zygote_config(&self.config, self.info.isolation)).await?,
+            );
+        }
+        Ok(())
+    }
+
+    fn launch_spec(&self, spec: &SandboxSpec, dir: PathBuf) -> LaunchSpec {
+        let base = &self.base;
+        let mut env = base.env.clone();
+        for (name, value) in [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")] {
+            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        env.extend(spec.env.clone());
+        let agent = AgentConfig {
+            sandbox_id: spec.id.clone(),
+            env,
+            home: base.user.home.clone(),
+            work_dir: base.work_dir.clone(),
+            fake_root: None,
+            version: DAEMON_VERSION.to_owned(),
+        };
+        let root = self.info.isolation == Isolation::Root;
+        LaunchSpec {
+            isolation: self.info.isolation,
+            idmap: self.idmap.clone(),
+            dir: if root { Path::new("s").join(&spec.id) } else { dir },
+            overlays: base.overlays.clone(),
+            binds: base.binds.clone(),
+            shifted: base.shifted,
+            user: spec.user.clone(),
+            agent,
+        }
+    }
+
+    /// Removes a stopped sandbox's files. Unknown ids are fine.
+    pub async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        let dir = self.dir(id)?;
+        let trash = self.config.data_dir.join("trash").join(uuid::Uuid::new_v4().to_string());
+        let failed = |error| RuntimeError::Io { what: format!("remove sandbox {id}"), source: error };
+        blocking(move || {
+            match fs::rename(&dir, &trash) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                result => result?,
+            }
+            fs::remove_dir_all(&trash)
+        })
+        .await
+        .map_err(failed)
+    }
+
+    /// Ids that have files here, for reconciliation at start.
+    pub fn known_ids(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(self.config.data_dir.join("sandboxes"))?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// Stops every sandbox and the zygote; files stay.
+    pub async fn shutdown(&self) {
+        let nursery = self.nursery.write().await.take();
+        let running: Vec<_> = self.running.lock().values().cloned().collect();
+        futures_util::future::join_all(running.iter().map(|sandbox| sandbox.stop(SHUTDOWN_GRACE))).await;
+        if let Some(nursery) = nursery {
+            nursery.end().await;
+        }
+    }
+
+    fn dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+        let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !plain {
+            return Err(RuntimeError::Unavailable(format!("{id:?} is no sandbox id")));
+        }
+        Ok(self.config.data_dir.join("sandboxes").join(id))
+    }
+}
+
+/// What `GET /version` of a toolbox answers: the generation that we emulate.
+const DAEMON_VERSION: &str = "0.205.1";
+
+/// What a login shell would have, for bases that don't say.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn stopping() -> io::Error {
+    io::Error::other("the server is stopping")
+}
+
+fn io_error(what: String) -> impl FnOnce(io::Error) -> RuntimeError {
+    |source| RuntimeError::Io { what, source }
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(dir)
+}
+
+/// Makes a sandbox's directory, owned by root inside, and locks it: two mounts must never share an upper.
+pub(super) fn prepare_dir(dir: &Path, isolation: Isolation) -> io::Result<OwnedFd> {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) if isolation == Isolation::Root => {
+            std::os::unix::fs::chown(dir, Some(idmap::SHIFT), Some(idmap::SHIFT))?
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let lock = fs::File::open(dir)?;
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock.into()),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() > deadline => {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "it runs already"));
+            }
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// An empty environment for probes.
+pub(super) fn probe_agent(id: &str) -> AgentConfig {
+    AgentConfig {
+        sandbox_id: id.to_owned(),
+        env: BTreeMap::new(),
+        home: "/".into(),
+        work_dir: "/".into(),
+        fake_root: None,
+        version: String::new(),
+    }
+}

@@ -1,0 +1,311 @@
+//! The zygote: a single-threaded process with a cleared environment that clones sandboxes and reaps them.
+//!
+//! It is this binary, exec'ed by the server as `daytona-agent` with a socket as standard input. It ends when the socket
+//! does, and every sandbox with it (`PR_SET_PDEATHSIG`), so a killed server leaves no process behind.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    io::{Read, Seek},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use nix::{
+    mount::MsFlags,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::CloneFlags,
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use super::{
+    Isolation,
+    idmap::IdMap,
+    inside,
+    launch::{LaunchRequest, LaunchSpec, ZygoteConfig, ZygoteEvent},
+    sys::{
+        fdpass, mounts,
+        process::{self, Cloned, Fork},
+    },
+};
+
+/// Name that the zygote and every agent show in a process list, and by which this binary knows its role.
+pub const PROCESS_NAME: &str = "daytona-agent";
+
+/// Becomes the zygote; returns when the server is gone.
+pub fn run() -> ExitCode {
+    match start() {
+        Ok(zygote) => zygote.serve(),
+        Err(error) => {
+            eprintln!("{PROCESS_NAME}: started by daytona-mock, not by hand ({error})");
+            ExitCode::from(2)
+        }
+    }
+}
+
+struct Zygote {
+    socket: OwnedFd,
+    signals: SignalFd,
+    config: ZygoteConfig,
+    /// Tier root: layers and binds that are id-mapped already, by source, with their path from the mount directory.
+    mapped: HashMap<PathBuf, PathBuf>,
+    userns: Option<OwnedFd>,
+    children: HashMap<Pid, u64>,
+}
+
+fn start() -> io::Result<Zygote> {
+    process::close_from(3);
+    let socket = process::take_stdin()?;
+    let mut buffer = vec![0; 16 << 10];
+    let (length, _) = fdpass::recv(socket.as_fd(), &mut buffer)?;
+    let config: ZygoteConfig = serde_json::from_slice(&buffer[..length])?;
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    mask.thread_block()?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    prctl::set_name(c"daytona-agent")?;
+    // Orphans of a dead init come here instead of to the host's init, where nobody would end them.
+    prctl::set_child_subreaper(true)?;
+    let mut zygote = Zygote { socket, signals, config, mapped: HashMap::new(), userns: None, children: HashMap::new() };
+    let error = zygote.prepare().err().map(|e| e.to_string());
+    // Only now: a process that isn't dumpable can't write its own maps.
+    prctl::set_dumpable(zygote.config.isolation != Isolation::Root)?;
+    let failed = error.is_some();
+    zygote.tell(&ZygoteEvent::Started { error }, &[])?;
+    if failed { Err(io::Error::other("set-up failed")) } else { Ok(zygote) }
+}
+
+impl Zygote {
+    /// Tier root: a mount namespace of our own, in it a small tmpfs as working directory where everything that a sandbox
+    /// needs is attached. So sandboxes reach it by relative paths and no ancestor must be searchable by their ids.
+    fn prepare(&mut self) -> io::Result<()> {
+        let dir = &self.config.mount_dir;
+        if self.config.isolation != Isolation::Root {
+            fs::create_dir_all(dir.join("root"))?;
+            return std::env::set_current_dir(dir);
+        }
+        step("mount namespace", nix::sched::unshare(CloneFlags::CLONE_NEWNS))?;
+        step("private mounts", mount(None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE))?;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        step("tmpfs", nix::mount::mount(Some("tmpfs"), dir, Some("tmpfs"), flags, Some("mode=755,size=1m")))?;
+        std::env::set_current_dir(dir)?;
+        for name in ["root", "s", "l"] {
+            fs::create_dir(name)?;
+        }
+        step("sandboxes", mount(Some(&self.config.sandboxes), Path::new("s"), MsFlags::MS_BIND))?;
+        self.userns = Some(step("user namespace", id_map_namespace())?);
+        Ok(())
+    }
+
+    fn serve(mut self) -> ExitCode {
+        loop {
+            let mut fds = [
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => return ExitCode::FAILURE,
+            }
+            let (request, signal) = (ready(&fds[0]), ready(&fds[1]));
+            if signal {
+                while let Ok(Some(_)) = self.signals.read_signal() {}
+                self.reap();
+            }
+            if request && self.launch().is_err() {
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+
+    /// One launch; an error means that the server is gone.
+    fn launch(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 256];
+        let (length, fds) = fdpass::recv(self.socket.as_fd(), &mut buffer)?;
+        let request: LaunchRequest = serde_json::from_slice(&buffer[..length])?;
+        match self.spawn(fds) {
+            Ok(child) => {
+                self.children.insert(child.pid, request.launch);
+                let event = ZygoteEvent::Launched { launch: request.launch, pid: child.pid.as_raw(), error: None };
+                self.tell(&event, &[child.pidfd])
+            }
+            Err(error) => {
+                let error = Some(error.to_string());
+                self.tell(&ZygoteEvent::Launched { launch: request.launch, pid: 0, error }, &[])
+            }
+        }
+    }
+
+    fn spawn(&mut self, fds: Vec<OwnedFd>) -> io::Result<Cloned> {
+        let [spec, ctrl, lock]: [OwnedFd; 3] = fds.try_into().map_err(|_| io::Error::other("no descriptors"))?;
+        let mut spec = read_spec(spec)?;
+        if spec.isolation == Isolation::Root {
+            self.map_sources(&mut spec)?;
+        }
+        let (wait, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        match step("clone", process::clone_into(namespaces(spec.isolation)))? {
+            Fork::Child => {
+                drop(go);
+                inside::run(spec, ctrl, wait, lock)
+            }
+            Fork::Parent(child) => {
+                if let Err(error) = give_map(&spec.idmap, child.pid, &wait, go) {
+                    let _ = process::signal_pidfd(child.pidfd.as_fd(), Signal::SIGKILL);
+                    return Err(error);
+                }
+                Ok(child)
+            }
+        }
+    }
+
+    /// Replaces the sources of a launch by id-mapped mounts of them, relative to the working directory.
+    fn map_sources(&mut self, spec: &mut LaunchSpec) -> io::Result<()> {
+        for lower in spec.overlays.iter_mut().flat_map(|overlay| &mut overlay.lowers) {
+            *lower = self.mapped_layer(lower, !spec.shifted)?;
+        }
+        for bind in &mut spec.binds {
+            bind.source = self.mapped_bind(&bind.source, bind.read_only)?;
+        }
+        Ok(())
+    }
+
+    /// An overlay's layer. Not recursive: a mount below a layer makes overlayfs fail in a user namespace.
+    fn mapped_layer(&mut self, source: &Path, idmap: bool) -> io::Result<PathBuf> {
+        let userns = self.userns.as_ref().filter(|_| idmap);
+        attach_once(&mut self.mapped, source, || {
+            let tree = mounts::clone_tree(source, false)?;
+            if let Some(userns) = userns {
+                mounts::set_idmap(tree.as_fd(), userns.as_fd(), false)?;
+            }
+            Ok(tree)
+        })
+    }
+
+    /// A bind, with what is mounted below it. Where ids can't be mapped its owners show as nobody, and it is still readable.
+    fn mapped_bind(&mut self, source: &Path, read_only: bool) -> io::Result<PathBuf> {
+        let userns = self.userns.as_ref();
+        attach_once(&mut self.mapped, source, || {
+            let tree = mounts::clone_tree(source, true)?;
+            if let Some(userns) = userns {
+                let _ = mounts::set_idmap(tree.as_fd(), userns.as_fd(), true);
+            }
+            if read_only {
+                mounts::set_read_only(tree.as_fd(), true)?;
+            }
+            Ok(tree)
+        })
+    }
+
+    fn reap(&mut self) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let (pid, reason) = match status {
+                WaitStatus::Exited(pid, code) => (pid, format!("exit status {code}")),
+                WaitStatus::Signaled(pid, signal, _) => (pid, format!("killed by {signal}")),
+                _ => return,
+            };
+            if let Some(launch) = self.children.remove(&pid) {
+                let _ = self.tell(&ZygoteEvent::Exited { launch, reason }, &[]);
+            }
+        }
+    }
+
+    fn tell(&self, event: &ZygoteEvent, fds: &[OwnedFd]) -> io::Result<()> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        fdpass::send(self.socket.as_fd(), &serde_json::to_vec(event)?, &fds)
+    }
+}
+
+/// Attaches what `make` makes of `source` below the working directory, once.
+fn attach_once(
+    done: &mut HashMap<PathBuf, PathBuf>,
+    source: &Path,
+    make: impl FnOnce() -> io::Result<OwnedFd>,
+) -> io::Result<PathBuf> {
+    if let Some(path) = done.get(source) {
+        return Ok(path.clone());
+    }
+    let target = PathBuf::from(format!("l/{}", done.len()));
+    let attach = || {
+        let is_dir = fs::metadata(source)?.is_dir();
+        let tree = make()?;
+        if is_dir {
+            fs::create_dir(&target)?
+        } else {
+            fs::write(&target, "")?
+        }
+        mounts::attach(tree.as_fd(), &target)
+    };
+    step(&source.display().to_string(), attach())?;
+    done.insert(source.to_owned(), target.clone());
+    Ok(target)
+}
+
+/// Adds what was attempted to an error.
+pub(super) fn step<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> io::Result<T> {
+    result.map_err(|error| {
+        let error = error.into();
+        io::Error::new(error.kind(), format!("{what}: {error}"))
+    })
+}
+
+fn mount(source: Option<&Path>, target: &Path, flags: MsFlags) -> nix::Result<()> {
+    nix::mount::mount(source, target, None::<&str>, flags, None::<&str>)
+}
+
+fn ready(fd: &PollFd) -> bool {
+    fd.revents().is_some_and(|events| !events.is_empty())
+}
+
+fn namespaces(isolation: Isolation) -> CloneFlags {
+    if isolation == Isolation::Process {
+        return CloneFlags::empty();
+    }
+    CloneFlags::CLONE_NEWUSER
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP
+}
+
+fn read_spec(memfd: OwnedFd) -> io::Result<LaunchSpec> {
+    let mut file = fs::File::from(memfd);
+    file.rewind()?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// Writes the child's map once the child is ready for it, then lets it go on.
+fn give_map(idmap: &IdMap, pid: Pid, _wait: &OwnedFd, go: OwnedFd) -> io::Result<()> {
+    step("id map", idmap.write_for(pid))?;
+    step("id map", nix::unistd::write(&go, b"x"))?;
+    Ok(())
+}
+
+/// A user namespace with the sandboxes' map, for id-mapped mounts. It lives as long as the descriptor.
+fn id_map_namespace() -> io::Result<OwnedFd> {
+    let (wait, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    match process::clone_into(CloneFlags::CLONE_NEWUSER)? {
+        Fork::Child => {
+            drop(go);
+            let _ = nix::unistd::read(&wait, &mut [0]);
+            process::exit_now(0)
+        }
+        Fork::Parent(child) => {
+            IdMap::Shifted.write_for(child.pid)?;
+            let namespace = fs::File::open(format!("/proc/{}/ns/user", child.pid))?;
+            drop(go);
+            waitpid(child.pid, None)?;
+            Ok(namespace.into())
+        }
+    }
+}
