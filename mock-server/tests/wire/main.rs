@@ -1,5 +1,6 @@
 //! Tests at the wire: a server on port 0, spoken to as a client would. A module per area, mirroring the routes.
 
+mod base;
 mod env;
 mod info;
 mod process;

@@ -1,72 +1,139 @@
-//! What sandboxes are made of: layers and binds, ready to mount.
+//! What sandboxes are made of: the lower layers of their root file system, made or unpacked once and shared by all of them.
+//!
+//! [`prepare`] returns a [`Base`], which only names directories: the runtime stacks a sandbox's own upper on them.
+//! Owners on disk, by tier: *root* has the inside ids as they are (0, 1000, …), so its lowers need an id-mapped mount;
+//! *subuid* has them already mapped, because the layers are made in the user namespace; *single* has one owner, the server's
+//! user. Made bases lie in `<cache_dir>/bases`, which is 0700: a set-uid file in there must not be in anyone's reach.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod accounts;
+mod cache;
+mod etc;
+mod git;
+mod host;
+mod layer;
+mod usr;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::accounts::{User, find_user};
 use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError};
 
-/// A made base. Everything named here exists on disk and is never written to by a sandbox.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Base {
-    /// The first has target `/`.
-    pub overlays: Vec<OverlaySpec>,
-    /// Bound after the overlays, in this order.
-    pub binds: Vec<Bind>,
-    /// Environment that the base brings (PATH, LANG, an image's ENV).
-    pub env: BTreeMap<String, String>,
-    pub user: User,
-    pub work_dir: PathBuf,
-    /// Tier root: the owners on disk already lie in the sandboxes' id range, so the layers are not id-mapped.
-    pub shifted: bool,
-    /// For people; see [`super::RuntimeInfo::base`].
-    pub description: String,
-}
+/// The directory of `--git-mirrors`, as sandboxes see it.
+pub const GIT_MIRRORS: &str = "/srv/git-mirrors";
 
-/// One overlay mount.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Search path of every process whose image says nothing else.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// One overlay mount of a sandbox. Mounted in order; a later target may lie below an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlaySpec {
-    /// Absolute, as seen inside.
+    /// Absolute path inside: `/`, `/usr`.
     pub target: PathBuf,
-    /// Topmost first. No mount may lie below any of them: overlayfs refuses that in a user namespace.
+    /// Directories of the host, topmost first; never empty. None of them has a mount below it.
     pub lowers: Vec<PathBuf>,
 }
 
-/// A host file or directory seen inside.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A host directory (with what is mounted below it) or file that every sandbox sees. Its mount point exists in the lowers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     pub source: PathBuf,
-    /// Absolute, as seen inside; made when it is missing.
     pub target: PathBuf,
     pub read_only: bool,
 }
 
-/// The user that a base's processes run as.
+/// What [`prepare`] found or made. Everything named here exists and no sandbox ever writes to it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct User {
-    pub name: String,
-    pub uid: u32,
-    pub gid: u32,
-    pub home: PathBuf,
+pub struct Base {
+    /// Empty in tier process, which has no root file system of its own.
+    pub overlays: Vec<OverlaySpec>,
+    pub binds: Vec<Bind>,
+    /// Environment that the base brings: `PATH`, `LANG`, an image's `Env`.
+    pub env: BTreeMap<String, String>,
+    /// Who the toolbox and every command runs as.
+    pub user: User,
+    /// Where commands start when the client doesn't say.
+    pub work_dir: PathBuf,
+    /// What an image runs as its main program; empty for other bases.
+    pub entrypoint: Vec<String>,
+    /// Tier root: owners on disk already lie in the sandboxes' id range, so the layers are not id-mapped.
+    pub shifted: bool,
+    /// For people: `host (/usr of this machine)`, `image debian:12`.
+    pub description: String,
+    /// Keep the layers from being tidied away by another server while this one uses them.
+    #[serde(skip)]
+    _leases: Vec<Arc<cache::Lease>>,
 }
 
-/// Makes or finds the base that `config` asks for, as `tier` needs it.
-pub async fn prepare(config: &RuntimeConfig, tier: Isolation) -> Result<Base, RuntimeError> {
-    let BaseChoice::Directory(directory) = &config.base else {
-        return Err(RuntimeError::Unavailable("only --base DIR works so far".into()));
+/// Finds the base in the cache or makes it; then a bar on stderr, if that is a terminal, shows how far it is.
+///
+/// A warm start is a handful of `stat` calls. Several servers may call this at once; one of them does the work.
+///
+/// # Errors
+/// Text for people: what could not be read, unpacked or written, and where.
+pub async fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
+    let config = config.clone();
+    let prepare = move || match (&config.base, isolation) {
+        (_, Isolation::Process) => Ok(process_base()),
+        (BaseChoice::Host, _) => host::prepare(&config, isolation),
+        (BaseChoice::Directory(path), _) => Ok(directory_base(path, &config)),
+        (BaseChoice::Tarball(path), _) => {
+            Err(RuntimeError::Unavailable(format!("--base {}: archives come with a later version", path.display())))
+        }
+        (BaseChoice::Image(name), _) => {
+            Err(RuntimeError::Unavailable(format!("--base {name}: images come with a later version; use --base host")))
+        }
     };
-    let _ = tier;
-    Ok(Base {
-        overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![directory.clone()] }],
-        binds: config.base_include.iter().cloned().map(include).collect(),
-        env: BTreeMap::new(),
-        user: User { name: "daytona".into(), uid: 1000, gid: 1000, home: "/home/daytona".into() },
-        work_dir: "/home/daytona".into(),
-        shifted: false,
-        description: format!("directory {}", directory.display()),
-    })
+    tokio::task::spawn_blocking(prepare)
+        .await
+        .map_err(|e| RuntimeError::Unavailable(format!("preparing the base: {e}")))?
 }
 
-fn include(path: PathBuf) -> Bind {
-    Bind { source: path.clone(), target: path, read_only: true }
+/// A root file system that somebody unpacked.
+fn directory_base(path: &Path, config: &RuntimeConfig) -> Base {
+    let include = |path: &PathBuf| Bind { source: path.clone(), target: path.clone(), read_only: true };
+    Base {
+        overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![path.to_owned()] }],
+        binds: config.base_include.iter().map(include).collect(),
+        env: default_env(),
+        user: User::daytona(),
+        work_dir: User::daytona().home,
+        entrypoint: Vec::new(),
+        shifted: false,
+        description: format!("directory {}", path.display()),
+        _leases: Vec::new(),
+    }
+}
+
+/// Tier process: the host's own file system and user.
+fn process_base() -> Base {
+    let user = accounts::current();
+    Base {
+        overlays: Vec::new(),
+        binds: Vec::new(),
+        env: default_env(),
+        work_dir: user.home.clone(),
+        user,
+        entrypoint: Vec::new(),
+        shifted: false,
+        description: "host (no root file system of its own)".into(),
+        _leases: Vec::new(),
+    }
+}
+
+fn default_env() -> BTreeMap<String, String> {
+    let path = DEFAULT_PATH.to_owned();
+    BTreeMap::from([("PATH".to_owned(), path), ("LANG".to_owned(), "C.UTF-8".to_owned())])
+}
+
+/// Adds the path to an I/O error, which has none.
+fn at(what: &str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
+    let what = format!("{what} {}", path.display());
+    move |source| RuntimeError::Io { what, source }
 }

@@ -1,0 +1,160 @@
+//! Things made once and shared: `<cache_dir>/bases/<key>`, put there whole by a rename, and leased while in use.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::at;
+use crate::runtime::RuntimeError;
+
+/// Raise this when the layout or content of what is made changes.
+const FORMAT: u32 = 1;
+
+/// Entries that no server used for this long are removed when something new is made.
+const KEEP_UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Holds a shared lock on an entry's lock file; as long as it lives nobody removes the entry.
+#[derive(Debug)]
+pub(super) struct Lease {
+    _lock: File,
+}
+
+/// A finished entry.
+pub(super) struct Entry {
+    pub path: PathBuf,
+    pub lease: Arc<Lease>,
+}
+
+/// Builds a key from what the entry depends on.
+pub(super) struct Key {
+    name: &'static str,
+    hash: Sha256,
+}
+
+impl Key {
+    pub fn new(name: &'static str) -> Key {
+        let key = Key { name, hash: Sha256::new() };
+        key.with(FORMAT.to_string()).with(nix::unistd::geteuid().to_string())
+    }
+
+    pub fn with(mut self, part: impl AsRef<[u8]>) -> Key {
+        self.hash.update((part.as_ref().len() as u64).to_le_bytes());
+        self.hash.update(part.as_ref());
+        self
+    }
+
+    /// Mixes in what a file or directory was when it last changed; one that is missing counts as well.
+    pub fn with_stamp(self, path: &Path) -> Key {
+        let stamp = fs::metadata(path).ok().map(|meta| {
+            use std::os::unix::fs::MetadataExt;
+            (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+        });
+        self.with(format!("{}{stamp:?}", path.display()))
+    }
+
+    fn finish(self) -> String {
+        let hash = self.hash.finalize();
+        // Short: the paths end up in mount options, which are limited to a page.
+        let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{hex}", self.name)
+    }
+}
+
+/// Finds the entry of this key or calls `make` with the empty directory to fill.
+pub(super) fn find_or_make(
+    cache_dir: &Path,
+    key: Key,
+    make: impl FnOnce(&Path) -> Result<(), RuntimeError>,
+) -> Result<Entry, RuntimeError> {
+    let bases = cache_dir.join("bases");
+    let path = bases.join(key.finish());
+    let lock_path = path.with_extension("lock");
+    if let Some(entry) = find(&path, &lock_path) {
+        return Ok(entry);
+    }
+    fs::create_dir_all(&bases).map_err(at("cannot make", &bases))?;
+    fs::set_permissions(&bases, Permissions::from_mode(0o700)).map_err(at("cannot protect", &bases))?;
+    // Two locks: who makes it waits for nobody who uses it.
+    let making = path.with_extension("making");
+    let turn = open_lock(&making).map_err(at("cannot open", &making))?;
+    turn.lock().map_err(at("cannot lock", &making))?;
+    let lock = open_lock(&lock_path).map_err(at("cannot open", &lock_path))?;
+    lock.lock_shared().map_err(at("cannot lock", &lock_path))?;
+    if !path.is_dir() {
+        make_whole(&path, make)?;
+        remove_unused(&bases);
+    }
+    Ok(Entry { path, lease: Arc::new(Lease { _lock: lock }) })
+}
+
+fn find(path: &Path, lock_path: &Path) -> Option<Entry> {
+    if !path.is_dir() {
+        return None;
+    }
+    let lock = open_lock(lock_path).ok()?;
+    lock.lock_shared().ok()?;
+    // Says when it was used last, for `remove_unused`.
+    lock.set_modified(SystemTime::now()).ok()?;
+    // It may have been removed between the two looks.
+    path.is_dir().then(|| Entry { path: path.to_owned(), lease: Arc::new(Lease { _lock: lock }) })
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).read(true).write(true).open(path)
+}
+
+fn make_whole(path: &Path, make: impl FnOnce(&Path) -> Result<(), RuntimeError>) -> Result<(), RuntimeError> {
+    let partial = path.with_extension("partial");
+    // Left behind by a server that was killed; the lock says that nobody works on it.
+    remove_tree(&partial).map_err(at("cannot remove", &partial))?;
+    fs::create_dir(&partial).map_err(at("cannot make", &partial))?;
+    if let Err(error) = make(&partial) {
+        if let Err(error) = remove_tree(&partial) {
+            tracing::warn!(path = %partial.display(), %error, "an unfinished base stays behind");
+        }
+        return Err(error);
+    }
+    fs::rename(&partial, path).map_err(at("cannot rename to", path))
+}
+
+/// Removes entries that nobody leased for long. What can't be removed is left for the next time.
+fn remove_unused(bases: &Path) {
+    let Ok(entries) = fs::read_dir(bases) else { return };
+    for lock_path in
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "lock"))
+    {
+        let old = fs::metadata(&lock_path)
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|used| used.elapsed().is_ok_and(|age| age > KEEP_UNUSED));
+        if !old {
+            continue;
+        }
+        // The lock file itself stays: removing it would let two servers hold "the" lock.
+        if let Ok(lock) = open_lock(&lock_path)
+            && lock.try_lock().is_ok()
+            && let Err(error) = remove_tree(&lock_path.with_extension(""))
+        {
+            tracing::debug!(path = %lock_path.display(), %error, "an old base stays behind");
+        }
+    }
+}
+
+/// `remove_dir_all` that also enters directories without write permission, which a base has.
+pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        done => return done,
+    }
+    for entry in walkdir::WalkDir::new(path).into_iter().filter_map(Result::ok).filter(|e| e.file_type().is_dir()) {
+        fs::set_permissions(entry.path(), Permissions::from_mode(0o700))?;
+    }
+    fs::remove_dir_all(path)
+}

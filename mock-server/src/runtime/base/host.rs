@@ -1,0 +1,265 @@
+//! The default base: this machine's own programs, none of its people and secrets.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Base, Bind, GIT_MIRRORS, OverlaySpec,
+    accounts::{self, User},
+    at,
+    cache::{self, Entry, Key},
+    default_env, etc, git,
+    layer::{DAYTONA, Layer, Owner, Owners, ROOT},
+    usr,
+};
+use crate::runtime::{Isolation, RuntimeConfig, RuntimeError};
+
+/// What the skeleton is made of; a change in one of these makes a new one. `/etc` itself is not among them: laptops rewrite
+/// `resolv.conf` with every network.
+const SOURCES: &[&str] = &[
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/ld.so.cache",
+    "/etc/alternatives",
+    "/etc/apt",
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d",
+    "/etc/ssl/certs",
+    "/etc/profile",
+    "/etc/profile.d",
+    "/etc/bash.bashrc",
+    "/etc/skel",
+    "/etc/pip.conf",
+    "/etc/npmrc",
+    "/etc/gitconfig",
+    "/etc/localtime",
+    "/var/lib/dpkg/status",
+    "/var/lib/apt/lists",
+    "/var/lib/rpm",
+    "/opt",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/bin",
+    "/lib",
+];
+
+/// Top-level directories of programs: links into `/usr` nearly everywhere, directories of their own on Alpine.
+const PROGRAM_DIRS: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// Finds or makes the layers, and names the host directories that are shown as they are.
+pub(super) fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
+    let owners = Owners::of(isolation);
+    let key = |name| {
+        let key = Key::new(name).with(format!("{isolation:?} {:?}", config.base_include));
+        SOURCES.iter().fold(key, |key, source| key.with_stamp(Path::new(source)))
+    };
+    let include = included(&config.base_include)?;
+    let root =
+        cache::find_or_make(&config.cache_dir, key("host"), |dir| make_skeleton(dir, owners, isolation, &include))?;
+    let mut base = Base {
+        overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![root.path] }],
+        binds: binds(config, &include)?,
+        env: default_env(),
+        work_dir: User::daytona().home,
+        user: User::daytona(),
+        entrypoint: Vec::new(),
+        shifted: false,
+        description: "host (/usr of this machine)".into(),
+        _leases: vec![root.lease],
+    };
+    let host_usr = Path::new("/usr");
+    if isolation != Isolation::Root && usr::has_mounts_below(host_usr) {
+        show_usr_as_it_is(&mut base);
+        return Ok(base);
+    }
+    let additions = cache::find_or_make(&config.cache_dir, key("usr"), |dir| {
+        usr::make_additions(host_usr, dir, owners, isolation != Isolation::Root)
+    })?;
+    let mut lowers = vec![additions.path, host_usr.to_owned()];
+    base._leases.push(additions.lease);
+    if let Some(sudo) = sudo_layer(config, owners, isolation)? {
+        lowers.insert(0, sudo.path);
+        base._leases.push(sudo.lease);
+    }
+    base.overlays.push(OverlaySpec { target: "/usr".into(), lowers });
+    Ok(base)
+}
+
+/// A user namespace may not stack anything on a directory that has mounts below it, for it could uncover what they hide.
+fn show_usr_as_it_is(base: &mut Base) {
+    base.binds.insert(0, Bind { source: "/usr".into(), target: "/usr".into(), read_only: true });
+    base.env.insert("PIP_BREAK_SYSTEM_PACKAGES".into(), "1".into());
+    base.description = "host (/usr of this machine, read-only and without sudo: something is mounted below it)".into();
+}
+
+/// `--base-include`, checked: absolute, there, and nothing that the sandbox has of its own.
+fn included(directories: &[PathBuf]) -> Result<Vec<PathBuf>, RuntimeError> {
+    const OWN: &[&str] =
+        &["/", "/proc", "/sys", "/dev", "/etc", "/usr", "/var", "/tmp", "/run", "/home", "/root", "/srv"];
+    directories
+        .iter()
+        .map(|directory| {
+            let refuse =
+                |why: &str| RuntimeError::Unavailable(format!("--base-include {}: {why}", directory.display()));
+            let clean = directory.components().all(|part| !matches!(part, std::path::Component::ParentDir));
+            match directory {
+                d if !d.is_absolute() || !clean => Err(refuse("give an absolute path without ..")),
+                d if OWN.iter().any(|own| d == Path::new(own)) => Err(refuse("sandboxes have their own")),
+                d if !d.is_dir() => Err(refuse("not a directory")),
+                d => Ok(d.components().collect()),
+            }
+        })
+        .collect()
+}
+
+fn binds(config: &RuntimeConfig, include: &[PathBuf]) -> Result<Vec<Bind>, RuntimeError> {
+    let same_path = |path: &Path| Bind { source: path.into(), target: path.into(), read_only: true };
+    let mut binds: Vec<Bind> = own_program_dirs().map(|dir| same_path(&dir)).collect();
+    if has_entries(Path::new("/opt")) {
+        binds.push(same_path(Path::new("/opt")));
+    }
+    binds.extend(include.iter().filter(|dir| !dir.starts_with("/opt")).map(|dir| same_path(dir)));
+    if let Some(mirrors) = &config.git_mirrors {
+        binds.extend(git::binds(mirrors, &config.data_dir)?);
+    }
+    Ok(binds)
+}
+
+fn own_program_dirs() -> impl Iterator<Item = PathBuf> {
+    let is_dir = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    PROGRAM_DIRS.iter().map(|name| Path::new("/").join(name)).filter(is_dir)
+}
+
+fn has_entries(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Our own `sudo` where the host's can't serve: it is set-uid to a root that is nobody inside, or there is none.
+fn sudo_layer(config: &RuntimeConfig, owners: Owners, isolation: Isolation) -> Result<Option<Entry>, RuntimeError> {
+    if isolation == Isolation::Root && usr::is_setuid_root(Path::new("/usr/bin/sudo")) {
+        return Ok(None);
+    }
+    let key = Key::new("sudo").with(format!("{isolation:?}")).with_stamp(&config.binary);
+    let make = |dir: &Path| {
+        let mut layer = Layer::new(dir, owners)?;
+        layer.dirs("local/bin")?;
+        let mode = if owners == Owners::Real { 0o4755 } else { 0o755 };
+        layer.copy(&config.binary, "local/bin/sudo", mode, ROOT)?;
+        layer.finish()
+    };
+    cache::find_or_make(&config.cache_dir, key, make).map(Some)
+}
+
+fn make_skeleton(dir: &Path, owners: Owners, isolation: Isolation, include: &[PathBuf]) -> Result<(), RuntimeError> {
+    let mut layer = Layer::new(dir, owners)?;
+    for name in ["usr", "boot", "dev", "home", "media", "mnt", "opt", "proc", "run", "srv", "sys", "etc", "var"] {
+        layer.dir(name, 0o755, ROOT)?;
+    }
+    layer.dir("tmp", 0o1777, ROOT)?;
+    layer.dir("run/lock", 0o1777, ROOT)?;
+    link_programs(&mut layer)?;
+    etc::copy_etc(Path::new("/etc"), &mut layer)?;
+    write_etc(&mut layer, isolation)?;
+    make_var(&mut layer)?;
+    make_home(&mut layer, "root", 0o700, ROOT)?;
+    make_home(&mut layer, "home/daytona", 0o755, DAYTONA)?;
+    layer.dir(GIT_MIRRORS.trim_start_matches('/'), 0o755, ROOT)?;
+    layer.file(git::RULES.trim_start_matches('/'), b"", 0o644, ROOT)?;
+    for target in include {
+        layer.dirs(target.strip_prefix("/").unwrap_or(target))?;
+    }
+    layer.finish()
+}
+
+fn link_programs(layer: &mut Layer) -> Result<(), RuntimeError> {
+    for name in PROGRAM_DIRS {
+        let host = Path::new("/").join(name);
+        if let Ok(target) = fs::read_link(&host) {
+            layer.link(name, target)?;
+        } else if host.is_dir() {
+            layer.dir(name, 0o755, ROOT)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a sandbox's `/etc` has of its own.
+fn write_etc(layer: &mut Layer, isolation: Isolation) -> Result<(), RuntimeError> {
+    let read = |path: &str| fs::read_to_string(path).map_err(at("cannot read", Path::new(path)));
+    let files = accounts::for_host(&read("/etc/passwd")?, &read("/etc/group")?);
+    layer.file("etc/passwd", files.passwd.as_bytes(), 0o644, ROOT)?;
+    layer.file("etc/group", files.group.as_bytes(), 0o644, ROOT)?;
+    layer.file("etc/shadow", files.shadow.as_bytes(), 0o600, ROOT)?;
+    layer.file("etc/gshadow", files.gshadow.as_bytes(), 0o600, ROOT)?;
+    layer.file("etc/environment", b"", 0o644, ROOT)?;
+    layer.file("etc/hostname", b"daytona\n", 0o644, ROOT)?;
+    layer.file("etc/hosts", b"127.0.0.1\tlocalhost\n", 0o644, ROOT)?;
+    layer.file("etc/resolv.conf", b"", 0o644, ROOT)?;
+    layer.link("etc/mtab", "/proc/self/mounts")?;
+    let git_config = fs::read(layer.path("etc/gitconfig")).unwrap_or_default();
+    layer.file("etc/gitconfig", &[git_config.as_slice(), git::INCLUDE.as_bytes()].concat(), 0o644, ROOT)?;
+    write_privileges(layer, isolation)
+}
+
+fn write_privileges(layer: &mut Layer, isolation: Isolation) -> Result<(), RuntimeError> {
+    if isolation == Isolation::Single {
+        // apt notices that its change of user has no effect here.
+        layer.dirs("etc/apt/apt.conf.d")?;
+        return layer.file("etc/apt/apt.conf.d/99daytona", b"APT::Sandbox::User \"root\";\n", 0o644, ROOT);
+    }
+    layer.file("etc/sudoers", SUDOERS.as_bytes(), 0o440, ROOT)?;
+    layer.dir("etc/sudoers.d", 0o750, ROOT)?;
+    layer.file("etc/sudoers.d/daytona", b"daytona ALL=(ALL) NOPASSWD:ALL\n", 0o440, ROOT)
+}
+
+const SUDOERS: &str = "Defaults\tenv_reset\n\
+    Defaults\tsecure_path=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"\n\
+    root\tALL=(ALL:ALL) ALL\n\
+    #includedir /etc/sudoers.d\n";
+
+/// The usual empty tree, and the package databases, so that packages can be installed.
+fn make_var(layer: &mut Layer) -> Result<(), RuntimeError> {
+    for dir in [
+        "backups",
+        "cache",
+        "cache/apt/archives/partial",
+        "lib",
+        "lib/misc",
+        "local",
+        "log/apt",
+        "mail",
+        "opt",
+        "spool",
+    ] {
+        layer.dirs(Path::new("var").join(dir))?;
+    }
+    layer.dir("var/tmp", 0o1777, ROOT)?;
+    layer.link("var/run", "/run")?;
+    layer.link("var/lock", "/run/lock")?;
+    for database in ["dpkg", "apt", "rpm", "pam", "ucf", "python"] {
+        let source = Path::new("/var/lib").join(database);
+        if source.symlink_metadata().is_ok() {
+            etc::copy_tree(&source, &Path::new("var/lib").join(database), layer, &|_| false)?;
+        }
+    }
+    if layer.path("var/lib/apt").is_dir() {
+        layer.dirs("var/lib/apt/lists")?;
+        layer.dirs("var/lib/apt/lists/partial")?;
+    }
+    Ok(())
+}
+
+fn make_home(layer: &mut Layer, home: &str, mode: u32, owner: Owner) -> Result<(), RuntimeError> {
+    layer.dir(home, mode, owner)?;
+    for entry in fs::read_dir("/etc/skel").into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            layer.copy(&entry.path(), Path::new(home).join(entry.file_name()), 0o644, owner)?;
+        }
+    }
+    Ok(())
+}
