@@ -127,9 +127,9 @@ async fn run(listener: TcpListener, gateway: Gateway, cp: Arc<ControlPlane>, dat
     let stopping = async {
         stop.cancelled().await;
         data.withdraw();
-        cp.shutdown().await;
+        tokio::join!(gateway.close(), cp.shutdown());
     };
-    tokio::join!(listen::serve(listener, gateway, stop.clone()), stopping);
+    tokio::join!(listen::serve(listener, gateway.clone(), stop.clone()), stopping);
     // Removing temporary data may take a while.
     _ = tokio::task::spawn_blocking(move || drop(data)).await;
 }

@@ -3,7 +3,8 @@
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use http::Request;
+use http::{Request, header};
+use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -12,7 +13,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Gateway;
+use super::{
+    Gateway,
+    lenient::{AtHead, Lenient, Watched},
+};
 
 /// Open client connections; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 16 * 1024;
@@ -60,15 +64,16 @@ async fn accept(
 async fn connection(stream: TcpStream, slot: OwnedSemaphorePermit, gateway: Gateway, stop: CancellationToken) {
     let Ok(local) = stream.local_addr().map(|address| address.ip().to_canonical()) else { return };
     _ = stream.set_nodelay(true);
+    let at_head = AtHead::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(gateway.handle(request.map(Body::new), local).await) }
+        let (gateway, request) = (gateway.clone(), watched(request, &at_head));
+        async move { Ok::<_, Infallible>(gateway.handle(request, local).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(READ_BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Lenient::new(stream, at_head.clone())), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = match stop.run_until_cancelled(connection.as_mut()).await {
@@ -82,4 +87,13 @@ async fn connection(stream: TcpStream, slot: OwnedSemaphorePermit, gateway: Gate
         tracing::debug!(%error, "connection");
     }
     drop(slot);
+}
+
+/// The request, and word to the connection about where the next one starts.
+fn watched(request: Request<Incoming>, at_head: &AtHead) -> Request<Body> {
+    if request.body().is_end_stream() {
+        at_head.set(!request.headers().contains_key(header::UPGRADE));
+        return request.map(Body::new);
+    }
+    request.map(|inner| Body::new(Watched { inner, at_head: at_head.clone() }))
 }

@@ -4,8 +4,10 @@ mod activity;
 mod cors;
 mod credentials;
 mod error;
+mod events;
 mod forward;
 mod hosts;
+mod lenient;
 pub mod listen;
 pub mod origin;
 mod pool;
@@ -30,6 +32,7 @@ use self::{
     activity::Activity,
     cors::Cors,
     error::ProxyError,
+    events::Events,
     hosts::{Destination, Hosts},
     origin::Origin,
     pool::Pool,
@@ -50,6 +53,7 @@ struct Inner {
     routes: Router,
     pool: Pool,
     activity: Activity,
+    events: Events,
     api_version: HeaderValue,
 }
 
@@ -62,6 +66,7 @@ impl Gateway {
             routes,
             pool: Pool::default(),
             activity: Activity::new(cp.clone()),
+            events: Events::new(&cp),
             api_version: HeaderValue::from_str(&cp.config().api_version).unwrap_or(HeaderValue::from_static("unknown")),
             cp,
         }))
@@ -77,6 +82,11 @@ impl Gateway {
 
     fn activity(&self) -> &Activity {
         &self.0.activity
+    }
+
+    /// Ends what would outlive the listener.
+    pub async fn close(&self) {
+        self.0.events.close().await;
     }
 
     /// Answers one request that was accepted on the address `local`. Every answer names the versions.
@@ -100,7 +110,8 @@ impl Gateway {
             ("toolbox", _) => toolbox::by_path(self, request).await,
             ("api", _) => {
                 request.extensions_mut().insert(origin);
-                self.api(request).await
+                let is_event = request.uri().path().starts_with(events::PATH);
+                if is_event { self.0.events.answer(request).await } else { self.api(request).await }
             }
             ("__control", _) => {
                 request.extensions_mut().insert(origin);

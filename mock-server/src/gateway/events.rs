@@ -1,0 +1,126 @@
+//! Socket.IO at `/api/socket.io/`: SDKs wait here for a sandbox to change, instead of asking again and again
+//! (`EventDispatcher` of the SDKs). WebSocket transport only, one room per organisation.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{Request, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use socketioxide::{
+    SocketIo, TransportType,
+    extract::{SocketRef, TryData},
+    handler::ConnectHandler,
+    service::SocketIoService,
+};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tower::ServiceExt;
+
+use super::{credentials::query_value, origin::Origin};
+use crate::{
+    api,
+    model::{ControlPlane, Identity, ModelEvent},
+};
+
+pub const PATH: &str = "/api/socket.io";
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const MAX_PAYLOAD: u64 = 1_000_000;
+
+/// The Socket.IO server. Cheap to clone.
+#[derive(Clone)]
+pub struct Events {
+    service: SocketIoService<Router>,
+    io: SocketIo,
+}
+
+/// What a client sends when it connects.
+#[derive(Default, Deserialize)]
+struct Handshake {
+    #[serde(default)]
+    token: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("Unauthorized")]
+struct Unauthorized;
+
+impl Events {
+    pub fn new(cp: &Arc<ControlPlane>) -> Events {
+        let (service, io) = SocketIo::builder()
+            .req_path(PATH)
+            .ping_interval(PING_INTERVAL)
+            .ping_timeout(PING_TIMEOUT)
+            .max_payload(MAX_PAYLOAD)
+            .transports([TransportType::Websocket])
+            .build_with_inner_svc(Router::new());
+        // Weak: the control plane ends its events when it goes, which this handler must not prevent.
+        let weak = Arc::downgrade(cp);
+        let authenticate = async move |socket: SocketRef, TryData(auth): TryData<Handshake>| {
+            let identity = identify(&weak, &auth.unwrap_or_default()).ok_or(Unauthorized)?;
+            socket.extensions.insert(identity);
+            Ok::<_, Unauthorized>(())
+        };
+        io.ns("/", join.with(authenticate));
+        tokio::spawn(publish(io.clone(), cp.events()));
+        Events { service, io }
+    }
+
+    /// Answers a request below [`PATH`], which carries its [`Origin`].
+    pub async fn answer(&self, request: Request<Body>) -> Response {
+        if query_value(request.uri(), "transport").as_deref() != Some("websocket") {
+            // The library writes the code as text; the original as a number (observed).
+            return (StatusCode::BAD_REQUEST, Json(json!({"code": 0, "message": "Transport unknown"}))).into_response();
+        }
+        let answer = self.service.clone().oneshot(request).await;
+        answer.unwrap_or_else(|never| match never {}).map(Body::new)
+    }
+
+    /// Disconnects every client.
+    pub async fn close(&self) {
+        self.io.close().await;
+    }
+}
+
+fn identify(cp: &Weak<ControlPlane>, handshake: &Handshake) -> Option<Identity> {
+    cp.upgrade()?.authenticate(&handshake.token)
+}
+
+async fn join(socket: SocketRef) {
+    if let Some(identity) = socket.extensions.get::<Identity>() {
+        socket.join(identity.organization_id);
+    }
+}
+
+/// Sends what happens to whom it concerns, in order, until the control plane is gone.
+async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(event) => send(&io, &event),
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were lost: clients fall back to asking"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Each client gets URLs that start where it reached this server.
+fn send(io: &SocketIo, event: &ModelEvent) {
+    let mut last = None;
+    for socket in io.to(event.organization_id().to_owned()).sockets() {
+        let Some(origin) = socket.req_parts().extensions.get::<Origin>() else { continue };
+        let payload = match last.take() {
+            Some((of, payload)) if of == *origin => payload,
+            _ => api::events::payload(event, origin),
+        };
+        // A client that doesn't read loses events and finds out by asking.
+        _ = socket.emit(event.name(), &payload);
+        last = Some((origin.clone(), payload));
+    }
+}
