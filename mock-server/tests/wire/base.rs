@@ -1,11 +1,14 @@
 //! What sandboxes are made of: the host base and the others, as they lie on disk.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use daytona_mock::runtime::{
-    BaseChoice, Isolation, IsolationChoice, RuntimeConfig,
+    BaseChoice, Isolation, IsolationChoice, Runtime, RuntimeConfig, Sandbox, SandboxSpec,
     base::{Base, prepare},
 };
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
 
 fn config(dir: &Path, base: BaseChoice) -> RuntimeConfig {
     RuntimeConfig {
@@ -88,4 +91,98 @@ async fn included_directories_are_bound_where_they_are() {
         let error = prepare(&config, tier()).await.expect_err(refused).to_string();
         assert!(error.contains("--base-include"), "{error}");
     }
+}
+
+/// A running sandbox over the host base.
+struct World {
+    runtime: Arc<Runtime>,
+    sandbox: Arc<Sandbox>,
+    dir: tempfile::TempDir,
+}
+
+/// The tier that the tests run in: told, or the best of this machine.
+fn isolation() -> IsolationChoice {
+    match std::env::var("DAYTONA_MOCK_TEST_ISOLATION").as_deref() {
+        Ok("root") => IsolationChoice::Exactly(Isolation::Root),
+        Ok("subuid") => IsolationChoice::Exactly(Isolation::Subuid),
+        Ok("single") => IsolationChoice::Exactly(Isolation::Single),
+        _ => IsolationChoice::Auto,
+    }
+}
+
+async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut config = config(dir.path(), BaseChoice::Host);
+    config.isolation = isolation();
+    change(&mut config);
+    let runtime = Runtime::start(config).await.expect("the runtime");
+    let spec = SandboxSpec {
+        id: uuid::Uuid::new_v4().to_string(),
+        env: BTreeMap::new(),
+        user: "daytona".into(),
+        network: Default::default(),
+    };
+    let sandbox = runtime.launch(&spec).await.expect("a sandbox");
+    World { runtime, sandbox, dir }
+}
+
+impl World {
+    /// Exit code and output of a shell command inside.
+    async fn run(&self, command: &str) -> (i64, String) {
+        let stream = self.sandbox.connect().await.expect("a connection");
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
+        tokio::spawn(connection);
+        let body = serde_json::json!({"command": command, "timeout": 120}).to_string();
+        let request = hyper::Request::post("/process/execute")
+            .header("host", "sandbox")
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        let output = body["result"].as_str().unwrap_or_default().trim().to_owned();
+        (body["exitCode"].as_i64().unwrap_or(-1), output)
+    }
+
+    /// Output of a command that must succeed.
+    async fn ok(&self, command: &str) -> String {
+        let (code, output) = self.run(command).await;
+        assert_eq!(code, 0, "{command}: {output}");
+        output
+    }
+
+    async fn end(self) {
+        self.runtime.shutdown().await;
+        drop(self.dir);
+    }
+}
+
+#[tokio::test]
+async fn programs_of_the_host_work_inside() {
+    let world = start(|_| ()).await;
+    assert_eq!(world.ok("whoami; id -u; pwd; echo $HOME").await, "daytona\n1000\n/home/daytona\n/home/daytona");
+    assert_eq!(world.ok("python -c 'print(6*7)'").await, "42");
+    assert_eq!(world.ok("node -p 6*7").await, "42");
+    world.ok("npm --version && git --version && curl --version").await;
+    world.ok("python -m venv --without-pip v && v/bin/python -c 'import ssl, sqlite3'").await;
+    assert_eq!(world.run("ls /home").await.1, "daytona");
+    assert_ne!(world.run("cat /root/.bashrc").await.0, 0, "root's home is open");
+    assert_ne!(world.run("touch /etc/mine").await.0, 0, "/etc is open without sudo");
+    assert_ne!(world.run("touch /usr/mine").await.0, 0, "/usr is open without sudo");
+    world.ok("touch /tmp/a /var/tmp/b ~/c").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn pip_installs_without_being_told_to_break_anything() {
+    let world = start(|_| ()).await;
+    let package = "mkdir -p p && printf '[project]\\nname=\"tiny\"\\nversion=\"1\"\\n' > p/pyproject.toml && \
+        mkdir p/src && echo 'x=42' > p/tiny.py";
+    world.ok(package).await;
+    let marks = world.ok("ls /usr/lib/python3*/EXTERNALLY-MANAGED 2>/dev/null; true").await;
+    assert_eq!(marks, "", "the mark is still there");
+    let (_, output) = world.run("python -m pip install --no-index nonexistent-package-xyz 2>&1").await;
+    assert!(output.contains("No matching distribution") && !output.contains("externally-managed"), "{output}");
+    world.end().await;
 }
