@@ -161,7 +161,7 @@ impl Runtime {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 result => result?,
             }
-            fs::remove_dir_all(&trash)
+            base::remove_tree(&trash)
         })
         .await
         .map_err(failed)

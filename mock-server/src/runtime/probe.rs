@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io};
 
 use super::{
     Capability, Isolation, IsolationChoice, RuntimeConfig, RuntimeError,
-    base::OverlaySpec,
+    base::{OverlaySpec, remove_tree},
     ctrl::AgentLink,
     idmap,
     launch::{LaunchSpec, ZygoteConfig},
@@ -92,6 +92,6 @@ async fn build_one(config: &RuntimeConfig, isolation: Isolation, nursery: &Nurse
     let ready = AgentLink::new(ours)?.ready().await;
     launched.kill();
     let _ = (&mut launched.exit).await;
-    blocking(move || fs::remove_dir_all(dir)).await?;
+    blocking(move || remove_tree(&dir)).await?;
     ready.map(drop)
 }

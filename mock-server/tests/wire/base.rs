@@ -41,8 +41,10 @@ async fn host_base_has_programs_but_no_people_and_no_secrets() {
     let passwd = fs::read_to_string(root.join("etc/passwd")).expect("passwd");
     assert!(passwd.contains("daytona:x:1000:1000::/home/daytona:/bin/bash\n"));
     assert!(passwd.starts_with("root:x:0:0:"));
-    let shadow = fs::read_to_string(root.join("etc/shadow")).expect("shadow");
-    assert!(shadow.lines().all(|line| line.split(':').nth(1) == Some("*")), "a password came along");
+    if tier() == Isolation::Root {
+        let shadow = fs::read_to_string(root.join("etc/shadow")).expect("shadow");
+        assert!(shadow.lines().all(|line| line.split(':').nth(1) == Some("*")), "a password came along");
+    }
     for secret in ["etc/ssl/private", "etc/machine-id", "etc/shadow-", "etc/gshadow-", "etc/ssh/ssh_host_rsa_key"] {
         assert!(!root.join(secret).exists(), "{secret}");
     }

@@ -146,15 +146,22 @@ fn remove_unused(bases: &Path) {
     }
 }
 
-/// `remove_dir_all` that also enters directories without write permission, which a base has.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
+/// `remove_dir_all` that also enters directories whose mode forbids it, as those of a base and overlayfs's `work` do.
+pub(in crate::runtime) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
         done => return done,
     }
-    for entry in walkdir::WalkDir::new(path).into_iter().filter_map(Result::ok).filter(|e| e.file_type().is_dir()) {
-        fs::set_permissions(entry.path(), Permissions::from_mode(0o700))?;
+    let mut directories = vec![path.to_owned()];
+    while let Some(directory) = directories.pop() {
+        fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            }
+        }
     }
     fs::remove_dir_all(path)
 }

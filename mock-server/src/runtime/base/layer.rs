@@ -27,8 +27,8 @@ pub(super) const DAYTONA: Owner = Owner { uid: 1000, gid: 1000 };
 pub(super) enum Owners {
     /// As they are: this process may chown (tier root, and the helper in the user namespace of tier subuid).
     Real,
-    /// Everything is the server's user's (tier single). Directories of root are made read-only in place of the owner, so
-    /// that `touch /etc/x` fails without `sudo`, which keeps the capability to override that.
+    /// Everything is the server's user's (tier single). What is root's has for its owner the rights that it has for others,
+    /// so that `touch /etc/x` fails without `sudo`, which keeps the capability to override that.
     Mine,
 }
 
@@ -68,9 +68,10 @@ impl Layer {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at("cannot make", &path)(error)),
             _ => {}
         }
-        self.own(&path, mode, owner)?;
-        if self.owners == Owners::Mine && owner == ROOT && mode & 0o002 == 0 {
-            self.sealed.push((path, mode & !0o222));
+        self.chown(&path, owner)?;
+        match self.owners {
+            Owners::Mine if owner == ROOT => self.sealed.push((path, seen_by_others(mode))),
+            _ => set_mode(&path, mode)?,
         }
         Ok(())
     }
@@ -125,7 +126,7 @@ impl Layer {
     /// Sets what could not be set while entries were still being made.
     pub fn finish(self) -> Result<(), RuntimeError> {
         for (path, mode) in self.sealed.iter().rev() {
-            fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(at("cannot set mode of", path))?;
+            set_mode(path, *mode)?;
         }
         Ok(())
     }
@@ -133,7 +134,8 @@ impl Layer {
     /// Owner first: a chown clears the set-uid bit.
     fn own(&self, path: &Path, mode: u32, owner: Owner) -> Result<(), RuntimeError> {
         self.chown(path, owner)?;
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at("cannot set mode of", path))
+        let foreign = self.owners == Owners::Mine && owner == ROOT;
+        set_mode(path, if foreign { seen_by_others(mode) } else { mode })
     }
 
     fn chown(&self, path: &Path, owner: Owner) -> Result<(), RuntimeError> {
@@ -142,6 +144,15 @@ impl Layer {
             Owners::Mine => Ok(()),
         }
     }
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), RuntimeError> {
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at("cannot set mode of", path))
+}
+
+/// Owner's rights become those of others.
+fn seen_by_others(mode: u32) -> u32 {
+    mode & !0o700 | (mode & 0o007) << 6
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {

@@ -23,6 +23,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{User, find_user};
+pub(super) use self::cache::remove_tree;
 use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError};
 
 /// The directory of `--git-mirrors`, as sandboxes see it.

@@ -41,8 +41,13 @@ pub fn set_up(spec: &LaunchSpec) -> io::Result<()> {
 
 fn mount_overlay(spec: &LaunchSpec, n: usize, target: &Path, lowers: &[PathBuf]) -> io::Result<()> {
     let (upper, work) = (spec.dir.join(format!("up/{n}")), spec.dir.join(format!("work/{n}")));
+    let fresh = !upper.exists();
     for dir in [&upper, &work] {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+    }
+    if fresh && let Some(lower) = lowers.first() {
+        // A merged directory has the mode of its topmost layer. In tier single, where all is daytona's, it keeps root's closed.
+        fs::set_permissions(&upper, fs::metadata(lower)?.permissions())?;
     }
     let lowers: Vec<String> = lowers.iter().map(|path| escape(path)).collect();
     // userxattr always: trusted.* is refused in a user namespace.
