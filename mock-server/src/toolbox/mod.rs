@@ -7,6 +7,7 @@
 pub mod body;
 mod env;
 pub mod error;
+pub mod files;
 pub mod go_errors;
 mod info;
 pub mod json;
@@ -94,6 +95,7 @@ pub fn routes(ctx: Ctx) -> Router {
         .route("/project-dir", get(info::home_dir))
         .route("/init", post(info::init))
         .route("/env", post(env::update))
-        .route("/process/execute", post(process::execute::execute));
+        .route("/process/execute", post(process::execute::execute))
+        .merge(files::routes());
     routing::finish(routes, ctx)
 }

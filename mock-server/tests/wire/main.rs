@@ -2,6 +2,7 @@
 
 mod base;
 mod env;
+mod files;
 mod info;
 mod process;
 mod routing;
