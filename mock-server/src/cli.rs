@@ -1,4 +1,4 @@
-//! The command line: `serve` (default), `env`, `health`. Each flag has a `DAYTONA_MOCK_*` twin.
+//! The command line: `serve` (default), `env`, `health`, `doctor`. Each flag has a `DAYTONA_MOCK_*` twin.
 
 mod client;
 mod serve;
@@ -32,6 +32,8 @@ enum Command {
     Env(Locate),
     /// Ask the running server whether it is well; exit code 0 or 1.
     Health(Locate),
+    /// Say which isolation this machine allows and which programs sandboxes have, with the command that mends each gap.
+    Doctor(Box<ServeArgs>),
 }
 
 #[derive(Args)]
@@ -179,6 +181,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Env(locate)) => client::env(&locate),
         Some(Command::Health(locate)) => client::health(&locate),
+        Some(Command::Doctor(args)) => serve::doctor(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 mod data_dir;
+pub mod doctor;
 pub mod gateway;
 pub mod model;
 pub mod runtime;

@@ -145,7 +145,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartupError> {
     })
 }
 
-fn runtime_config(config: &Config, data_dir: &Path) -> Result<RuntimeConfig, StartupError> {
+pub(crate) fn runtime_config(config: &Config, data_dir: &Path) -> Result<RuntimeConfig, StartupError> {
     Ok(RuntimeConfig {
         data_dir: data_dir.to_owned(),
         cache_dir: config.cache_dir.clone().unwrap_or_else(data_dir::default_cache_dir),

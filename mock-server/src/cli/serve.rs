@@ -9,6 +9,7 @@ use super::ServeArgs;
 use crate::{
     MockServer,
     data_dir::{self, Ready},
+    doctor,
     runtime::RuntimeInfo,
 };
 
@@ -27,6 +28,14 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     runtime.block_on(serve(args))
+}
+
+/// With the options of a server, and its `--json`.
+pub fn doctor(args: &ServeArgs) -> Result<(), String> {
+    log(args)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(doctor::run(&args.config(), args.json))
 }
 
 async fn serve(args: &ServeArgs) -> Result<(), String> {

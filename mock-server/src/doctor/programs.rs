@@ -1,0 +1,156 @@
+//! Which programs a base should have, and the command that brings each.
+
+use std::path::Path;
+
+/// One line of the doctor's table.
+pub struct Program {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// What doesn't work without it.
+    pub needed_for: &'static str,
+    pub mend: Mend,
+}
+
+/// How to find it inside.
+pub enum Kind {
+    Command,
+    /// A Python module that `python3` can import.
+    Module(&'static str),
+    /// Any of these commands.
+    OneOf(&'static [&'static str]),
+    /// A directory or file.
+    File(&'static str),
+}
+
+/// What brings it.
+pub enum Mend {
+    /// Names of the package with apt, dnf, pacman and apk.
+    Package([&'static str; 4]),
+    Npm(&'static str),
+}
+
+const fn command(name: &'static str, needed_for: &'static str, packages: [&'static str; 4]) -> Program {
+    Program { name, kind: Kind::Command, needed_for, mend: Mend::Package(packages) }
+}
+
+const fn module(name: &'static str, module: &'static str, packages: [&'static str; 4]) -> Program {
+    Program {
+        name,
+        kind: Kind::Module(module),
+        needed_for: "code run with charts and data",
+        mend: Mend::Package(packages),
+    }
+}
+
+const fn npm(name: &'static str, needed_for: &'static str, package: &'static str) -> Program {
+    Program { name, kind: Kind::Command, needed_for, mend: Mend::Npm(package) }
+}
+
+/// In the order in which they are shown.
+pub const PROGRAMS: &[Program] = &[
+    command("bash", "sessions and PTYs", ["bash", "bash", "bash", "bash"]),
+    command("python3", "Python code run and the interpreter", ["python3", "python3", "python", "python3"]),
+    command("pip3", "installing Python packages", ["python3-pip", "python3-pip", "python-pip", "py3-pip"]),
+    Program {
+        name: "venv",
+        kind: Kind::Module("ensurepip"),
+        needed_for: "Python virtual environments",
+        mend: Mend::Package(["python3-venv", "python3", "python", "python3"]),
+    },
+    module("numpy", "numpy", ["python3-numpy", "python3-numpy", "python-numpy", "py3-numpy"]),
+    module("pandas", "pandas", ["python3-pandas", "python3-pandas", "python-pandas", "py3-pandas"]),
+    module(
+        "matplotlib",
+        "matplotlib",
+        ["python3-matplotlib", "python3-matplotlib", "python-matplotlib", "py3-matplotlib"],
+    ),
+    command("node", "JavaScript and TypeScript code run", ["nodejs", "nodejs", "nodejs", "nodejs"]),
+    command("npm", "installing Node packages", ["npm", "npm", "npm", "npm"]),
+    npm("ts-node", "nothing much (TypeScript runs without it)", "ts-node typescript"),
+    command("git", "git operations", ["git", "git", "git", "git"]),
+    command("curl", "fetching", ["curl", "curl", "curl", "curl"]),
+    command("rg", "searching by hand", ["ripgrep", "ripgrep", "ripgrep", "ripgrep"]),
+    command("sudo", "root inside", ["sudo", "sudo", "sudo", "sudo"]),
+    command("ps", "listing processes", ["procps", "procps-ng", "procps-ng", "procps"]),
+    command(
+        "pylsp",
+        "language server for Python",
+        ["python3-pylsp", "python3-lsp-server", "python-lsp-server", "py3-lsp-server"],
+    ),
+    npm(
+        "typescript-language-server",
+        "language server for TypeScript and JavaScript",
+        "typescript-language-server typescript",
+    ),
+    command("Xvfb", "computer use", ["xvfb", "xorg-x11-server-Xvfb", "xorg-server-xvfb", "xvfb"]),
+    Program {
+        name: "window manager",
+        kind: Kind::OneOf(&["xfwm4", "openbox", "icewm", "fluxbox", "matchbox-window-manager"]),
+        needed_for: "computer use",
+        mend: Mend::Package(["openbox", "openbox", "openbox", "openbox"]),
+    },
+    command("ffmpeg", "screen recordings", ["ffmpeg", "ffmpeg-free", "ffmpeg", "ffmpeg"]),
+    command("x11vnc", "the desktop over VNC", ["x11vnc", "x11vnc", "x11vnc", "x11vnc"]),
+    Program {
+        name: "noVNC",
+        kind: Kind::File("/usr/share/novnc"),
+        needed_for: "the desktop in a browser",
+        mend: Mend::Package(["novnc", "novnc", "novnc", "novnc"]),
+    },
+];
+
+impl Program {
+    /// A shell command that prints where it is, or nothing.
+    pub fn probe(&self) -> String {
+        match self.kind {
+            Kind::Command => format!("command -v {}", self.name),
+            Kind::Module(module) => format!(
+                "python3 -c 'import importlib.util as u; s = u.find_spec(\"{module}\"); print(s.origin if s else \"\")'"
+            ),
+            Kind::OneOf(names) => {
+                format!("for c in {}; do command -v $c && break; done", names.join(" "))
+            }
+            Kind::File(path) => format!("test -e {path} && echo {path}"),
+        }
+    }
+
+    /// The command that brings it to this machine.
+    pub fn mend(&self, manager: Manager) -> String {
+        let sudo = if nix::unistd::geteuid().is_root() { "" } else { "sudo " };
+        match self.mend {
+            // Not into a prefix below somebody's home, which no base has.
+            Mend::Npm(packages) => format!("{sudo}npm install --global --prefix /usr/local {packages}"),
+            Mend::Package(names) => format!("{sudo}{} {}", manager.install(), names[manager as usize]),
+        }
+    }
+}
+
+/// Package managers, in the order of [`Mend::Package`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    Apt,
+    Dnf,
+    Pacman,
+    Apk,
+}
+
+impl Manager {
+    /// This machine's; apt when it is unknown, for its package names are the best known.
+    pub fn of_host() -> Manager {
+        let known = [("dnf", Manager::Dnf), ("pacman", Manager::Pacman), ("apk", Manager::Apk)];
+        let has = |name: &str| ["/usr/bin", "/sbin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(name).exists());
+        if has("apt-get") {
+            return Manager::Apt;
+        }
+        known.into_iter().find(|(name, _)| has(name)).map_or(Manager::Apt, |(_, manager)| manager)
+    }
+
+    fn install(self) -> &'static str {
+        match self {
+            Manager::Apt => "apt-get install -y",
+            Manager::Dnf => "dnf install -y",
+            Manager::Pacman => "pacman -S --noconfirm",
+            Manager::Apk => "apk add",
+        }
+    }
+}
