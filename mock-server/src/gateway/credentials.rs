@@ -14,6 +14,13 @@ const COOKIE_PREFIX: &str = "daytona-sandbox-auth-";
 const MISSING: &str = "missing authentication: provide a preview access token (via header, query parameter, or cookie) \
                        or use an API key or JWT";
 
+/// Takes out what would open the sandbox called `id`, whether or not it is needed.
+pub fn strip_tokens(id: &str, parts: &mut Parts) {
+    parts.headers.remove(PREVIEW_TOKEN);
+    take_query(&mut parts.uri, &[AUTH_QUERY]);
+    take_cookie(&mut parts.headers, &format!("{COOKIE_PREFIX}{id}"));
+}
+
 /// Lets the request through to `target` (the sandbox called `id`), stripped of its credentials, or says why not.
 pub fn authorize(
     cp: &ControlPlane,

@@ -2,22 +2,26 @@
 //! connections pass through unread. The client going away cancels what the agent does for it.
 
 use std::{
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use axum::body::Body;
+use axum::{body::Body, response::IntoResponse};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery,
+};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use super::{
     activity::Active,
+    credentials::with_path,
     error::ProxyError,
-    pool::{Connection, Pool},
+    pool::{Connection, Pool, TOOLBOX_PORT},
 };
 use crate::runtime::Sandbox;
 
@@ -35,17 +39,26 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Sends `request`, whose URI is what the agent shall see, to `sandbox`. `active` lives as long as the exchange.
+/// Sends `request`, whose URI is what shall be seen inside, to a port of `sandbox` ([`TOOLBOX_PORT`]: its agent).
+/// `active` lives as long as the exchange. 502 without a body when nothing listens (observed).
 pub async fn forward(
     pool: &Pool,
     sandbox: &Arc<Sandbox>,
+    port: u16,
     mut request: Request<Body>,
     active: Active,
 ) -> Result<Response<Body>, ProxyError> {
     let upgrade = upgrade_protocol(request.headers());
     let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-    rewrite_head(&mut request, upgrade.as_ref());
-    let (mut response, connection) = send(pool, sandbox, request).await?;
+    rewrite_head(&mut request, port, upgrade.as_ref());
+    let (mut response, connection) = match send(pool, sandbox, port, request).await {
+        Ok(answered) => answered,
+        Err(error) if port != TOOLBOX_PORT => {
+            tracing::debug!(%error, port, "preview");
+            return Ok(StatusCode::BAD_GATEWAY.into_response());
+        }
+        Err(error) => return Err(ProxyError::bad_gateway(format_args!("the sandbox's toolbox: {error}"))),
+    };
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), client) {
         let agent = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
@@ -68,20 +81,19 @@ pub async fn forward(
 async fn send(
     pool: &Pool,
     sandbox: &Arc<Sandbox>,
+    port: u16,
     request: Request<Body>,
-) -> Result<(Response<Incoming>, Connection), ProxyError> {
-    let unreachable =
-        |error: &dyn std::fmt::Display| ProxyError::bad_gateway(format_args!("the sandbox's toolbox: {error}"));
-    let mut connection = pool.get(sandbox).await.map_err(|error| unreachable(&error))?;
+) -> io::Result<(Response<Incoming>, Connection)> {
+    let mut connection = pool.get(sandbox, port).await?;
     let mut failed = match connection.sender.try_send_request(request).await {
         Ok(response) => return Ok((response, connection)),
         Err(failed) => failed,
     };
     let Some(request) = failed.take_message().filter(|_| connection.reused) else {
-        return Err(unreachable(failed.error()));
+        return Err(io::Error::other(failed.into_error()));
     };
-    let mut connection = pool.fresh(sandbox).await.map_err(|error| unreachable(&error))?;
-    let response = connection.sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+    let mut connection = pool.fresh(sandbox, port).await?;
+    let response = connection.sender.send_request(request).await.map_err(io::Error::other)?;
     Ok((response, connection))
 }
 
@@ -93,8 +105,11 @@ fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     headers.get(header::UPGRADE).filter(|_| wants).cloned()
 }
 
-fn rewrite_head(request: &mut Request<Body>, upgrade: Option<&HeaderValue>) {
+fn rewrite_head(request: &mut Request<Body>, port: u16, upgrade: Option<&HeaderValue>) {
     *request.version_mut() = Version::HTTP_11;
+    // A target in absolute form says nothing more than the Host.
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    *request.uri_mut() = with_path(&Uri::default(), target);
     let headers = request.headers_mut();
     strip_hop_by_hop(headers);
     // This server has answered it already.
@@ -103,7 +118,11 @@ fn rewrite_head(request: &mut Request<Body>, upgrade: Option<&HeaderValue>) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());
     }
-    if let Some(host) = headers.insert(header::HOST, HeaderValue::from_static("localhost:2280")) {
+    let host = match port {
+        TOOLBOX_PORT => Ok(HeaderValue::from_static("localhost:2280")),
+        _ => HeaderValue::from_str(&format!("localhost:{port}")),
+    };
+    if let Some(host) = host.ok().and_then(|host| headers.insert(header::HOST, host)) {
         headers.insert("x-forwarded-host", host);
     }
 }

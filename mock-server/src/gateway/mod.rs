@@ -7,10 +7,12 @@ mod error;
 mod events;
 mod forward;
 mod hosts;
+mod legacy;
 mod lenient;
 pub mod listen;
 pub mod origin;
 mod pool;
+mod preview;
 mod toolbox;
 
 use std::{
@@ -93,7 +95,7 @@ impl Gateway {
     pub async fn handle(&self, request: Request<Body>, local: IpAddr) -> Response {
         let mut response = match self.0.hosts.destination(request.uri(), request.headers(), local) {
             Destination::Main(origin) => self.route(request, origin).await,
-            Destination::Preview { .. } => refuse(&request, ProxyError::not_found("not found")),
+            Destination::Preview { port, name, .. } => preview::by_host(self, port, &name, request).await,
             Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
         };
         response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
@@ -125,7 +127,15 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         match Cors::api(&parts).preflight(&parts) {
             Ok(response) => response,
-            Err(cors) => cors.apply(self.routes(Request::from_parts(parts, body)).await),
+            Err(cors) => {
+                let is_toolbox = parts.uri.path().starts_with(legacy::PREFIX);
+                let request = Request::from_parts(parts, body);
+                cors.apply(if is_toolbox {
+                    legacy::by_api_path(self, request).await
+                } else {
+                    self.routes(request).await
+                })
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Kept-alive HTTP/1.1 connections to the agents. The forwarding path costs no connect, and an idle sandbox
+//! Kept-alive HTTP/1.1 connections into the sandboxes: to agents and to previewed ports. The forwarding path costs no connect, and an idle sandbox
 //! soon holds no connection's buffers.
 
 use std::{
@@ -11,7 +11,10 @@ use axum::body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 
 use crate::runtime::Sandbox;
 
@@ -22,15 +25,20 @@ const IDLE_TIME: Duration = Duration::from_secs(10);
 /// Largest read from an agent. Downloads are as fast as this is large, up to the size of the socket buffers.
 const READ_BUFFER: usize = 1024 * 1024;
 
-/// Idle connections by sandbox id. Cheap to clone.
+/// The port that stands for the toolbox itself, as in the original; nothing listens there inside.
+pub const TOOLBOX_PORT: u16 = 2280;
+
+/// Idle connections by sandbox id and port. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Pool(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    idle: HashMap<String, Vec<Idle>>,
+    idle: HashMap<Key, Vec<Idle>>,
     sweeping: bool,
 }
+
+type Key = (String, u16);
 
 struct Idle {
     sender: SendRequest<Body>,
@@ -45,32 +53,30 @@ pub struct Connection {
     /// It has served before, so the agent may have closed it meanwhile.
     pub reused: bool,
     sandbox: Weak<Sandbox>,
-    id: String,
+    key: Key,
 }
 
 impl Pool {
     /// An idle connection that is still open, else a fresh one.
-    pub async fn get(&self, sandbox: &Arc<Sandbox>) -> std::io::Result<Connection> {
-        while let Some(idle) = self.take(sandbox) {
+    pub async fn get(&self, sandbox: &Arc<Sandbox>, port: u16) -> std::io::Result<Connection> {
+        let key = (sandbox.id().to_owned(), port);
+        while let Some(idle) = self.take(sandbox, &key) {
             let mut sender = idle.sender;
             if sender.ready().await.is_ok() {
-                return Ok(Connection { sender, reused: true, sandbox: idle.sandbox, id: sandbox.id().to_owned() });
+                return Ok(Connection { sender, reused: true, sandbox: idle.sandbox, key });
             }
         }
-        self.fresh(sandbox).await
+        self.fresh(sandbox, port).await
     }
 
-    /// A connection that nobody used before.
-    pub async fn fresh(&self, sandbox: &Arc<Sandbox>) -> std::io::Result<Connection> {
-        let stream = sandbox.connect().await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(std::io::Error::other)?;
-        // Its errors reach whoever waits for an answer.
-        tokio::spawn(connection.with_upgrades());
-        Ok(Connection { sender, reused: false, sandbox: Arc::downgrade(sandbox), id: sandbox.id().to_owned() })
+    /// A connection that nobody used before. `ConnectionRefused` when nothing listens on the port.
+    pub async fn fresh(&self, sandbox: &Arc<Sandbox>, port: u16) -> std::io::Result<Connection> {
+        let sender = match port {
+            TOOLBOX_PORT => handshake(sandbox.connect().await?).await?,
+            _ => handshake(sandbox.connect_port(port).await?).await?,
+        };
+        let key = (sandbox.id().to_owned(), port);
+        Ok(Connection { sender, reused: false, sandbox: Arc::downgrade(sandbox), key })
     }
 
     /// Keeps a connection whose answer was read to its end.
@@ -79,7 +85,7 @@ impl Pool {
             return;
         }
         let mut state = self.0.lock();
-        let idle = state.idle.entry(connection.id).or_default();
+        let idle = state.idle.entry(connection.key).or_default();
         if idle.len() < MAX_IDLE {
             idle.push(Idle { sender: connection.sender, sandbox: connection.sandbox, since: Instant::now() });
         }
@@ -89,9 +95,9 @@ impl Pool {
     }
 
     /// The most recently used connection to this very machine.
-    fn take(&self, sandbox: &Arc<Sandbox>) -> Option<Idle> {
+    fn take(&self, sandbox: &Arc<Sandbox>, key: &Key) -> Option<Idle> {
         let mut state = self.0.lock();
-        let idle = state.idle.get_mut(sandbox.id())?;
+        let idle = state.idle.get_mut(key)?;
         idle.retain(|idle| std::ptr::eq(idle.sandbox.as_ptr(), Arc::as_ptr(sandbox)) && !idle.sender.is_closed());
         idle.pop()
     }
@@ -112,4 +118,13 @@ impl Pool {
             }
         }
     }
+}
+
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> std::io::Result<SendRequest<Body>> {
+    let io = TokioIo::new(stream);
+    let made = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(io).await;
+    let (sender, connection) = made.map_err(std::io::Error::other)?;
+    // Its errors reach whoever waits for an answer.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
 }

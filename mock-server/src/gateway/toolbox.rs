@@ -10,6 +10,7 @@ use super::{
     credentials::{self, PREVIEW_TOKEN, bearer, query_value, take_query, with_path},
     error::ProxyError,
     forward::forward,
+    pool::TOOLBOX_PORT,
 };
 use crate::model::{ControlPlane, State, ToolboxTarget};
 
@@ -66,10 +67,10 @@ pub async fn to_agent(
     let active = activity(gateway, id, &request);
     let path_and_query = request.uri().query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     *request.uri_mut() = with_path(&http::Uri::default(), &path_and_query);
-    forward(gateway.pool(), sandbox, request, active).await
+    forward(gateway.pool(), sandbox, TOOLBOX_PORT, request, active).await
 }
 
-fn activity(gateway: &Gateway, id: &str, request: &Request<Body>) -> Active {
+pub fn activity(gateway: &Gateway, id: &str, request: &Request<Body>) -> Active {
     let skip = request.headers().get(SKIP_ACTIVITY).is_some_and(|value| value == "true");
     if skip { Active::uncounted() } else { gateway.activity().begin(id) }
 }

@@ -1,0 +1,108 @@
+//! `/api/toolbox/{id}/toolbox/…`: the toolbox by the API's own path, as SDKs up to 0.112 ask for it.
+
+use axum::{
+    Json,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, Request, StatusCode};
+use serde_json::json;
+
+use super::{
+    Gateway,
+    credentials::{bearer, strip_tokens},
+    toolbox::{LEGACY, to_agent},
+};
+use crate::model::ToolboxTarget;
+
+pub const PREFIX: &str = "/api/toolbox/";
+/// First segments that the old API had; it knew nothing of what came later.
+const AREAS: [&str; 8] = ["project-dir", "user-home-dir", "work-dir", "files", "git", "process", "lsp", "computeruse"];
+const PERMISSION: &str = "write:sandboxes";
+
+/// A refusal in the API's envelope.
+struct Refused(StatusCode, String);
+
+/// Answers a request below [`PREFIX`].
+pub async fn by_api_path(gateway: &Gateway, mut request: Request<Body>) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let (id, rest, target) = match admitted(gateway, &mut request) {
+        Ok(admitted) => admitted,
+        Err(Refused(status, message)) => return envelope(status, &message, &uri),
+    };
+    let mut response = match to_agent(gateway, &id, &target, &rest, request).await {
+        Ok(response) => response,
+        Err(error) => return error.response(&method, uri.path()),
+    };
+    if method == Method::POST && response.status().is_success() {
+        let created = rest == "/process/pty";
+        *response.status_mut() = if created { StatusCode::CREATED } else { StatusCode::OK };
+    }
+    response
+}
+
+/// Who asks is a member with the permission, and what is asked for exists: in this order (observed).
+fn admitted(gateway: &Gateway, request: &mut Request<Body>) -> Result<(String, String, ToolboxTarget), Refused> {
+    let token = bearer(request.headers()).unwrap_or_default();
+    let unknown = || Refused(StatusCode::UNAUTHORIZED, "Invalid credentials".into());
+    let identity = gateway.cp().authenticate(token).ok_or_else(unknown)?;
+    let Some((id, rest)) = split(request.uri().path()) else {
+        let what = format!("Cannot {} {}", request.method(), request.uri().path());
+        return Err(Refused(StatusCode::NOT_FOUND, what));
+    };
+    if !identity.permissions.iter().any(|permission| permission == PERMISSION) {
+        return Err(Refused(StatusCode::FORBIDDEN, "Access denied".into()));
+    }
+    let target = gateway.cp().toolbox_target(id);
+    let target = target.filter(|target| target.organization_id == identity.organization_id);
+    let target =
+        target.ok_or_else(|| Refused(StatusCode::NOT_FOUND, format!("Sandbox with ID or name {id} not found")))?;
+    let (id, rest) = (id.to_owned(), rest.to_owned());
+    let (mut parts, body) = std::mem::take(request).into_parts();
+    parts.headers.remove(http::header::AUTHORIZATION);
+    strip_tokens(&id, &mut parts);
+    parts.headers.insert(LEGACY, HeaderValue::from_static("true"));
+    *request = Request::from_parts(parts, body);
+    Ok((id, rest, target))
+}
+
+/// `/api/toolbox/{id}/toolbox/{rest}` → (id, the agent's `/{rest}`) if the old API had such a path.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (id, rest) = path.strip_prefix(PREFIX)?.split_once('/')?;
+    let rest = rest.strip_prefix("toolbox")?;
+    let area = rest.strip_prefix('/')?.split('/').next()?;
+    let rest = match rest {
+        "/files" => "/files/",
+        "/lsp/workspace-symbols" => "/lsp/workspacesymbols",
+        same => same,
+    };
+    (!id.is_empty() && AREAS.contains(&area)).then_some((id, rest))
+}
+
+fn envelope(status: StatusCode, message: &str, uri: &http::Uri) -> Response {
+    let body = json!({
+        "path": uri.path_and_query().map_or("/", |path| path.as_str()),
+        "timestamp": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        "statusCode": status.as_u16(),
+        "error": status.canonical_reason().unwrap_or_default(),
+        "message": message,
+    });
+    (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_old_paths_are_known() {
+        assert_eq!(split("/api/toolbox/x/toolbox/process/execute"), Some(("x", "/process/execute")));
+        assert_eq!(split("/api/toolbox/x/toolbox/files"), Some(("x", "/files/")));
+        assert_eq!(split("/api/toolbox/x/toolbox/lsp/workspace-symbols"), Some(("x", "/lsp/workspacesymbols")));
+        for path in
+            ["/api/toolbox/x/toolbox", "/api/toolbox/x/toolbox/", "/api/toolbox/x/files", "/api/toolbox/x/toolbox/env"]
+        {
+            assert_eq!(split(path), None, "{path}");
+        }
+    }
+}
