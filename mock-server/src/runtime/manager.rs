@@ -20,6 +20,7 @@ use super::{
     nursery::{Launched, Nursery},
     probe,
     sys::fdpass,
+    userns,
 };
 use crate::toolbox::AgentConfig;
 
@@ -130,7 +131,7 @@ impl Runtime {
             env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
         env.extend(spec.env.clone());
-        let agent = AgentConfig {
+        let mut agent = AgentConfig {
             sandbox_id: spec.id.clone(),
             env,
             home: base.user.home.clone(),
@@ -138,6 +139,9 @@ impl Runtime {
             fake_root: None,
             version: DAEMON_VERSION.to_owned(),
         };
+        if self.info.isolation == Isolation::Process {
+            live_in(&dir, &base.user.name, &mut agent);
+        }
         let root = self.info.isolation == Isolation::Root;
         LaunchSpec {
             isolation: self.info.isolation,
@@ -155,16 +159,16 @@ impl Runtime {
     pub async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         let dir = self.dir(id)?;
         let trash = self.config.data_dir.join("trash").join(uuid::Uuid::new_v4().to_string());
-        let failed = |error| RuntimeError::Io { what: format!("remove sandbox {id}"), source: error };
-        blocking(move || {
-            match fs::rename(&dir, &trash) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                result => result?,
-            }
-            base::remove_tree(&trash)
-        })
-        .await
-        .map_err(failed)
+        let moved = blocking({
+            let trash = trash.clone();
+            move || fs::rename(&dir, &trash)
+        });
+        let removed = match moved.await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => userns::remove_tree(&self.config.binary, &self.idmap, trash).await,
+        };
+        removed.map_err(|error| RuntimeError::Io { what: format!("remove sandbox {id}"), source: error })
     }
 
     /// Ids that have files here, for reconciliation at start.
@@ -198,6 +202,18 @@ const DAEMON_VERSION: &str = "0.205.1";
 /// What a login shell would have, for bases that don't say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Tier process: home and temporary files are in the sandbox's own directory.
+fn live_in(dir: &Path, user: &str, agent: &mut AgentConfig) {
+    agent.home = dir.join("home/daytona");
+    agent.work_dir = agent.home.clone();
+    agent.fake_root = Some(dir.to_owned());
+    let home = agent.home.to_string_lossy().into_owned();
+    let temp = dir.join("tmp").to_string_lossy().into_owned();
+    for (name, value) in [("HOME", home), ("TMPDIR", temp), ("USER", user.to_owned()), ("LOGNAME", user.to_owned())] {
+        agent.env.entry(name.to_owned()).or_insert(value);
+    }
+}
+
 fn stopping() -> io::Error {
     io::Error::other("the server is stopping")
 }
@@ -224,6 +240,11 @@ pub(super) fn prepare_dir(dir: &Path, isolation: Isolation) -> io::Result<OwnedF
         }
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
+    }
+    if isolation == Isolation::Process {
+        for name in ["home/daytona", "tmp"] {
+            fs::create_dir_all(dir.join(name))?;
+        }
     }
     let lock = fs::File::open(dir)?;
     let deadline = Instant::now() + LOCK_WAIT;

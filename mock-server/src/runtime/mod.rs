@@ -9,10 +9,17 @@ mod manager;
 mod nursery;
 mod probe;
 mod sandbox;
+mod sudo;
 pub mod sys;
+mod userns;
 mod zygote;
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -137,10 +144,17 @@ pub enum RuntimeError {
 /// When this process was started as the zygote, an agent or the sudo shim: runs that role and says how it ended.
 /// Call it first in `main`, before any thread.
 pub fn run_internal_role() -> Option<ExitCode> {
-    let mut args = std::env::args_os();
-    let name = args.next()?;
-    if name == zygote::PROCESS_NAME && args.next().is_none() {
+    let args: Vec<_> = std::env::args_os().collect();
+    let name = args.first()?;
+    if name == zygote::PROCESS_NAME && args.len() == 1 {
         return Some(zygote::run());
     }
-    None
+    if Path::new(name).file_name().is_some_and(|name| name == "sudo") {
+        return Some(sudo::run(args[1..].to_vec()));
+    }
+    match args.get(1)?.to_str()? {
+        userns::ARGUMENT => Some(userns::run(&args[2..])),
+        "__sudo" => Some(sudo::run(args[2..].to_vec())),
+        _ => None,
+    }
 }

@@ -208,12 +208,22 @@ impl Zygote {
             let (pid, reason) = match status {
                 WaitStatus::Exited(pid, code) => (pid, format!("exit status {code}")),
                 WaitStatus::Signaled(pid, signal, _) => (pid, format!("killed by {signal}")),
-                _ => return,
+                _ => break,
             };
             if let Some(launch) = self.children.remove(&pid) {
                 let _ = self.tell(&ZygoteEvent::Exited { launch, reason }, &[]);
             }
         }
+        if self.config.isolation == Isolation::Process {
+            self.kill_orphans();
+        }
+    }
+
+    /// Tier process: what a killed init left behind comes here, generation by generation.
+    fn kill_orphans(&self) {
+        let orphans = inside::init::children(nix::unistd::getpid());
+        let orphans: Vec<_> = orphans.into_iter().filter(|pid| !self.children.contains_key(pid)).collect();
+        inside::init::signal_all(&orphans, Signal::SIGKILL);
     }
 
     fn tell(&self, event: &ZygoteEvent, fds: &[OwnedFd]) -> io::Result<()> {

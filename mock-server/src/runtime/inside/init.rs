@@ -25,9 +25,12 @@ fn handled() -> SigSet {
     SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
 }
 
-/// Before the agent is forked: signals wait until [`run`] takes them.
-pub fn block_signals() {
+/// Before the agent is forked: signals wait until [`run`] takes them, and orphans have somewhere to go.
+pub fn prepare(isolation: Isolation) {
     handled().thread_block().expect("the mask is valid");
+    if isolation == Isolation::Process {
+        let _ = prctl::set_child_subreaper(true);
+    }
 }
 
 /// In the agent, after the fork.
@@ -39,9 +42,6 @@ pub fn unblock_signals() {
 pub fn run(isolation: Isolation, agent: Pid) -> i32 {
     let tree = isolation == Isolation::Process;
     let mut state = State { tree, agent, agent_exit: None, terminating: false };
-    if tree {
-        let _ = prctl::set_child_subreaper(true);
-    }
     loop {
         match handled().wait() {
             Ok(Signal::SIGTERM) => state.terminate(),
@@ -104,7 +104,7 @@ impl State {
     }
 }
 
-fn signal_all(processes: &[Pid], signal: Signal) {
+pub fn signal_all(processes: &[Pid], signal: Signal) {
     for &pid in processes {
         // One that is gone already is fine.
         let _ = kill(pid, signal);
@@ -112,7 +112,7 @@ fn signal_all(processes: &[Pid], signal: Signal) {
 }
 
 /// Every process below this one, children before grandchildren.
-fn descendants() -> Vec<Pid> {
+pub fn descendants() -> Vec<Pid> {
     let mut found = children(getpid());
     let mut next = 0;
     while let Some(&pid) = found.get(next) {
@@ -122,7 +122,7 @@ fn descendants() -> Vec<Pid> {
     found
 }
 
-fn children(pid: Pid) -> Vec<Pid> {
+pub fn children(pid: Pid) -> Vec<Pid> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     let numbers: Vec<i32> = lists.flat_map(|list| parse_children(&list)).collect();

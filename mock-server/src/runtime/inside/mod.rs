@@ -4,9 +4,9 @@
 //! starts can be reaped under its hands, and no zombie stays.
 
 mod agent;
-mod init;
+pub(super) mod init;
 mod mounts;
-mod users;
+pub(super) mod users;
 
 use std::{
     io,
@@ -76,8 +76,7 @@ fn network(user: &users::Account) -> io::Result<()> {
 
 fn start_agent(spec: LaunchSpec, user: users::Account, ctrl: OwnedFd, lock: OwnedFd) -> i32 {
     let isolation = spec.isolation;
-    // Blocked before the fork, so that no signal to come is lost.
-    init::block_signals();
+    init::prepare(isolation);
     match process::fork() {
         Ok(Fork::Child) => {
             let code = agent::run(spec, &user, ctrl);

@@ -6,3 +6,4 @@ pub mod fdpass;
 pub mod mounts;
 pub mod netif;
 pub mod process;
+pub mod seccomp;

@@ -1,0 +1,101 @@
+//! Work that needs the sandboxes' ids: this binary run as `daytona-mock __ns MAP VERB PATH` does it in a user namespace.
+//!
+//! In tier subuid a sandbox's files belong to ids that the server can't touch.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::{ExitCode, Stdio},
+};
+
+use nix::{
+    fcntl::OFlag,
+    sched::CloneFlags,
+    sys::wait::{WaitStatus, waitpid},
+};
+
+use super::{
+    base,
+    idmap::IdMap,
+    inside::users::become_root,
+    manager::blocking,
+    sys::process::{self, Fork},
+    zygote::step,
+};
+
+/// First argument of the role.
+pub const ARGUMENT: &str = "__ns";
+
+/// Removes what a sandbox wrote, whoever owns it and whatever its modes are.
+pub async fn remove_tree(binary: &Path, idmap: &IdMap, path: PathBuf) -> io::Result<()> {
+    match idmap {
+        IdMap::Subuid { .. } => remove_as_root_inside(binary, idmap, &path).await,
+        _ => blocking(move || base::remove_tree(&path)).await,
+    }
+}
+
+async fn remove_as_root_inside(binary: &Path, idmap: &IdMap, path: &Path) -> io::Result<()> {
+    let output = tokio::process::Command::new(binary)
+        .arg(ARGUMENT)
+        .arg(serde_json::to_string(idmap)?)
+        .arg("remove")
+        .arg(path)
+        .env_clear()
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// The role itself: `args` are what follows [`ARGUMENT`].
+pub fn run(args: &[OsString]) -> ExitCode {
+    match run_inside(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_inside(args: &[OsString]) -> io::Result<bool> {
+    let [map, verb, path] = args else { return Err(io::Error::other("usage: __ns MAP VERB PATH")) };
+    let idmap: IdMap = serde_json::from_slice(map.as_encoded_bytes())?;
+    let (wait, go) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    match step("clone", process::clone_into(CloneFlags::CLONE_NEWUSER))? {
+        Fork::Child => {
+            drop(go);
+            let done = enter(&idmap, &wait).and_then(|()| work(&verb.to_string_lossy(), Path::new(path)));
+            if let Err(error) = &done {
+                eprintln!("{error}");
+            }
+            process::exit_now(done.is_err().into())
+        }
+        Fork::Parent(child) => {
+            step("id map", idmap.write_for(child.pid))?;
+            nix::unistd::write(&go, b"x")?;
+            Ok(matches!(waitpid(child.pid, None)?, WaitStatus::Exited(_, 0)))
+        }
+    }
+}
+
+fn enter(idmap: &IdMap, wait: &impl std::os::fd::AsFd) -> io::Result<()> {
+    step("id map", idmap.write_own())?;
+    if nix::unistd::read(wait, &mut [0])? != 1 {
+        return Err(io::Error::other("no id map"));
+    }
+    if idmap.written_by_parent() { step("becoming root", become_root()) } else { Ok(()) }
+}
+
+fn work(verb: &str, path: &Path) -> io::Result<()> {
+    match verb {
+        "remove" => step(&path.display().to_string(), std::fs::remove_dir_all(path)),
+        _ => Err(io::Error::other(format!("unknown verb {verb}"))),
+    }
+}
