@@ -221,9 +221,9 @@ impl Zygote {
 
     /// Tier process: what a killed init left behind comes here, generation by generation.
     fn kill_orphans(&self) {
-        let orphans = inside::init::children(nix::unistd::getpid());
+        let orphans = inside::reaper::children(nix::unistd::getpid());
         let orphans: Vec<_> = orphans.into_iter().filter(|pid| !self.children.contains_key(pid)).collect();
-        inside::init::signal_all(&orphans, Signal::SIGKILL);
+        inside::reaper::signal_all(&orphans, Signal::SIGKILL);
     }
 
     fn tell(&self, event: &ZygoteEvent, fds: &[OwnedFd]) -> io::Result<()> {

@@ -1,11 +1,19 @@
 //! Sandboxes as the server drives them: launched, talked to, stopped, started again, removed.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use daytona_mock::runtime::{BaseChoice, Isolation, IsolationChoice, Runtime, RuntimeConfig, Sandbox, SandboxSpec};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct World {
     runtime: Arc<Runtime>,
@@ -23,44 +31,54 @@ fn isolation() -> IsolationChoice {
     }
 }
 
-fn config(dir: &std::path::Path) -> RuntimeConfig {
-    let base = dir.join("base");
-    for name in ["etc", "home/daytona", "tmp", "usr"] {
-        std::fs::create_dir_all(base.join(name)).expect("base");
-    }
-    for name in ["bin", "lib", "lib64", "sbin"] {
-        let _ = std::os::unix::fs::symlink(format!("usr/{name}"), base.join(name));
-    }
-    std::fs::write(base.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\ndaytona:x:1000:1000::/home/daytona:/bin/sh\n")
-        .expect("passwd");
-    let _ = std::os::unix::fs::chown(base.join("home/daytona"), Some(1000), Some(1000));
+fn config(data_dir: PathBuf) -> RuntimeConfig {
+    let path = |name: &str, default: &str| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| default.into()));
     RuntimeConfig {
-        data_dir: dir.join("data"),
-        cache_dir: dir.join("cache"),
+        data_dir,
+        cache_dir: path("DAYTONA_MOCK_TEST_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/bases")),
         isolation: isolation(),
-        base: BaseChoice::Directory(base),
-        base_include: vec![PathBuf::from("/usr")],
+        base: BaseChoice::Host,
+        base_include: Vec::new(),
         git_mirrors: None,
-        binary: env!("CARGO_BIN_EXE_daytona-mock").into(),
+        binary: path("DAYTONA_MOCK_TEST_BINARY", env!("CARGO_BIN_EXE_daytona-mock")),
     }
 }
 
-async fn world() -> World {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let runtime = Runtime::start(config(dir.path())).await.expect("runtime");
-    World { runtime, dir }
+impl World {
+    async fn start() -> World {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let runtime = Runtime::start(config(dir.path().join("data"))).await.expect("runtime");
+        World { runtime, dir }
+    }
+
+    /// False, and said, in a tier that lacks what a test is about.
+    fn isolates(&self, test: &str) -> bool {
+        self.has(test, &[Isolation::Root, Isolation::Subuid, Isolation::Single])
+    }
+
+    fn has(&self, test: &str, tiers: &[Isolation]) -> bool {
+        let tier = self.runtime.info().isolation;
+        if !tiers.contains(&tier) {
+            println!("SKIPPED in tier {tier}: {test}");
+        }
+        tiers.contains(&tier)
+    }
+
+    async fn launch(&self) -> Arc<Sandbox> {
+        self.runtime.launch(&spec()).await.expect("launch")
+    }
 }
 
 fn spec() -> SandboxSpec {
     SandboxSpec {
         id: uuid::Uuid::new_v4().to_string(),
-        env: BTreeMap::new(),
+        env: BTreeMap::from([("DAYTONA_TEST".to_owned(), "yes".to_owned())]),
         user: "daytona".into(),
         network: Default::default(),
     }
 }
 
-async fn request(sandbox: &Sandbox, method: &str, path: &str, body: serde_json::Value) -> (u16, Bytes) {
+async fn request(sandbox: &Sandbox, method: &str, path: &str, body: Value) -> (u16, Bytes) {
     let stream = sandbox.connect().await.expect("connect");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
@@ -77,31 +95,419 @@ async fn request(sandbox: &Sandbox, method: &str, path: &str, body: serde_json::
     (status, response.into_body().collect().await.expect("body").to_bytes())
 }
 
-/// Output of a shell command inside.
-async fn sh(sandbox: &Sandbox, command: &str) -> String {
-    let (status, body) =
-        request(sandbox, "POST", "/process/execute", serde_json::json!({"command": command, "timeout": 30})).await;
+/// Output of a shell command inside, and its exit code.
+async fn execute(sandbox: &Sandbox, command: &str) -> (i64, String) {
+    let (status, body) = request(sandbox, "POST", "/process/execute", json!({"command": command, "timeout": 60})).await;
     assert_eq!(status, 200, "{command}: {}", String::from_utf8_lossy(&body));
-    let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-    body["result"].as_str().unwrap_or_default().trim().to_owned()
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    (body["exitCode"].as_i64().expect("exit code"), body["result"].as_str().unwrap_or_default().trim().to_owned())
+}
+
+/// Output of a command that must succeed.
+async fn sh(sandbox: &Sandbox, command: &str) -> String {
+    let (code, output) = execute(sandbox, command).await;
+    assert_eq!(code, 0, "{command}: {output}");
+    output
+}
+
+/// Waits until `condition` holds.
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "still not: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Host pids of processes with `text` on their command line.
+fn processes_with(text: &str) -> Vec<i32> {
+    let pids = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+    pids.filter(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(text)
+    })
+    .collect()
+}
+
+/// A number that no other process has on its command line.
+fn marker() -> String {
+    format!("{}", 100_000_000 + uuid::Uuid::new_v4().as_u128() % 100_000_000)
 }
 
 #[tokio::test]
-async fn a_sandbox_answers() {
-    let world = world().await;
+async fn a_sandbox_is_a_machine_of_its_own() {
+    let world = World::start().await;
+    if !world.isolates("a machine of its own") {
+        return;
+    }
+    let sandbox = world.launch().await;
+    assert_eq!(sh(&sandbox, "whoami; id -u; id -g; pwd").await, "daytona\n1000\n1000\n/home/daytona");
+    assert_eq!(sh(&sandbox, "hostname; cat /etc/hostname").await, format!("{0}\n{0}", sandbox.id()));
+    assert_eq!(sh(&sandbox, "cat /proc/1/comm").await, "daytona-agent");
+    let mut names: Vec<_> = sh(&sandbox, "env | cut -d= -f1 | sort").await.lines().map(str::to_owned).collect();
+    names.retain(|name| name != "_" && name != "PWD" && name != "OLDPWD" && name != "SHLVL");
+    assert_eq!(names, ["DAYTONA_TEST", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER"]);
+    let processes = sh(&sandbox, "ls -d /proc/[0-9]* | wc -l").await;
+    assert!(processes.parse::<u32>().expect("a number") < 8, "host processes show: {processes}");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn nothing_of_the_host_shows() {
+    let world = World::start().await;
+    if !world.isolates("nothing of the host shows") {
+        return;
+    }
+    let sandbox = world.launch().await;
+    let sudo = if sh(&sandbox, "command -v sudo || true").await.is_empty() { "" } else { "sudo" };
+    assert_eq!(sh(&sandbox, "tr '\\0' ' ' < /proc/1/cmdline").await, "daytona-agent");
+    let (_, environment) = execute(&sandbox, &format!("{sudo} tr '\\0' '\\n' < /proc/1/environ")).await;
+    assert!(!environment.contains("CARGO"), "{environment}");
+    for command in ["cat /proc/1/environ", "ls /proc/1/fd/", "ls /proc/1/cwd/", "cat /proc/1/mem", "kill -9 1 && false"]
+    {
+        assert_ne!(execute(&sandbox, command).await.0, 0, "{command}");
+    }
+    let data_dir = world.dir.path().display().to_string();
+    assert_ne!(execute(&sandbox, &format!("ls {data_dir}")).await.0, 0, "the host's files show");
+    assert_eq!(sh(&sandbox, "ls /home").await, "daytona");
+    assert_eq!(sh(&sandbox, &format!("{sudo} ls /root")).await, "");
+    let (_, mounts) = execute(&sandbox, "cut -d' ' -f5 /proc/self/mountinfo").await;
+    assert!(!mounts.contains("/mnt") && !mounts.contains("/sys/fs"), "{mounts}");
+    // Descriptors of the agent don't reach its children.
+    assert_eq!(sh(&sandbox, "ls /proc/self/fd | wc -l").await, "4");
+    // The agent, and with it the sandbox, survives this; its own shell may not.
+    let _ = request(&sandbox, "POST", "/process/execute", json!({"command": "kill -9 -1", "timeout": 10})).await;
+    assert_eq!(sh(&sandbox, "echo alive").await, "alive");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn root_inside_is_not_root_outside() {
+    let world = World::start().await;
+    if !world.isolates("root inside is not root outside") {
+        return;
+    }
+    let sandbox = world.launch().await;
+    assert_eq!(sh(&sandbox, "sudo id -u; sudo whoami").await, "0\nroot");
+    for command in [
+        "sudo sh -c 'echo x > /proc/sys/kernel/core_pattern'",
+        "sudo sh -c 'echo h > /proc/sysrq-trigger'",
+        "sudo sh -c 'echo 1 > /proc/sys/kernel/panic'",
+        "sudo mknod /tmp/disk b 254 0",
+        "sudo mount -t ext4 /dev/vda /mnt",
+        "sudo cat /proc/kcore",
+        "sudo hostname x && sudo sh -c 'echo 1 > /sys/kernel/uevent_helper'",
+        "sudo touch /usr/../proc/1/root/../x",
+    ] {
+        let (code, output) = execute(&sandbox, command).await;
+        assert_ne!(code, 0, "{command}: {output}");
+    }
+    let outside = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("core_pattern");
+    assert_ne!(outside.trim(), "x");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn ids_are_real() {
+    let world = World::start().await;
+    if !world.has("several ids", &[Isolation::Root, Isolation::Subuid]) {
+        return;
+    }
+    let sandbox = world.launch().await;
+    assert_ne!(execute(&sandbox, "touch /etc/x").await.0, 0);
+    sh(&sandbox, "sudo touch /etc/x && sudo chown 33:33 /etc/x").await;
+    assert_eq!(sh(&sandbox, "stat -c '%u %g' /etc/x / /etc /home/daytona").await, "33 33\n0 0\n0 0\n1000 1000");
+    assert_eq!(sh(&sandbox, "sudo -u '#33' id -u").await, "33");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn sudo_takes_the_usual_options() {
+    let world = World::start().await;
+    if !world.isolates("sudo") {
+        return;
+    }
+    let sandbox = world.launch().await;
+    for (command, expected) in [
+        ("sudo -n true && echo ok", "ok"),
+        ("sudo A=b sh -c 'echo $A'", "b"),
+        ("A=b sudo -E sh -c 'echo $A'", "b"),
+        ("A=b sudo sh -c 'echo $A'", ""),
+        ("sudo -u daytona whoami", "daytona"),
+        ("sudo sudo -u daytona whoami", "daytona"),
+        ("sudo sudo id -u", "0"),
+        ("sudo -H sh -c 'echo $HOME'", "/root"),
+        ("sudo -i pwd", "/root"),
+        ("sudo -s 'echo hi; id -u' 2>/dev/null || sudo sh -c 'echo hi; id -u'", "hi\n0"),
+        ("sudo -- echo x", "x"),
+        ("cd /tmp && sudo pwd", "/tmp"),
+        ("sudo sh -c 'echo $SUDO_USER $USER'", "daytona root"),
+    ] {
+        assert_eq!(sh(&sandbox, command).await, expected, "{command}");
+    }
+    assert_eq!(execute(&sandbox, "sudo sh -c 'exit 7'").await.0, 7);
+    assert_ne!(execute(&sandbox, "sudo no-such-program").await.0, 0);
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn stop_ends_every_process() {
+    let world = World::start().await;
+    let sandbox = world.launch().await;
+    let marker = marker();
+    sh(&sandbox, &format!("setsid sleep {marker} >/dev/null 2>&1 </dev/null & disown; true")).await;
+    sh(&sandbox, &format!("(setsid sh -c 'trap \"\" TERM HUP; sleep {marker}' >/dev/null 2>&1 </dev/null &) ; true"))
+        .await;
+    eventually("sleeps run", || processes_with(&marker).len() >= 3).await;
+    sandbox.stop(Duration::from_secs(5)).await;
+    assert_eq!(processes_with(&marker), Vec::<i32>::new());
+    sandbox.exited().await;
+    sandbox.connect_port(80).await.expect_err("nobody is there");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_idle_sandbox_stops_at_once() {
+    let world = World::start().await;
+    let sandbox = world.launch().await;
+    sh(&sandbox, "true").await;
+    let started = Instant::now();
+    sandbox.stop(Duration::from_secs(30)).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn stop_without_grace_is_at_once() {
+    let world = World::start().await;
+    let sandbox = world.launch().await;
+    let marker = marker();
+    sh(&sandbox, &format!("(trap '' TERM; sleep {marker}) >/dev/null 2>&1 </dev/null & true")).await;
+    sandbox.stop(Duration::ZERO).await;
+    assert_eq!(processes_with(&marker), Vec::<i32>::new());
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn files_outlive_a_stop() {
+    let world = World::start().await;
     let spec = spec();
-    let sandbox = world.runtime.launch(&spec).await.expect("launch");
-    let (status, body) = request(&sandbox, "GET", "/version", serde_json::Value::Null).await;
-    assert_eq!(status, 200, "{body:?}");
-    println!(
-        "{}",
+    let mut sandbox = world.runtime.launch(&spec).await.expect("launch");
+    sh(&sandbox, "echo kept > file; mkdir -p deep/er; chmod 000 deep/er").await;
+    let isolates = world.isolates("files outside of home");
+    if isolates {
         sh(
             &sandbox,
-            "id; whoami; hostname; env; pwd; ps aux; cat /proc/1/cmdline /proc/self/mountinfo; ls -la / /home /etc"
+            "echo t > /tmp/t; sudo sh -c 'echo r > /run/r; echo 1.2.3.4 x >> /etc/hosts; rm /etc/resolv.conf'",
         )
-        .await
-    );
-    sandbox.stop(Duration::from_secs(5)).await;
+        .await;
+        sh(&sandbox, "sudo ln -s /nonexistent/escape /etc/resolv.conf").await;
+    }
+    for _ in 0..3 {
+        world.runtime.launch(&spec).await.err().expect("it runs already");
+        sandbox.stop(Duration::ZERO).await;
+        sandbox = world.runtime.launch(&spec).await.expect("launch again");
+        assert_eq!(sh(&sandbox, "cat file").await, "kept");
+        if isolates {
+            assert_eq!(sh(&sandbox, "cat /tmp/t /run/r").await, "t\nr");
+            assert!(sh(&sandbox, "cat /etc/resolv.conf").await.starts_with("nameserver"));
+        }
+    }
     world.runtime.shutdown().await;
-    drop(world.dir);
+}
+
+#[tokio::test]
+async fn removal_leaves_nothing() {
+    let world = World::start().await;
+    let spec = spec();
+    let sandbox = world.runtime.launch(&spec).await.expect("launch");
+    sh(&sandbox, "mkdir -p a/b/c; echo x > a/b/c/d; chmod 000 a/b/c a").await;
+    assert_eq!(world.runtime.known_ids().expect("ids"), [spec.id.clone()]);
+    sandbox.stop(Duration::ZERO).await;
+    world.runtime.remove(&spec.id).await.expect("remove");
+    world.runtime.remove(&spec.id).await.expect("remove what is gone");
+    assert_eq!(world.runtime.known_ids().expect("ids"), [""; 0]);
+    for name in ["trash", "sandboxes"] {
+        assert_eq!(fs::read_dir(world.dir.path().join("data").join(name)).expect(name).count(), 0, "{name}");
+    }
+    for pid in processes_with("daytona-agent") {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        assert!(!mounts.contains(&spec.id), "mounted in {pid}");
+    }
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn ports_inside_are_reached() {
+    let world = World::start().await;
+    if !world.isolates("ports of its own") {
+        return;
+    }
+    let sandbox = world.launch().await;
+    let serve = |host: &str, port: u16| {
+        format!(
+            "setsid python3 -c 'import socket\ns=socket.socket(socket.AF_INET6 if \":\" in \"{host}\" else socket.AF_INET)\n\
+             s.bind((\"{host}\",{port}));s.listen()\nopen(\"/tmp/{port}\",\"w\")\nwhile 1:\n c=s.accept()[0];c.sendall(b\"hi\");c.close()' \
+             >/dev/null 2>&1 </dev/null & until [ -e /tmp/{port} ]; do :; done"
+        )
+    };
+    sh(&sandbox, &serve("127.0.0.1", 3000)).await;
+    sh(&sandbox, &serve("::1", 80)).await;
+    for port in [3000, 80] {
+        let mut stream = sandbox.connect_port(port).await.expect("connect");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("read");
+        assert_eq!(text, "hi");
+        let _ = stream.write_all(b"x").await;
+    }
+    let refused = sandbox.connect_port(3999).await.expect_err("nothing listens");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn orphans_are_reaped_and_children_are_not() {
+    let world = World::start().await;
+    let sandbox = world.launch().await;
+    let orphans = "for i in 1 2 3 4 5 6 7 8 9 10; do (setsid sh -c 'sleep 0.0$i' >/dev/null 2>&1 </dev/null &); done";
+    let commands = (0..20).map(|n| {
+        let (sandbox, command) = (sandbox.clone(), format!("{orphans}; exit {n}"));
+        async move { assert_eq!(execute(&sandbox, &command).await.0, n, "an exit status went astray") }
+    });
+    futures_util::future::join_all(commands).await;
+    let pid = sandbox.pid();
+    let zombies = || {
+        let children = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks").flatten();
+        let lists = children.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let lists: Vec<String> = lists.collect();
+        let pids = lists.iter().flat_map(|list| list.split_whitespace());
+        pids.filter(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z ")))
+            .count()
+    };
+    eventually("no zombies", || zombies() == 0).await;
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn its_end_is_told_whoever_brings_it() {
+    let world = World::start().await;
+    let sandbox = world.launch().await;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sandbox.pid()), nix::sys::signal::Signal::SIGKILL).expect("kill");
+    let exit = tokio::time::timeout(Duration::from_secs(10), sandbox.exited()).await.expect("told");
+    assert!(exit.reason.contains("KILL"), "{exit:?}");
+    sandbox.connect().await.expect_err("nobody is there");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_killed_zygote_is_replaced() {
+    let world = World::start().await;
+    let spec = spec();
+    let sandbox = world.runtime.launch(&spec).await.expect("launch");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", sandbox.pid())).expect("stat");
+    let parent: i32 = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()).expect("parent");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), nix::sys::signal::Signal::SIGKILL).expect("kill");
+    sandbox.exited().await;
+    let sandbox = world.runtime.launch(&spec).await.expect("launch again");
+    assert_eq!(sh(&sandbox, "echo ok").await, "ok");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn bad_specs_are_refused() {
+    let world = World::start().await;
+    for id in ["", "..", "a/b", "../../etc", "a b", &"x".repeat(65)] {
+        world.runtime.launch(&SandboxSpec { id: id.to_owned(), ..spec() }).await.err().expect(id);
+        world.runtime.remove(id).await.expect_err(id);
+    }
+    if world.isolates("users") {
+        let error =
+            world.runtime.launch(&SandboxSpec { user: "nobody-here".into(), ..spec() }).await.err().expect("no user");
+        assert!(error.to_string().contains("unable to find user nobody-here"), "{error}");
+        let root = world.runtime.launch(&SandboxSpec { user: "root".into(), ..spec() }).await;
+        if world.has("user root", &[Isolation::Root, Isolation::Subuid]) {
+            let root = root.expect("root");
+            assert_eq!(
+                sh(&root, "id -un; echo $HOME; grep CapEff /proc/self/status | grep -c 0000000000000000 || true").await,
+                "root\n/root\n0"
+            );
+        }
+    }
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn large_environments_arrive() {
+    let world = World::start().await;
+    let mut spec = spec();
+    spec.env.extend((0..300).map(|n| (format!("VAR_{n}"), "x".repeat(2000))));
+    let sandbox = world.runtime.launch(&spec).await.expect("launch");
+    assert_eq!(sh(&sandbox, "env | grep -c ^VAR_").await, "300");
+    world.runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_start_at_once() {
+    let world = World::start().await;
+    let started = Instant::now();
+    let launches = (0..20).map(|_| async {
+        let sandbox = world.launch().await;
+        sh(&sandbox, "echo ok").await
+    });
+    let answers = futures_util::future::join_all(launches).await;
+    println!("20 at once: {:?}", started.elapsed());
+    assert!(answers.iter().all(|answer| answer == "ok"));
+    world.runtime.shutdown().await;
+}
+
+/// Not a test: the server that the next ones kill or count descriptors of, in a process of its own.
+#[tokio::test]
+#[ignore = "run by the tests below"]
+async fn helper_process() {
+    let Some(dir) = std::env::var_os("HELPER_DIR").map(PathBuf::from) else { return };
+    let runtime = Runtime::start(config(dir.join("data"))).await.expect("runtime");
+    let spec = spec();
+    let marker = std::env::var("HELPER_MARKER").expect("marker");
+    let cycle = || async {
+        let sandbox = runtime.launch(&spec).await.expect("launch");
+        sh(&sandbox, &format!("setsid sleep {marker} >/dev/null 2>&1 </dev/null & true")).await;
+        sandbox
+    };
+    let open = || fs::read_dir("/proc/self/fd").expect("descriptors").count();
+    cycle().await.stop(Duration::ZERO).await;
+    let before = open();
+    for _ in 0..5 {
+        cycle().await.stop(Duration::ZERO).await;
+    }
+    eventually("no descriptors leak", || open() <= before).await;
+    let _sandbox = cycle().await;
+    fs::write(dir.join("ready"), "").expect("ready");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_killed_server_leaves_no_process() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let marker = marker();
+    let mut server = tokio::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--ignored", "--exact", "runtime::helper_process"])
+        .env("HELPER_DIR", dir.path())
+        .env("HELPER_MARKER", &marker)
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("helper");
+    let ready = dir.path().join("ready");
+    eventually("the helper is ready", || Path::new(&ready).exists()).await;
+    assert!(!processes_with(&marker).is_empty());
+    server.kill().await.expect("kill");
+    eventually("all processes are gone", || processes_with(&marker).is_empty()).await;
+    // And its data can be used at once.
+    let runtime = Runtime::start(config(dir.path().join("data"))).await.expect("runtime");
+    let ids = runtime.known_ids().expect("ids");
+    assert_eq!(ids.len(), 1);
+    let sandbox = runtime.launch(&SandboxSpec { id: ids[0].clone(), ..spec() }).await.expect("launch");
+    assert_eq!(sh(&sandbox, "echo ok").await, "ok");
+    runtime.shutdown().await;
 }

@@ -7,14 +7,15 @@ use std::{
         unix::net::UnixStream as StdUnixStream,
     },
     sync::Arc,
+    thread::{self, Thread},
+    time::Duration,
 };
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use nix::sys::prctl;
 use tokio::{
     net::{TcpStream, UnixStream},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
 };
@@ -23,76 +24,78 @@ use super::{
     super::{
         Isolation,
         ctrl::{Channel, Event, Request},
-        launch::LaunchSpec,
-        zygote::step,
+        sys::process,
     },
-    init,
-    users::{self, Account},
+    reaper,
 };
 use crate::toolbox::{AgentConfig, Ctx, routes};
 
 /// Threads for blocking calls at most; they go after two seconds without work.
 const BLOCKING_THREADS: usize = 64;
 
-/// Stack of each. Toolbox code that recurses deeply makes its own thread.
-const BLOCKING_STACK: usize = 512 << 10;
+/// Stack of every thread; only what is touched costs memory. Toolbox code that recurses deeply makes its own thread.
+const STACK: usize = 1 << 20;
 
-/// Runs until the server is gone or SIGTERM; the result is the exit code.
-pub fn run(spec: LaunchSpec, user: &Account, ctrl: OwnedFd) -> i32 {
-    match prepare(spec, user) {
-        Ok(config) => {
-            super::tell(&ctrl, &Event::Ready, &[]);
-            serve(config, ctrl).map_or(71, |()| 0)
+/// How long processes that were asked to end keep the sandbox.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Serves until the server is gone or SIGTERM. `_lock` lives as long as we do.
+pub fn run(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, _lock: OwnedFd) -> ! {
+    let first_thread = thread::current();
+    // Not the first thread: see `reaper`.
+    let toolbox = thread::Builder::new().name("toolbox".into()).stack_size(STACK).spawn(move || {
+        let code = serve(isolation, config, ctrl, first_thread).map_or(71, |()| 0);
+        if isolation == Isolation::Process {
+            reaper::kill_tree();
         }
-        Err(error) => {
-            super::tell(&ctrl, &Event::Failed { message: error.to_string() }, &[]);
-            70
-        }
+        process::exit_now(code)
+    });
+    match toolbox {
+        Ok(_) => reaper::reap_forever(),
+        Err(_) => process::exit_now(72),
     }
 }
 
-fn prepare(spec: LaunchSpec, user: &Account) -> io::Result<AgentConfig> {
-    init::unblock_signals();
-    step("user", users::become_user(user, spec.isolation))?;
-    // Changing ids made it dumpable again; nobody with the same id may read our memory or descriptors.
-    prctl::set_dumpable(false)?;
-    let mut config = spec.agent;
-    if spec.isolation != Isolation::Process {
-        complete(&mut config, user);
-    }
-    // A missing work directory must not keep a sandbox from starting: the way to make it leads through the toolbox.
-    if std::env::set_current_dir(&config.work_dir).is_err() {
-        std::env::set_current_dir("/")?;
-    }
-    Ok(config)
-}
-
-/// What only the sandbox's own passwd file tells.
-fn complete(config: &mut AgentConfig, user: &Account) {
-    config.home = user.home.clone();
-    let home = user.home.to_string_lossy().into_owned();
-    for (name, value) in [("HOME", &home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
-        config.env.entry(name.to_owned()).or_insert_with(|| value.clone());
-    }
-}
-
-fn serve(config: AgentConfig, ctrl: OwnedFd) -> io::Result<()> {
+fn serve(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, first_thread: Thread) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
-        .thread_stack_size(BLOCKING_STACK)
-        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .thread_stack_size(STACK)
+        .thread_keep_alive(Duration::from_secs(2))
         .build()?;
-    let result = runtime.block_on(serve_until_end(config, ctrl));
-    // A blocked thread must not keep the sandbox alive.
-    runtime.shutdown_background();
-    result
+    runtime.block_on(async {
+        tokio::spawn(wake_reaper(signal(SignalKind::child())?, first_thread));
+        let mut ending = signal(SignalKind::terminate())?;
+        let mut killed = signal(SignalKind::interrupt())?;
+        let (stop, connections) = tokio::select! {
+            result = serve_until_end(config, ctrl, &mut ending) => match result? {
+                Some(open) => open,
+                None => return Ok(()),
+            },
+            // Elsewhere than in tier process nobody sends this but a user inside, who may.
+            _ = killed.recv() => return Ok(()),
+        };
+        let ended = wind_down(isolation, stop, connections);
+        tokio::select! {
+            _ = tokio::time::timeout(PATIENCE, ended) => {}
+            _ = killed.recv() => {}
+        }
+        Ok(())
+    })
 }
 
-async fn serve_until_end(config: AgentConfig, ctrl: OwnedFd) -> io::Result<()> {
+async fn wake_reaper(mut children: Signal, first_thread: Thread) {
+    while children.recv().await.is_some() {
+        first_thread.unpark();
+    }
+}
+
+type Connections = (watch::Sender<bool>, JoinSet<()>);
+
+/// `None` when the server is gone; on SIGTERM what is still open.
+async fn serve_until_end(config: AgentConfig, ctrl: OwnedFd, ending: &mut Signal) -> io::Result<Option<Connections>> {
     let service = TowerToHyperService::new(routes(Ctx::new(config)));
     let channel = Arc::new(Channel::new(ctrl)?);
-    let mut terminated = signal(SignalKind::terminate())?;
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     loop {
@@ -106,15 +109,23 @@ async fn serve_until_end(config: AgentConfig, ctrl: OwnedFd) -> io::Result<()> {
                 Some((Request::Connect { id, port }, _)) => {
                     tokio::spawn(connect(channel.clone(), id, port));
                 }
-                None => return Ok(()),
+                None => return Ok(None),
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = terminated.recv() => break,
+            _ = ending.recv() => return Ok(Some((stop, connections))),
         }
     }
+}
+
+/// Ends every process and answers what was asked before.
+async fn wind_down(isolation: Isolation, stop: watch::Sender<bool>, mut connections: JoinSet<()>) -> io::Result<()> {
+    let mut children = signal(SignalKind::child())?;
+    reaper::ask_all_to_end(isolation);
     let _ = stop.send(true);
-    // The server's patience ends this with SIGKILL if a request doesn't.
     while connections.join_next().await.is_some() {}
+    while !reaper::alone(isolation) {
+        children.recv().await;
+    }
     Ok(())
 }
 

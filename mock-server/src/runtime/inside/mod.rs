@@ -1,11 +1,8 @@
-//! What happens inside a fresh sandbox: set-up, then PID 1 forks the agent and reaps.
-//!
-//! Two processes, so that orphans go to PID 1 while the agent's own children stay its own: nothing that the toolbox
-//! starts can be reaped under its hands, and no zombie stays.
+//! What happens inside a fresh sandbox: set-up in a single thread, then the agent.
 
 mod agent;
-pub(super) mod init;
 mod mounts;
+pub(super) mod reaper;
 pub(super) mod users;
 
 use std::{
@@ -13,84 +10,84 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use nix::sys::prctl;
+use nix::sys::{prctl, signal::SigSet};
 
 use super::{
     Isolation,
     ctrl::Event,
     launch::LaunchSpec,
-    sys::{
-        fdpass,
-        process::{self, Fork},
-    },
+    sys::{fdpass, process},
     zygote::step,
 };
+use crate::toolbox::AgentConfig;
 
-/// Runs in the cloned child and never returns.
+/// Runs in the cloned child and never returns. `wait` says when the id map is written; `lock` is held while we live.
 pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd) -> ! {
-    let code = match set_up(&spec, wait) {
-        Ok(user) => start_agent(spec, user, ctrl, lock),
+    let isolation = spec.isolation;
+    match set_up(spec, wait) {
+        Ok(config) => {
+            tell(&ctrl, &Event::Ready, &[]);
+            agent::run(isolation, config, ctrl, lock)
+        }
         Err(error) => {
             tell(&ctrl, &Event::Failed { message: error.to_string() }, &[]);
-            70
+            process::exit_now(70)
         }
-    };
-    process::exit_now(code)
+    }
 }
 
-fn set_up(spec: &LaunchSpec, wait: OwnedFd) -> io::Result<users::Account> {
-    wait_for_map(spec, &wait)?;
+fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<AgentConfig> {
+    let die_with_zygote = || prctl::set_pdeathsig(reaper::death_signal(spec.isolation));
+    die_with_zygote()?;
+    SigSet::empty().thread_set_mask()?;
+    nix::unistd::setsid()?;
+    wait_for_map(&spec, &wait)?;
     drop(wait);
+    let mut config = spec.agent.clone();
     if spec.isolation == Isolation::Process {
-        return Ok(users::Account::current());
+        prctl::set_child_subreaper(true)?;
+    } else {
+        mounts::set_up(&spec)?;
+        let user = step("user", users::find(&spec.user))?;
+        network(user.gid)?;
+        step("user", users::become_user(&user, spec.isolation))?;
+        complete(&mut config, &user);
     }
-    mounts::set_up(spec)?;
-    let user = step("user", users::find(&spec.user))?;
-    network(&user)?;
-    Ok(user)
+    // Both are undone by changing ids. Nobody with the same id may read our memory or descriptors.
+    prctl::set_dumpable(false)?;
+    die_with_zygote()?;
+    // A missing work directory must not keep a sandbox from starting: the way to make it leads through the toolbox.
+    if std::env::set_current_dir(&config.work_dir).is_err() {
+        std::env::set_current_dir("/")?;
+    }
+    Ok(config)
 }
 
 fn wait_for_map(spec: &LaunchSpec, wait: &OwnedFd) -> io::Result<()> {
-    // Before anything slow: when the zygote dies from here on, so does this.
-    prctl::set_pdeathsig(init::death_signal(spec.isolation))?;
-    nix::unistd::setsid()?;
     step("id map", spec.idmap.write_own())?;
-    if spec.idmap.written_by_parent() {
-        if nix::unistd::read(wait, &mut [0])? != 1 {
-            return Err(io::Error::other("the zygote wrote no id map"));
-        }
-        step("becoming root inside", users::become_root())?;
-        prctl::set_pdeathsig(init::death_signal(spec.isolation))?;
+    if !spec.idmap.written_by_parent() {
+        return Ok(());
     }
-    prctl::set_dumpable(false)?;
-    Ok(())
+    if nix::unistd::read(wait, &mut [0])? != 1 {
+        return Err(io::Error::other("the zygote wrote no id map"));
+    }
+    step("becoming root inside", users::become_root())
 }
 
-fn network(user: &users::Account) -> io::Result<()> {
+fn network(gid: u32) -> io::Result<()> {
     step("lo", super::sys::netif::up("lo"))?;
     // Low ports and ping for everyone, as in a container. Refused by some kernels: then they just need sudo.
     let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-    let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", format!("{0} {0}", user.gid));
+    let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", format!("{gid} {gid}"));
     Ok(())
 }
 
-fn start_agent(spec: LaunchSpec, user: users::Account, ctrl: OwnedFd, lock: OwnedFd) -> i32 {
-    let isolation = spec.isolation;
-    init::prepare(isolation);
-    match process::fork() {
-        Ok(Fork::Child) => {
-            let code = agent::run(spec, &user, ctrl);
-            drop(lock);
-            code
-        }
-        Ok(Fork::Parent(agent)) => {
-            drop((spec, user, ctrl));
-            init::run(isolation, agent)
-        }
-        Err(error) => {
-            tell(&ctrl, &Event::Failed { message: format!("fork: {error}") }, &[]);
-            70
-        }
+/// What only the sandbox's own passwd file tells.
+fn complete(config: &mut AgentConfig, user: &users::Account) {
+    config.home = user.home.clone();
+    let home = user.home.to_string_lossy().into_owned();
+    for (name, value) in [("HOME", &home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
+        config.env.entry(name.to_owned()).or_insert_with(|| value.clone());
     }
 }
 
