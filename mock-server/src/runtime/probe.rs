@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fs, io};
 
 use super::{
     Capability, Isolation, IsolationChoice, RuntimeConfig, RuntimeError,
-    base::{OverlaySpec, remove_tree},
+    base::OverlaySpec,
     ctrl::AgentLink,
     idmap,
     launch::{LaunchSpec, ZygoteConfig},
     manager::{blocking, prepare_dir, probe_agent},
     nursery::Nursery,
     sys::fdpass,
+    userns,
 };
 
 /// The outcome.
@@ -92,6 +93,6 @@ async fn build_one(config: &RuntimeConfig, isolation: Isolation, nursery: &Nurse
     let ready = AgentLink::new(ours)?.ready().await;
     launched.kill();
     let _ = (&mut launched.exit).await;
-    blocking(move || remove_tree(&dir)).await?;
+    userns::remove_tree(&config.binary, &spec.idmap, dir).await?;
     ready.map(drop)
 }

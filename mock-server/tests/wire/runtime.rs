@@ -323,7 +323,7 @@ async fn removal_leaves_nothing() {
     let spec = spec();
     let sandbox = world.runtime.launch(&spec).await.expect("launch");
     sh(&sandbox, "mkdir -p a/b/c; echo x > a/b/c/d; chmod 000 a/b/c a").await;
-    assert_eq!(world.runtime.known_ids().expect("ids"), [spec.id.clone()]);
+    assert_eq!(world.runtime.known_ids().expect("ids"), std::slice::from_ref(&spec.id));
     sandbox.stop(Duration::ZERO).await;
     world.runtime.remove(&spec.id).await.expect("remove");
     world.runtime.remove(&spec.id).await.expect("remove what is gone");
