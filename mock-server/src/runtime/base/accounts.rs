@@ -54,7 +54,10 @@ pub(super) fn with_daytona(passwd: &str, group: &str) -> AccountFiles {
     let mut passwd = with_newline(passwd);
     let mut group = with_newline(group);
     if find_user(&passwd, "daytona").is_none() {
-        passwd.push_str("daytona:x:1000:1000::/home/daytona:/bin/bash\n");
+        let shared = find_user(&passwd, "1000").is_some_and(|user| user.name != "1000");
+        // The first entry of an id is the one that `whoami` names.
+        let at = if shared { 0 } else { passwd.len() };
+        passwd.insert_str(at, "daytona:x:1000:1000::/home/daytona:/bin/bash\n");
     }
     if !group.lines().any(|line| line.starts_with("daytona:")) {
         group.push_str("daytona:x:1000:\n");

@@ -148,12 +148,21 @@ fn sudo_layer(config: &RuntimeConfig, owners: Owners, isolation: Isolation) -> R
     let make = |dir: &Path| {
         let mut layer = Layer::new(dir, owners)?;
         layer.dirs("local/bin")?;
-        let mode = if owners == Owners::Real { 0o4755 } else { 0o755 };
-        layer.copy(&config.binary, "local/bin/sudo", mode, ROOT)?;
+        install_sudo(&mut layer, &config.binary, Path::new("local/bin/sudo"), owners)?;
         layer.finish()
     };
     cache::find_or_make(&config.cache_dir, key, make).map(Some)
 }
+
+/// This binary, which is `sudo` when it is called so. With real ids it is set-uid to root inside.
+pub(super) fn install_sudo(layer: &mut Layer, binary: &Path, at: &Path, owners: Owners) -> Result<(), RuntimeError> {
+    let mode = if owners == Owners::Real { 0o4755 } else { 0o755 };
+    layer.copy(binary, at, mode, ROOT)
+}
+
+/// apt notices that its change of user has no effect in tier single.
+pub(super) const APT_SANDBOX: &[u8] = b"APT::Sandbox::User \"root\";\n";
+pub(super) const SUDO_RULE: &[u8] = b"daytona ALL=(ALL) NOPASSWD:ALL\n";
 
 fn make_skeleton(dir: &Path, owners: Owners, isolation: Isolation, include: &[PathBuf]) -> Result<(), RuntimeError> {
     let mut layer = Layer::new(dir, owners)?;
@@ -208,13 +217,12 @@ fn write_etc(layer: &mut Layer, isolation: Isolation) -> Result<(), RuntimeError
 
 fn write_privileges(layer: &mut Layer, isolation: Isolation) -> Result<(), RuntimeError> {
     if isolation == Isolation::Single {
-        // apt notices that its change of user has no effect here.
         layer.dirs("etc/apt/apt.conf.d")?;
-        return layer.file("etc/apt/apt.conf.d/99daytona", b"APT::Sandbox::User \"root\";\n", 0o644, ROOT);
+        return layer.file("etc/apt/apt.conf.d/99daytona", APT_SANDBOX, 0o644, ROOT);
     }
     layer.file("etc/sudoers", SUDOERS.as_bytes(), 0o440, ROOT)?;
     layer.dir("etc/sudoers.d", 0o750, ROOT)?;
-    layer.file("etc/sudoers.d/daytona", b"daytona ALL=(ALL) NOPASSWD:ALL\n", 0o440, ROOT)
+    layer.file("etc/sudoers.d/daytona", SUDO_RULE, 0o440, ROOT)
 }
 
 const SUDOERS: &str = "Defaults\tenv_reset\n\

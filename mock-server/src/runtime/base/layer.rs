@@ -151,7 +151,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), RuntimeError> {
 }
 
 /// Owner's rights become those of others.
-fn seen_by_others(mode: u32) -> u32 {
+pub(super) fn seen_by_others(mode: u32) -> u32 {
     mode & !0o700 | (mode & 0o007) << 6
 }
 

@@ -11,6 +11,8 @@ mod etc;
 mod git;
 mod host;
 mod layer;
+mod rootfs;
+mod unpack;
 mod usr;
 
 use std::{
@@ -83,10 +85,8 @@ pub async fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Bas
     let prepare = move || match (&config.base, isolation) {
         (_, Isolation::Process) => Ok(process_base()),
         (BaseChoice::Host, _) => host::prepare(&config, isolation),
-        (BaseChoice::Directory(path), _) => Ok(directory_base(path, &config)),
-        (BaseChoice::Tarball(path), _) => {
-            Err(RuntimeError::Unavailable(format!("--base {}: archives come with a later version", path.display())))
-        }
+        (BaseChoice::Directory(path), _) => rootfs::directory(path, &config, isolation),
+        (BaseChoice::Tarball(path), _) => rootfs::tarball(path, &config, isolation),
         (BaseChoice::Image(name), _) => {
             Err(RuntimeError::Unavailable(format!("--base {name}: images come with a later version; use --base host")))
         }
@@ -94,22 +94,6 @@ pub async fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Bas
     tokio::task::spawn_blocking(prepare)
         .await
         .map_err(|e| RuntimeError::Unavailable(format!("preparing the base: {e}")))?
-}
-
-/// A root file system that somebody unpacked.
-fn directory_base(path: &Path, config: &RuntimeConfig) -> Base {
-    let include = |path: &PathBuf| Bind { source: path.clone(), target: path.clone(), read_only: true };
-    Base {
-        overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![path.to_owned()] }],
-        binds: config.base_include.iter().map(include).collect(),
-        env: default_env(),
-        user: User::daytona(),
-        work_dir: User::daytona().home,
-        entrypoint: Vec::new(),
-        shifted: false,
-        description: format!("directory {}", path.display()),
-        _leases: Vec::new(),
-    }
 }
 
 /// Tier process: the host's own file system and user.

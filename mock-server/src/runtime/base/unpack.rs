@@ -1,0 +1,214 @@
+//! Unpacking a root file system from an archive that nobody vouches for.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{self, BufRead, BufReader, Read},
+    os::unix::fs::PermissionsExt,
+    path::{Component, Path, PathBuf},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tar::{Archive, Entry, EntryType};
+
+use super::layer::{Owners, seen_by_others};
+
+/// Bounds on what an archive may unpack to.
+const MAX_ENTRIES: u64 = 2_000_000;
+const MAX_BYTES: u64 = 64 << 30;
+
+/// Unpacks a `.tar`, `.tar.gz` or `.tar.zst` file into the empty directory `dir`. Device nodes, FIFOs and sockets are
+/// skipped: the runtime makes those that a sandbox gets.
+///
+/// # Errors
+/// `InvalidData` for names and links that lead out of `dir`, for what exceeds the bounds and for what is no archive.
+pub(super) fn unpack_file(file: &Path, dir: &Path, owners: Owners) -> io::Result<()> {
+    let file = File::open(file)?;
+    let style =
+        ProgressStyle::with_template("unpacking the base {bar:30} {bytes}/{total_bytes}").map_err(io::Error::other)?;
+    let bar = ProgressBar::new(file.metadata()?.len()).with_style(style);
+    let reader = decompressed(BufReader::with_capacity(1 << 18, bar.wrap_read(file)))?;
+    unpack(reader, dir, owners)?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn decompressed<R: BufRead + 'static>(mut reader: R) -> io::Result<Box<dyn Read>> {
+    let start = reader.fill_buf()?;
+    Ok(match start {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(reader)?),
+        [0xfd, b'7', b'z', ..] | [b'B', b'Z', b'h', ..] => {
+            return Err(invalid("compressed by xz or bzip2; repack it as .tar, .tar.gz or .tar.zst"));
+        }
+        _ => Box::new(reader),
+    })
+}
+
+fn unpack(reader: impl Read, dir: &Path, owners: Owners) -> io::Result<()> {
+    let dir = dir.canonicalize()?;
+    let mut archive = Archive::new(reader.take(MAX_BYTES));
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_ownerships(owners == Owners::Real);
+    let mut directories = Vec::new();
+    let (mut count, mut bytes) = (0, 0_u64);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        count += 1;
+        bytes = bytes.saturating_add(entry.size());
+        if count > MAX_ENTRIES || bytes > MAX_BYTES {
+            return Err(invalid("larger than a root file system may be"));
+        }
+        unpack_entry(&mut entry, &dir, owners, &mut directories)?;
+    }
+    if count == 0 {
+        return Err(invalid("an empty archive"));
+    }
+    // Last, for a directory may be closed to its own owner; children before parents.
+    for (path, mode) in directories.into_iter().rev() {
+        let inside = path.canonicalize().is_ok_and(|real| real.starts_with(&dir));
+        if inside && path.symlink_metadata()?.is_dir() {
+            fs::set_permissions(&path, Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+fn unpack_entry<R: Read>(
+    entry: &mut Entry<R>,
+    dir: &Path,
+    owners: Owners,
+    directories: &mut Vec<(PathBuf, u32)>,
+) -> io::Result<()> {
+    let path = plain_name(&entry.path()?)?;
+    let (mode, uid) = (entry.header().mode()? & 0o7777, entry.header().uid()?);
+    let wanted = if owners == Owners::Mine && uid == 0 { seen_by_others(mode) } else { mode };
+    match entry.header().entry_type() {
+        EntryType::Link => drop(entry.link_name()?.map(|name| plain_name(&name)).transpose()?),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => entry.set_mask(mode & !wanted),
+        EntryType::Symlink | EntryType::Directory => {}
+        _ => return Ok(()),
+    }
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    if !entry.unpack_in(dir)? {
+        return Err(invalid(&format!("{} leads out of the archive", path.display())));
+    }
+    if entry.header().entry_type().is_dir() {
+        let target = dir.join(&path);
+        // A link of that name may be there already, and a mode is set on what it points to.
+        if !target.symlink_metadata()?.is_dir() {
+            return Err(invalid(&format!("{} is a link and a directory", path.display())));
+        }
+        fs::set_permissions(&target, Permissions::from_mode(wanted | 0o700))?;
+        directories.push((target, wanted));
+    }
+    Ok(())
+}
+
+/// The name without `./`; empty for the root itself.
+fn plain_name(path: &Path) -> io::Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => plain.push(name),
+            Component::CurDir => {}
+            _ => return Err(invalid(&format!("{} leads out of the archive", path.display()))),
+        }
+    }
+    Ok(plain)
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn entry(name: &str, kind: EntryType, link: &str, content: &[u8]) -> Vec<u8> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(if kind.is_dir() { 0o555 } else { 0o644 });
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(content.len() as u64);
+        let (name, link) = (name.as_bytes(), link.as_bytes());
+        // By hand: the crate refuses to write what we have to refuse to read.
+        let bytes = header.as_mut_bytes();
+        bytes[..name.len().min(100)].copy_from_slice(&name[..name.len().min(100)]);
+        bytes[157..157 + link.len()].copy_from_slice(link);
+        header.set_cksum();
+        let mut block = header.as_bytes().to_vec();
+        block.extend(content);
+        block.resize(block.len().next_multiple_of(512), 0);
+        block
+    }
+
+    fn unpack_all(entries: &[Vec<u8>]) -> (tempfile::TempDir, io::Result<()>) {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let dir = temp.path().join("root");
+        fs::create_dir(&dir).expect("the root");
+        let mut bytes = entries.concat();
+        bytes.extend([0; 1024]);
+        let owners = if nix::unistd::geteuid().is_root() { Owners::Real } else { Owners::Mine };
+        let done = unpack(bytes.as_slice(), &dir, owners);
+        (temp, done)
+    }
+
+    #[test]
+    fn a_small_root_is_unpacked_with_closed_directories() {
+        let (temp, done) = unpack_all(&[
+            entry("./", EntryType::Directory, "", b""),
+            entry("etc/", EntryType::Directory, "", b""),
+            entry("etc/passwd", EntryType::Regular, "", b"root:x:0:0::/root:/bin/sh\n"),
+            entry("dev-null", EntryType::Char, "", b""),
+            entry("bin", EntryType::Symlink, "/usr/bin", b""),
+            entry("again", EntryType::Link, "etc/passwd", b""),
+        ]);
+        done.expect("unpacked");
+        let root = temp.path().join("root");
+        assert_eq!(fs::metadata(root.join("etc")).expect("etc").mode() & 0o777, 0o555);
+        assert_eq!(fs::read_link(root.join("bin")).expect("bin"), Path::new("/usr/bin"));
+        assert_eq!(fs::metadata(root.join("again")).expect("again").nlink(), 2);
+        assert!(!root.join("dev-null").exists());
+    }
+
+    #[test]
+    fn hostile_entries_are_refused() {
+        let out = |name| vec![entry(name, EntryType::Regular, "", b"x")];
+        let through = vec![entry("a", EntryType::Symlink, "..", b""), entry("a/out", EntryType::Regular, "", b"x")];
+        let absolute = vec![entry("a", EntryType::Symlink, "/tmp", b""), entry("a/out", EntryType::Regular, "", b"x")];
+        let hard = vec![entry("a", EntryType::Link, "../../etc/passwd", b"")];
+        let hard_absolute = vec![entry("a", EntryType::Link, "/etc/passwd", b"")];
+        let mode = vec![entry("a", EntryType::Symlink, "..", b""), entry("a/", EntryType::Directory, "", b"")];
+        for entries in
+            [mode, out("/etc/x"), out("../x"), out("a/../../x"), through, absolute, hard, hard_absolute, vec![]]
+        {
+            let (temp, done) = unpack_all(&entries);
+            assert!(done.is_err());
+            assert_eq!(fs::read_dir(temp.path()).expect("the directory").count(), 1, "something came out");
+            assert_ne!(fs::metadata(temp.path()).expect("the directory").mode() & 0o777, 0o555, "a mode came out");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_leads_out(name in "[a./]{1,40}", link in "[a./]{1,40}", kind in 0..3_usize) {
+            let kind = [EntryType::Regular, EntryType::Symlink, EntryType::Link][kind];
+            let (temp, _) = unpack_all(&[entry(&name, kind, &link, b""), entry("a/a", EntryType::Regular, "", b"x")]);
+            let count = fs::read_dir(temp.path()).expect("the directory").count();
+            proptest::prop_assert_eq!(count, 1);
+        }
+
+        #[test]
+        fn plain_names_are_relative_and_normal(name: String) {
+            if let Ok(plain) = plain_name(Path::new(&name)) {
+                proptest::prop_assert!(plain.components().all(|part| matches!(part, Component::Normal(_))));
+            }
+        }
+    }
+}
