@@ -188,3 +188,81 @@ async fn pip_installs_without_being_told_to_break_anything() {
     assert!(output.contains("No matching distribution") && !output.contains("externally-managed"), "{output}");
     world.end().await;
 }
+
+#[tokio::test]
+async fn sudo_and_packages_work_inside() {
+    let world = start(|_| ()).await;
+    assert_eq!(world.ok("sudo whoami && sudo -n -E id -u").await, "root\n0");
+    assert_eq!(world.ok("sudo touch /etc/mine && ls /etc/mine").await, "/etc/mine");
+    if world.run("command -v dpkg-deb").await.0 == 0 {
+        world.ok("mkdir -p p/DEBIAN p/usr/share/tiny && echo hello > p/usr/share/tiny/data").await;
+        let control = "Package: tiny\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <n@example.org>\\nDescription: tiny\\n";
+        world.ok(&format!("printf '{control}' > p/DEBIAN/control")).await;
+        let script = "#!/bin/sh\\nset -e\\nuseradd --system tinyuser\\nchown tinyuser /usr/share/tiny/data\\n";
+        world.ok(&format!("printf '{script}' > p/DEBIAN/postinst && chmod 755 p/DEBIAN/postinst")).await;
+        world.ok("dpkg-deb --root-owner-group -b p tiny.deb && sudo apt-get install -y ./tiny.deb").await;
+        assert_eq!(world.ok("cat /usr/share/tiny/data && dpkg-query -W tiny").await, "hello\ntiny\t1");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn remotes_that_are_mirrored_are_cloned_offline() {
+    let mirrors = tempfile::tempdir().expect("a temporary directory");
+    let bare = mirrors.path().join("github.com/someone/thing.git");
+    let script = format!(
+        "set -e; git init -q -b main {work} && cd {work} && echo hi > readme && git add . && \
+         git -c user.name=n -c user.email=n@example.org commit -qm one && git clone -q --bare . {bare}",
+        work = mirrors.path().join("work").display(),
+        bare = bare.display(),
+    );
+    let made = std::process::Command::new("sh").args(["-c", &script]).status().expect("git");
+    assert!(made.success());
+    std::fs::set_permissions(mirrors.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    let world = start(|config| config.git_mirrors = Some(mirrors.path().to_owned())).await;
+    world.ok("git clone -q https://github.com/someone/thing && cat thing/readme").await;
+    world.ok("git clone -q https://github.com/someone/thing.git again && sudo git clone -q https://github.com/someone/thing r").await;
+    assert_ne!(world.run("touch /srv/git-mirrors/x").await.0, 0, "mirrors can be written to");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_archive_is_a_base() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let archive = dir.path().join("root.tar.gz");
+    // Dynamic programs of the host, through a bind; the rest is the archive's.
+    let script = format!(
+        "set -e; cd {}; mkdir -p r/etc r/usr r/tmp r/root; chmod 700 r/root; echo 'root:x:0:0::/root:/bin/sh' > r/etc/passwd; \
+         echo 'root:x:0:' > r/etc/group; ln -s usr/bin r/bin; ln -s usr/lib r/lib; ln -s usr/lib64 r/lib64; echo ours > r/etc/issue; \
+         tar -C r --owner=0 --group=0 -czf root.tar.gz .",
+        dir.path().display()
+    );
+    assert!(std::process::Command::new("sh").args(["-c", &script]).status().expect("tar").success());
+    let world = start(|config| {
+        config.base = BaseChoice::Tarball(archive.clone());
+        config.base_include = vec!["/usr".into()];
+    })
+    .await;
+    assert_eq!(world.ok("whoami; cat /etc/issue; pwd").await, "daytona\nours\n/home/daytona");
+    assert_ne!(world.run("touch /etc/mine").await.0, 0, "/etc is open");
+    assert_ne!(world.run("ls /root").await.0, 0, "/root is open");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_no_base_is_said_so() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("no-archive");
+    fs::write(&file, "hello".repeat(500)).expect("a file");
+    let cases = [
+        (BaseChoice::Directory("/".into()), "--base host"),
+        (BaseChoice::Directory("/no/such".into()), "/no/such"),
+        (BaseChoice::Tarball(file), "cannot unpack"),
+    ];
+    for (base, expected) in cases {
+        let error = prepare(&config(dir.path(), base), tier()).await.expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let left = fs::read_dir(dir.path().join("cache/bases")).expect("the cache").flatten();
+    assert!(left.map(|e| e.path()).all(|p| !p.is_dir()), "something unfinished stays behind");
+}
