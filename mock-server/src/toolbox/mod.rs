@@ -5,7 +5,7 @@
 //! `Result<impl IntoResponse, ToolboxError>`; [`error`] is the only place that knows the envelope.
 
 pub mod body;
-pub mod code_run;
+mod code_run;
 mod env;
 pub mod error;
 pub mod files;
@@ -97,6 +97,7 @@ pub fn routes(ctx: Ctx) -> Router {
         .route("/init", post(info::init))
         .route("/env", post(env::update))
         .route("/process/execute", post(process::execute::execute))
+        .route("/process/code-run", post(code_run::code_run))
         .merge(files::routes());
     routing::finish(routes, ctx)
 }

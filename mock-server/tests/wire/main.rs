@@ -1,6 +1,7 @@
 //! Tests at the wire: a server on port 0, spoken to as a client would. A module per area, mirroring the routes.
 
 mod base;
+mod code_run;
 mod env;
 mod files;
 mod info;

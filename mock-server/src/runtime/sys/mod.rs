@@ -7,3 +7,4 @@ pub mod mounts;
 pub mod netif;
 pub mod process;
 pub mod seccomp;
+pub mod worker;

@@ -68,7 +68,7 @@ pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, body: Request) 
 
 fn respond(finished: Finished) -> Response {
     let head = format!("{{\"exitCode\":{},\"result\":\"", finished.exit_code);
-    output::respond(head, finished.output, "\"}".to_owned())
+    output::respond(head, finished.output, b"\"}".to_vec())
 }
 
 async fn parse(request: Request) -> Result<ExecuteRequest, ToolboxError> {
@@ -128,7 +128,8 @@ fn failed(message: String) -> Finished {
     Finished { exit_code: -1, output: message.into_bytes() }
 }
 
-fn timed_out() -> ToolboxError {
+/// 408, as SDKs know it.
+pub fn timed_out() -> ToolboxError {
     let message = format!("request timeout: {}", RunError::Timeout);
     ToolboxError::new(StatusCode::REQUEST_TIMEOUT, "PROCESS_EXECUTION_TIMEOUT", message)
 }

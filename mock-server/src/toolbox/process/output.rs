@@ -11,13 +11,13 @@ use futures_util::stream;
 const PIECE: usize = 256 << 10;
 
 /// Answers with `head`, the output as the inside of a JSON string, and `tail`.
-pub fn respond(head: String, output: Vec<u8>, tail: String) -> Response {
+pub fn respond(head: String, output: Vec<u8>, tail: Vec<u8>) -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
     if output.len() <= PIECE {
         let mut body = Vec::with_capacity(head.len() + output.len() + tail.len() + 16);
         body.extend_from_slice(head.as_bytes());
         escape(&output, &mut body);
-        body.extend_from_slice(tail.as_bytes());
+        body.extend_from_slice(&tail);
         return (content_type, body).into_response();
     }
     let pieces = Pieces { output: Bytes::from(output) }.map(|piece| {
