@@ -79,6 +79,8 @@ pub async fn examine(config: &Config) -> Result<Report, String> {
         Err(error) => without_sandbox(config, error).await,
     };
     runtime.shutdown().await;
+    // Overlayfs leaves directories that a plain removal can't enter.
+    base::remove_tree(scratch.path()).map_err(|error| format!("{}: {error}", scratch.path().display()))?;
     Ok(report)
 }
 

@@ -54,7 +54,7 @@ impl std::fmt::Display for Isolation {
 }
 
 /// What `--isolation` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IsolationChoice {
     #[default]
     Auto,
@@ -62,7 +62,7 @@ pub enum IsolationChoice {
 }
 
 /// What `--base` says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BaseChoice {
     /// Derived from this machine's own `/usr` and `/etc`.
     #[default]
@@ -76,7 +76,7 @@ pub enum BaseChoice {
 }
 
 /// What the runtime needs to know; a part of [`crate::config::Config`] with its defaults filled in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RuntimeConfig {
     /// State of this server: `<data_dir>/sandboxes/<id>/…`.
     pub data_dir: PathBuf,

@@ -16,8 +16,8 @@ use nix::{
 };
 
 use super::{
-    base,
-    idmap::IdMap,
+    Isolation, RuntimeConfig, base,
+    idmap::{self, IdMap},
     inside::users::become_root,
     manager::blocking,
     sys::process::{self, Fork},
@@ -33,6 +33,25 @@ pub async fn remove_tree(binary: &Path, idmap: &IdMap, path: PathBuf) -> io::Res
         IdMap::Subuid { .. } => remove_as_root_inside(binary, idmap, &path).await,
         _ => blocking(move || base::remove_tree(&path)).await,
     }
+}
+
+/// Makes the layers of a base with the owners that sandboxes see. They stay in the cache, where their next search finds them.
+pub fn make_base(config: &RuntimeConfig) -> io::Result<()> {
+    let idmap = idmap::map_for(Isolation::Subuid, (1000, 1000))?;
+    // Mirrors are no layers, and their rules are written to the data directory.
+    let config = RuntimeConfig { git_mirrors: None, ..config.clone() };
+    let output = std::process::Command::new(&config.binary)
+        .arg(ARGUMENT)
+        .arg(serde_json::to_string(&idmap)?)
+        .arg("make-base")
+        .arg(serde_json::to_string(&config)?)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        // Its progress bar is ours.
+        .stderr(Stdio::inherit())
+        .status()?;
+    if output.success() { Ok(()) } else { Err(io::Error::other("the helper in the user namespace failed")) }
 }
 
 async fn remove_as_root_inside(binary: &Path, idmap: &IdMap, path: &Path) -> io::Result<()> {
@@ -95,6 +114,10 @@ fn enter(idmap: &IdMap, wait: &impl std::os::fd::AsFd) -> io::Result<()> {
 
 fn work(verb: &str, path: &Path) -> io::Result<()> {
     match verb {
+        "make-base" => {
+            let config = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            base::make_layers(&config, Isolation::Subuid).map_err(io::Error::other)
+        }
         "remove" => step(&path.display().to_string(), std::fs::remove_dir_all(path)),
         _ => Err(io::Error::other(format!("unknown verb {verb}"))),
     }

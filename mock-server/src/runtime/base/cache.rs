@@ -40,8 +40,7 @@ pub(super) struct Key {
 
 impl Key {
     pub fn new(name: &'static str) -> Key {
-        let key = Key { name, hash: Sha256::new() };
-        key.with(FORMAT.to_string()).with(nix::unistd::geteuid().to_string())
+        Key { name, hash: Sha256::new() }.with(FORMAT.to_string())
     }
 
     pub fn with(mut self, part: impl AsRef<[u8]>) -> Key {
@@ -101,13 +100,17 @@ fn find(path: &Path, lock_path: &Path) -> Option<Entry> {
     let lock = open_lock(lock_path).ok()?;
     lock.lock_shared().ok()?;
     // Says when it was used last, for `remove_unused`.
-    lock.set_modified(SystemTime::now()).ok()?;
+    let _ = lock.set_modified(SystemTime::now());
     // It may have been removed between the two looks.
     path.is_dir().then(|| Entry { path: path.to_owned(), lease: Arc::new(Lease { _lock: lock }) })
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().create(true).truncate(false).read(true).write(true).open(path)
+    match File::options().create(true).truncate(false).read(true).write(true).open(path) {
+        // Made in the user namespace, so it is another id's; a lock needs no right to write.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+        opened => opened,
+    }
 }
 
 fn make_whole(path: &Path, make: impl FnOnce(&Path) -> Result<(), RuntimeError>) -> Result<(), RuntimeError> {
@@ -147,7 +150,7 @@ fn remove_unused(bases: &Path) {
 }
 
 /// `remove_dir_all` that also enters directories whose mode forbids it, as those of a base and overlayfs's `work` do.
-pub(in crate::runtime) fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}

@@ -45,7 +45,7 @@ impl Owners {
 pub(super) struct Layer {
     root: PathBuf,
     owners: Owners,
-    /// Directories of root with their final modes, where these are set last.
+    /// Directories with their final modes, where these are set last: they may be closed to their owner.
     sealed: Vec<(PathBuf, u32)>,
 }
 
@@ -70,8 +70,9 @@ impl Layer {
         }
         self.chown(&path, owner)?;
         match self.owners {
+            Owners::Real => set_mode(&path, mode)?,
             Owners::Mine if owner == ROOT => self.sealed.push((path, seen_by_others(mode))),
-            _ => set_mode(&path, mode)?,
+            Owners::Mine => self.sealed.push((path, mode)),
         }
         Ok(())
     }

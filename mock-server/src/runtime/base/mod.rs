@@ -25,8 +25,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{User, find_user};
-pub(super) use self::cache::remove_tree;
-use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError};
+pub(crate) use self::cache::remove_tree;
+use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError, userns};
 
 /// The directory of `--git-mirrors`, as sandboxes see it.
 pub const GIT_MIRRORS: &str = "/srv/git-mirrors";
@@ -82,18 +82,35 @@ pub struct Base {
 /// Text for people: what could not be read, unpacked or written, and where.
 pub async fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
     let config = config.clone();
-    let prepare = move || match (&config.base, isolation) {
-        (_, Isolation::Process) => Ok(process_base()),
-        (BaseChoice::Host, _) => host::prepare(&config, isolation),
-        (BaseChoice::Directory(path), _) => rootfs::directory(path, &config, isolation),
-        (BaseChoice::Tarball(path), _) => rootfs::tarball(path, &config, isolation),
-        (BaseChoice::Image(name), _) => {
-            Err(RuntimeError::Unavailable(format!("--base {name}: images come with a later version; use --base host")))
+    let prepare = move || match find_or_make(&config, isolation) {
+        // Its layers belong to ids that only the user namespace has. What is made in there is found the second time.
+        Err(_) if isolation == Isolation::Subuid && !nix::unistd::geteuid().is_root() => {
+            userns::make_base(&config).map_err(at("cannot make the base in", &config.cache_dir))?;
+            find_or_make(&config, isolation)
         }
+        done => done,
     };
     tokio::task::spawn_blocking(prepare)
         .await
         .map_err(|e| RuntimeError::Unavailable(format!("preparing the base: {e}")))?
+}
+
+/// What [`prepare`] does, for the helper in the user namespace.
+pub(super) fn make_layers(config: &RuntimeConfig, isolation: Isolation) -> Result<(), RuntimeError> {
+    find_or_make(config, isolation).map(drop)
+}
+
+fn find_or_make(config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
+    match (&config.base, isolation) {
+        (_, Isolation::Process) => Ok(process_base()),
+        (BaseChoice::Host, _) => host::prepare(config, isolation),
+        (BaseChoice::Directory(path), _) => rootfs::directory(path, config, isolation),
+        (BaseChoice::Tarball(path), _) => rootfs::tarball(path, config, isolation),
+        (BaseChoice::Image(name), _) => Err(RuntimeError::Unavailable(format!(
+            "--base {name}: there is no such file or directory, and image references come with a later version; \
+             unpack it with another tool and give the directory, or use --base host"
+        ))),
+    }
 }
 
 /// Tier process: the host's own file system and user.

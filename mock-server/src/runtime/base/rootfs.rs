@@ -71,7 +71,7 @@ fn complete(
 }
 
 fn top_layer(root: &Path, config: &RuntimeConfig, isolation: Isolation) -> Result<Entry, RuntimeError> {
-    let own_sudo = isolation == Isolation::Single || !usr::is_setuid_root(&inside(root, Path::new("usr/bin/sudo")));
+    let own_sudo = isolation != Isolation::Root || !usr::is_setuid_root(&inside(root, Path::new("usr/bin/sudo")));
     let key = Key::new("top").with(format!("{isolation:?} {:?}", root));
     let key = SOURCES.iter().fold(key, |key, source| key.with_stamp(&inside(root, Path::new(source))));
     let key = if own_sudo { key.with_stamp(&config.binary) } else { key };
