@@ -12,7 +12,10 @@ pub mod files;
 pub mod go_errors;
 mod info;
 pub mod json;
+mod metrics;
+mod ports;
 mod process;
+mod proxy;
 mod routing;
 pub mod sdk_version;
 
@@ -54,12 +57,13 @@ pub struct Ctx(Arc<Inner>);
 struct Inner {
     config: AgentConfig,
     env: parking_lot::RwLock<BTreeMap<String, String>>,
+    metrics: metrics::Sampler,
 }
 
 impl Ctx {
     pub fn new(config: AgentConfig) -> Ctx {
         let env = parking_lot::RwLock::new(config.env.clone());
-        Ctx(Arc::new(Inner { config, env }))
+        Ctx(Arc::new(Inner { config, env, metrics: metrics::Sampler::default() }))
     }
 
     pub fn config(&self) -> &AgentConfig {
@@ -74,6 +78,10 @@ impl Ctx {
     /// Changes the environment of processes started from now on (`POST /env`).
     pub fn update_env(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
         change(&mut self.0.env.write());
+    }
+
+    fn metrics(&self) -> &metrics::Sampler {
+        &self.0.metrics
     }
 
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`
@@ -96,8 +104,11 @@ pub fn routes(ctx: Ctx) -> Router {
         .route("/project-dir", get(info::home_dir))
         .route("/init", post(info::init))
         .route("/env", post(env::update))
+        .route("/system/metrics", get(metrics::metrics))
         .route("/process/execute", post(process::execute::execute))
         .route("/process/code-run", post(code_run::code_run))
+        .merge(ports::routes())
+        .merge(proxy::routes())
         .merge(files::routes());
     routing::finish(routes, ctx)
 }
