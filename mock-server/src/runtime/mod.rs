@@ -10,6 +10,7 @@ mod nursery;
 mod probe;
 mod sandbox;
 mod sudo;
+mod surroundings;
 pub mod sys;
 mod userns;
 mod zygote;

@@ -10,6 +10,7 @@ use super::{
     launch::{LaunchSpec, ZygoteConfig},
     manager::{blocking, prepare_dir, probe_agent},
     nursery::Nursery,
+    surroundings,
     sys::fdpass,
     userns,
 };
@@ -23,6 +24,9 @@ pub struct Chosen {
 }
 
 /// Tries the tiers from the best on and keeps the zygote of the first that works.
+///
+/// # Errors
+/// Why no tier works, a line each, and the ways out.
 pub async fn choose(config: &RuntimeConfig) -> Result<Chosen, RuntimeError> {
     let tiers = match config.isolation {
         IsolationChoice::Exactly(tier) => vec![tier],
@@ -31,14 +35,37 @@ pub async fn choose(config: &RuntimeConfig) -> Result<Chosen, RuntimeError> {
     let mut why_not_better = Vec::new();
     for isolation in tiers {
         match try_tier(config, isolation).await {
-            Ok(nursery) => {
-                return Ok(Chosen { isolation, nursery, why_not_better, capabilities: BTreeMap::new() });
-            }
+            Ok(nursery) => return Ok(Chosen::new(isolation, nursery, why_not_better)),
             Err(error) => why_not_better.push(format!("{isolation}: {error}")),
         }
     }
-    Err(RuntimeError::Unavailable(format!("this machine can't isolate sandboxes: {}", why_not_better.join("; "))))
+    let refused = || RuntimeError::Unavailable(format!("{REFUSED}\n  {}\n{WAYS_OUT}", why_not_better.join("\n  ")));
+    if config.isolation != IsolationChoice::Auto {
+        return Err(refused());
+    }
+    let Some(boundary) = surroundings::boundary() else { return Err(refused()) };
+    let nursery = try_tier(config, Isolation::Process).await.map_err(|_| refused())?;
+    let loud =
+        format!("NOT ISOLATED: sandboxes are plain processes of this user, as {boundary} is a boundary of its own");
+    tracing::warn!("{loud}");
+    why_not_better.push(loud);
+    Ok(Chosen::new(Isolation::Process, nursery, why_not_better))
 }
+
+impl Chosen {
+    fn new(isolation: Isolation, nursery: Nursery, why_not_better: Vec<String>) -> Chosen {
+        Chosen { isolation, nursery, why_not_better, capabilities: surroundings::capabilities(isolation) }
+    }
+}
+
+const REFUSED: &str = "sandboxes can't be isolated here:";
+
+const WAYS_OUT: &str = "Any one of these helps:
+  - run the server as root (sudo, or a container with --privileged);
+  - let users make user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), \
+kernel.unprivileged_userns_clone=1 (older Debian), user.max_user_namespaces=15000 (RHEL), or an AppArmor profile with
+    `userns,` for this program;
+  - give up isolation, so that sandboxes run as you and see your files: --isolation process";
 
 async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<Nursery> {
     let is_root = nix::unistd::geteuid().is_root();
