@@ -7,7 +7,7 @@
 //! An upload writes into its target in place, as the original does: an existing file keeps its mode, owner, links and
 //! open descriptors, a symbolic link is written through, and a writable file in a read-only directory works. A
 //! temporary file renamed at the end would give none of this. So an upload that breaks off leaves an existing
-//! target cut short (small ones are only written once they have come whole); a new file is removed again.
+//! target partly overwritten (small ones are only written once they have come whole); a new file is removed again.
 //!
 //! # Differences on purpose
 //! Where the original's observed behaviour is plainly a bug:

@@ -50,7 +50,7 @@ pub async fn store(path: &Path, parent_mode: u32, source: &mut (impl Source + Se
         }
     }
     let target = writer.idle().await?;
-    spawn_blocking(move || target.write(batch).map(|target| target.keep()))
+    spawn_blocking(move || target.write(batch).and_then(|target| target.keep()))
         .await
         .map_err(|error| StoreError::Write(io::Error::other(error)))??;
     Ok(total)
@@ -75,6 +75,9 @@ struct Target {
     path: PathBuf,
     parent_mode: u32,
     file: Option<File>,
+    written: u64,
+    /// Length before, of a regular file that was there already.
+    old_length: u64,
     created: Option<Created>,
 }
 
@@ -86,7 +89,7 @@ struct Created {
 
 impl Target {
     fn new(path: &Path, parent_mode: u32) -> Target {
-        Target { path: path.to_owned(), parent_mode, file: None, created: None }
+        Target { path: path.to_owned(), parent_mode, file: None, written: 0, old_length: 0, created: None }
     }
 
     fn write(mut self: Box<Self>, batch: Vec<Bytes>) -> Result<Box<Self>, StoreError> {
@@ -96,16 +99,21 @@ impl Target {
         };
         for bytes in batch {
             file.write_all(&bytes).map_err(StoreError::Write)?;
+            self.written += bytes.len() as u64;
         }
         self.file = Some(file);
         Ok(self)
     }
 
-    /// Truncates what exists, in place; creates what doesn't, with its parents.
+    /// Opens what exists, to be written over in place; creates what doesn't, with its parents.
     fn open(&mut self) -> Result<File, StoreError> {
-        match options().truncate(true).open(&self.path) {
+        match options().open(&self.path).and_then(|file| Ok((file.metadata()?, file))) {
+            Ok((metadata, file)) => {
+                self.old_length = if metadata.is_file() { metadata.len() } else { 0 };
+                return Ok(file);
+            }
             Err(error) if is_missing(&error) => {}
-            result => return result.map_err(StoreError::Open),
+            Err(error) => return Err(StoreError::Open(error)),
         }
         match self.create(Vec::new()) {
             Err(StoreError::Open(error)) if is_missing(&error) => {}
@@ -134,8 +142,14 @@ impl Target {
         })
     }
 
-    fn keep(mut self) {
+    /// Cuts off what is left of older, longer contents. Not truncated at the start: ext4 then writes the file out to
+    /// the disk when it is closed, which costs milliseconds, and pages are given back only to be taken again.
+    fn keep(mut self) -> Result<(), StoreError> {
+        if let Some(file) = self.file.take().filter(|_| self.old_length > self.written) {
+            file.set_len(self.written).map_err(StoreError::Write)?;
+        }
         self.created = None;
+        Ok(())
     }
 }
 
