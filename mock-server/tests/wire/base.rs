@@ -1,6 +1,6 @@
 //! What sandboxes are made of: the host base and the others, as they lie on disk.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::{Path, PathBuf}, sync::Arc};
 
 use daytona_mock::runtime::{
     BaseChoice, Isolation, IsolationChoice, Runtime, RuntimeConfig, Sandbox, SandboxSpec,
@@ -18,7 +18,8 @@ fn config(dir: &Path, base: BaseChoice) -> RuntimeConfig {
         base,
         base_include: Vec::new(),
         git_mirrors: None,
-        binary: env!("CARGO_BIN_EXE_daytona-mock").into(),
+        binary: std::env::var_os("DAYTONA_MOCK_TEST_BINARY")
+            .map_or_else(|| env!("CARGO_BIN_EXE_daytona-mock").into(), PathBuf::from),
     }
 }
 
