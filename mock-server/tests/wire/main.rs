@@ -11,4 +11,6 @@ mod process;
 mod proxy;
 mod routing;
 mod runtime;
+mod session;
+mod session_logs;
 mod support;

@@ -68,7 +68,7 @@ pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, body: Request) 
 
 fn respond(finished: Finished) -> Response {
     let head = format!("{{\"exitCode\":{},\"result\":\"", finished.exit_code);
-    output::respond(head, finished.output, b"\"}".to_vec())
+    output::respond(vec![head.as_str().into(), finished.output.into(), "\"}".into()])
 }
 
 async fn parse(request: Request) -> Result<ExecuteRequest, ToolboxError> {
