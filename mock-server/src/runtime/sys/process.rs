@@ -75,6 +75,17 @@ pub fn signal_pidfd(pidfd: BorrowedFd, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// Undoes what `nohup`, or a script's `&`, did to the server: a shell can't give its children back a signal that was
+/// ignored when it started, so Ctrl-C would do nothing in a sandbox.
+pub fn default_signals() {
+    for signal in
+        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]
+    {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: RawFd) {
     // SAFETY: only used where nothing above `first` is owned by a live value.

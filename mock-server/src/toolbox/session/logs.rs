@@ -13,7 +13,6 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use serde::Deserialize;
 
 use super::{
     command::{Command, MAX_LOG},
@@ -59,23 +58,18 @@ impl Style {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct LogsQuery {
-    /// Only the literal `true` counts (observed).
-    follow: String,
-}
-
 /// `GetSessionCommandLogs`. Unknown ids are 404 before any upgrade.
 pub async fn logs(
     State(ctx): State<Ctx>,
     Path((session, command)): Path<(String, String)>,
-    Query(query): Query<LogsQuery>,
+    Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ToolboxError> {
     let command = ctx.sessions().get(&session)?.command(&command)?;
-    let (style, follow) = (Style::of(&headers), query.follow == "true");
+    // Only the literal `true` counts (observed).
+    let follow = query.iter().any(|(name, value)| name == "follow" && value == "true");
+    let style = Style::of(&headers);
     if let Ok(upgrade) = upgrade {
         return Ok(web_socket(upgrade, &headers, follow_log(command, follow), style));
     }

@@ -27,6 +27,9 @@ const MAX_QUEUE: usize = 1000;
 /// Reports are shorter.
 const LONGEST_REPORT: usize = 4 << 10;
 
+/// What a pipe holds.
+const PIPE: usize = 64 << 10;
+
 /// A command in the queue of its session.
 pub struct Order {
     pub command: Arc<Command>,
@@ -188,21 +191,31 @@ async fn collect(command: Arc<Command>, stdout: pipe::Receiver, stderr: pipe::Re
     tokio::join!(log(&command, stdout, Marking::new(STDOUT)), log(&command, stderr, Marking::new(STDERR)));
 }
 
-async fn log(command: &Command, mut from: pipe::Receiver, mut marking: Marking) {
-    let mut bytes = Vec::new();
+async fn log(command: &Command, from: pipe::Receiver, mut marking: Marking) {
     loop {
-        bytes.clear();
-        bytes.reserve(8 << 10);
-        // An error is an end, too; a full disk must not stop the program that writes.
-        let ended = from.read_buf(&mut bytes).await.map_or(true, |n| n == 0);
+        // An error is an end, too.
+        let bytes = read(&from).await.unwrap_or_default();
         let mut lines = Vec::with_capacity(bytes.len() + 64);
         marking.feed(&bytes, &mut lines);
-        if ended {
+        if bytes.is_empty() {
             marking.finish(&mut lines);
         }
+        // A full disk must not stop the program that writes.
         let _ = command.append(lines).await;
-        if ended {
+        if bytes.is_empty() {
             return;
+        }
+    }
+}
+
+/// What is there, once something is; nothing at the end. No buffer is held while a program is silent.
+async fn read(from: &pipe::Receiver) -> io::Result<Vec<u8>> {
+    loop {
+        from.readable().await?;
+        let mut bytes = Vec::with_capacity(PIPE);
+        match from.try_read_buf(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result.map(|_| bytes),
         }
     }
 }
