@@ -1,12 +1,104 @@
-//! `/__control`: what a test needs and a cloud doesn't have (keys, reset, operations, clock).
+//! `/__control`: what a test needs and a cloud doesn't have. The key in `Authorization` says whose world it is about.
+//!
+//! * `POST /keys`: mints a key with an organisation of its own: `{apiKey, organizationId}`.
+//! * `POST /reset`: destroys everything that the calling key's organisation owns, and waits until it is gone.
+//! * `GET /operations`: every operation of both planes: `[{operationId, plane, emulated}]`.
+//! * `GET /clock`: `{now, frozen}`; `POST /clock` with `{freeze: true}`, `{advance: seconds}` or `{run: true}` turns it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::{OriginalUri, Request, State},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tower::ServiceExt;
 
-use crate::model::ControlPlane;
+use crate::{
+    api::{self, ApiError, ApiResult, Body, Caller, created, ok, operations},
+    model::ControlPlane,
+    toolbox,
+};
+
+/// Time can be advanced by at most this much at once: a hundred years.
+const MAX_ADVANCE: f64 = 100.0 * 365.0 * 86400.0;
 
 /// Paths relative to `/__control`.
-pub fn router(_cp: Arc<ControlPlane>) -> Router {
-    Router::new()
+pub fn router(cp: Arc<ControlPlane>) -> Router {
+    let table = Router::new()
+        .route("/keys", post(mint))
+        .route("/reset", post(reset))
+        .route("/operations", get(operations))
+        .route("/clock", get(clock).post(turn))
+        .method_not_allowed_fallback(unknown)
+        .fallback(unknown)
+        .with_state(cp);
+    Router::new().fallback(move |OriginalUri(uri): OriginalUri, request: Request| async move {
+        let method = request.method().clone();
+        let response = match api::read_body(request).await {
+            Ok(request) => table.oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Err(response) => response,
+        };
+        api::render_error(response, method.as_str(), &uri)
+    })
+}
+
+async fn mint(State(cp): State<Arc<ControlPlane>>, _: Caller) -> ApiResult {
+    let (organization_id, key) = cp.mint().await?;
+    Ok(created(&json!({"apiKey": key, "organizationId": organization_id})))
+}
+
+async fn reset(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> StatusCode {
+    cp.reset(&caller.0.organization_id).await;
+    StatusCode::NO_CONTENT
+}
+
+async fn operations(_: Caller) -> Response {
+    let api = operations::OPERATIONS.iter().map(|op| (op.id, "api", op.support == operations::Support::Emulated));
+    let toolbox = toolbox::operations::OPERATIONS.iter().map(|op| (op.id, "toolbox", op.emulated));
+    let all = api
+        .chain(toolbox)
+        .map(|(id, plane, emulated)| json!({"operationId": id, "plane": plane, "emulated": emulated}));
+    ok(&all.collect::<Vec<Value>>())
+}
+
+async fn clock(State(cp): State<Arc<ControlPlane>>, _: Caller) -> Response {
+    now(&cp)
+}
+
+fn now(cp: &ControlPlane) -> Response {
+    let now = cp.clock().now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    ok(&json!({"now": now, "frozen": cp.clock().is_frozen()}))
+}
+
+async fn turn(State(cp): State<Arc<ControlPlane>>, _: Caller, Body(body): Body) -> ApiResult {
+    let is_true = |name: &str| body.get(name) == Some(&Value::Bool(true));
+    let advance = match body.get("advance").map(|by| by.get("seconds").unwrap_or(by)) {
+        Some(seconds) => Some(seconds.as_f64().filter(|s| (0.0..=MAX_ADVANCE).contains(s)).ok_or_else(bad_advance)?),
+        None => None,
+    };
+    if is_true("freeze") == is_true("run") && advance.is_none() {
+        return Err(ApiError::bad_request("one of freeze: true, run: true, advance: seconds is needed"));
+    }
+    if is_true("freeze") {
+        cp.clock().freeze();
+    }
+    if let Some(seconds) = advance {
+        cp.clock().advance(Duration::from_secs_f64(seconds));
+    }
+    if is_true("run") {
+        cp.clock().run();
+    }
+    Ok(now(&cp))
+}
+
+fn bad_advance() -> ApiError {
+    ApiError::bad_request("advance must be a number of seconds from 0 to a hundred years")
+}
+
+async fn unknown(OriginalUri(uri): OriginalUri, request: Request) -> Response {
+    ApiError::not_found(format!("Cannot {} {}", request.method(), uri.path())).into_response()
 }

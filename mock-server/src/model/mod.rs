@@ -1,17 +1,41 @@
 //! Sandboxes, keys, organisations and the rules they obey. Knows no HTTP; the handlers in [`crate::api`] do.
 
 pub mod clock;
+mod create;
+pub mod error;
 mod event;
+pub mod keys;
+mod lifecycle;
+pub mod list;
+pub mod names;
+mod network;
+mod open;
+mod organization;
+mod preview;
+pub mod rules;
 mod sandbox;
+pub mod settings;
+pub mod snapshots;
+mod store;
+mod string_map;
+mod timers;
+mod tokens;
+mod world;
 
 use std::{path::PathBuf, sync::Arc};
 
-use tokio::sync::broadcast;
+use parking_lot::RwLock;
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
 
 pub use clock::Clock;
+pub use create::{NewSandbox, REGION};
+pub use error::{ErrorKind, ModelError};
 pub use event::{EventKind, ModelEvent};
-pub use sandbox::{DesiredState, Sandbox, State};
+pub use organization::Organization;
+pub use sandbox::{DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
 
+use self::{keys::Keys, store::Store, world::World};
 use crate::runtime::{self, Runtime};
 
 /// What the control plane is told at start.
@@ -61,22 +85,20 @@ pub struct ToolboxTarget {
 /// The control plane's state and everything that happens to it. One per server.
 pub struct ControlPlane {
     config: ModelConfig,
+    first_key: String,
+    runner_id: String,
     clock: Clock,
     runtime: Arc<Runtime>,
     events: broadcast::Sender<ModelEvent>,
+    keys: Keys,
+    world: RwLock<World>,
+    store: Store,
+    /// Wakes the timers' task: there is a new nearest deadline.
+    timer: Arc<Notify>,
+    closing: CancellationToken,
 }
 
 impl ControlPlane {
-    /// Opens the store below `config.data_dir` and starts again the sandboxes that were started when it was last closed (or killed).
-    pub async fn open(
-        config: ModelConfig,
-        clock: Clock,
-        runtime: Arc<Runtime>,
-    ) -> Result<Arc<ControlPlane>, OpenError> {
-        let events = broadcast::channel(1024).0;
-        Ok(Arc::new(ControlPlane { config, clock, runtime, events }))
-    }
-
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -91,46 +113,43 @@ impl ControlPlane {
 
     /// The key to show at start: the first given one, else the one in `<data_dir>/api-key`.
     pub fn first_key(&self) -> &str {
-        self.config.api_keys.first().map_or("", String::as_str)
+        &self.first_key
     }
 
-    /// Who an API key belongs to; `None` for unknown and expired ones. Only hashes are compared and kept.
-    pub fn authenticate(&self, _token: &str) -> Option<Identity> {
-        None
+    /// This server as the one runner that its sandboxes are on.
+    pub fn runner_id(&self) -> &str {
+        &self.runner_id
     }
 
     /// A sandbox by id (never by name) for the gateway; `None` when there is none or it is destroyed.
-    pub fn toolbox_target(&self, _sandbox_id: &str) -> Option<ToolboxTarget> {
-        None
+    pub fn toolbox_target(&self, sandbox_id: &str) -> Option<ToolboxTarget> {
+        let world = self.world.read();
+        let entry = world.sandboxes.get(sandbox_id).filter(|entry| !entry.record.phase().is_errored_deleted())?;
+        let record = &entry.record;
+        let started = record.state() == State::Started;
+        Some(ToolboxTarget {
+            organization_id: record.organization_id.clone(),
+            state: record.state(),
+            public: record.public,
+            preview_token: record.preview_token.clone(),
+            running: entry.running.clone().filter(|_| started),
+        })
     }
-
-    /// Whether a signed file URL is good: `method` GET or POST, `path` as in the query (decoded), `expires` in unix seconds (0: never).
-    pub fn verify_signed_file_url(
-        &self,
-        _sandbox_id: &str,
-        _method: &str,
-        _path: &str,
-        _expires: u64,
-        _signature: &str,
-    ) -> bool {
-        false
-    }
-
-    /// The sandbox that a signed preview token opens on this port, until it expires.
-    pub fn signed_preview(&self, _port: u16, _token: &str) -> Option<String> {
-        None
-    }
-
-    /// Notes activity: postpones auto-stop and moves `lastActivityAt`. Cheap enough for every request.
-    pub fn touch(&self, _sandbox_id: &str) {}
 
     /// What happens from now on, in order. Slow receivers lose the oldest (`RecvError::Lagged`).
     pub fn events(&self) -> broadcast::Receiver<ModelEvent> {
         self.events.subscribe()
     }
 
-    /// Stops every sandbox's processes; what was started stays desired so, and is started again by the next [`ControlPlane::open`].
-    pub async fn shutdown(&self) {
+    /// Stops every sandbox's processes; what was started stays desired so, and is started again by the next
+    /// [`ControlPlane::open`].
+    pub async fn shutdown(self: &Arc<Self>) {
+        self.closing.cancel();
         self.runtime.shutdown().await;
+        let this = self.clone();
+        // Commits what is queued, which is a blocking matter.
+        if let Err(error) = tokio::task::spawn_blocking(move || this.store.close()).await {
+            tracing::error!(%error, "closing the store failed");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The sandbox record, its states, and the state that clients see.
 
+pub use super::string_map::StringMap;
+use super::{network, rules::Phase};
+use crate::runtime::NetworkPolicy;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use crate::runtime::NetworkPolicy;
 
 /// Declares an enum with its wire names, in the contract's order.
 macro_rules! wire_enum {
@@ -80,9 +80,8 @@ pub struct Sandbox {
     pub snapshot: Option<String>,
     /// User inside.
     pub user: String,
-    /// Only the container is checked at creation (observed), so values may be any JSON.
-    pub env: Map<String, Value>,
-    pub labels: Map<String, Value>,
+    pub env: StringMap,
+    pub labels: StringMap,
     pub public: bool,
     pub network_block_all: bool,
     pub network_allow_list: Option<String>,
@@ -122,18 +121,17 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The state that clients see: where it is, seen in the light of where it should be (observed).
+    pub fn phase(&self) -> Phase {
+        Phase { actual: self.actual_state, desired: self.desired_state }
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase) {
+        (self.actual_state, self.desired_state) = (phase.actual, phase.desired);
+    }
+
+    /// The state that clients see.
     pub fn state(&self) -> State {
-        use DesiredState as D;
-        use State as S;
-        match (self.actual_state, self.desired_state) {
-            (S::Started, D::Stopped) => S::Stopping,
-            (S::Started | S::Stopped, D::Destroyed) => S::Destroying,
-            (S::Stopped, D::Started) => S::Starting,
-            (S::Stopped, D::Archived) => S::Archiving,
-            (S::Unknown, D::Started) => S::Creating,
-            (state, _) => state,
-        }
+        self.phase().shown()
     }
 
     /// `autoDeleteInterval` 0: deleted instead of stopped.
@@ -141,8 +139,20 @@ impl Sandbox {
         self.auto_delete_interval == 0
     }
 
-    /// What it may reach, from the three network settings.
+    /// What it may reach, from the three network settings. They were checked when they were set.
     pub fn network_policy(&self) -> NetworkPolicy {
-        NetworkPolicy { block_all: self.network_block_all, allow: None, domains: None }
+        NetworkPolicy {
+            block_all: self.network_block_all,
+            allow: self.network_allow_list.as_deref().and_then(|list| network::parse_networks(list).ok()),
+            domains: self.domain_allow_list.as_deref().and_then(|list| network::parse_domains(list).ok()),
+        }
+    }
+
+    /// The label that the SDKs pick the language of code runs by.
+    pub fn language(&self) -> Option<&str> {
+        self.labels.get(LANGUAGE_LABEL).map(String::as_str)
     }
 }
+
+/// Written by the SDKs at creation. `python`, `typescript` and `javascript` mean something to them.
+pub const LANGUAGE_LABEL: &str = "code-toolbox-language";

@@ -13,7 +13,7 @@ use axum::{
 };
 use tower::ServiceExt;
 
-use super::{Ctx, error};
+use super::{Ctx, error, operations};
 
 /// Marks an answer that no route gave.
 #[derive(Clone)]
@@ -65,7 +65,10 @@ async fn manners(State(table): State<Arc<Router>>, request: Request, next: Next)
     match other_form(&uri) {
         Some(other) if exists(&table, &method, &other).await => redirect(&method, &other),
         // A fresh one: axum added `Allow` to the answer for a known path.
-        _ => error::page_not_found().await,
+        _ => match operations::not_emulated(&method, uri.path()) {
+            Some(error) => error.into_response(),
+            None => error::page_not_found().await,
+        },
     }
 }
 

@@ -49,7 +49,6 @@ impl JsonBody for ExecuteRequest {
 }
 
 /// `ExecuteCommand`: 200 `{"exitCode", "result"}` however the command ends; 400 for a bad request, 408 when its time is over.
-/// A client that goes away takes its command along.
 pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, body: Request) -> Result<Response, ToolboxError> {
     let request = parse(body).await?;
     let mut env = ctx.env();
@@ -69,7 +68,7 @@ pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, body: Request) 
 
 fn respond(finished: Finished) -> Response {
     let head = format!("{{\"exitCode\":{},\"result\":\"", finished.exit_code);
-    output::respond(vec![head.as_str().into(), finished.output.into(), "\"}".into()])
+    output::respond(head, finished.output, b"\"}".to_vec())
 }
 
 async fn parse(request: Request) -> Result<ExecuteRequest, ToolboxError> {

@@ -2,7 +2,6 @@
 
 pub mod argv;
 pub mod execute;
-pub mod group;
 pub mod output;
 pub mod run;
 pub mod shell;

@@ -1,0 +1,100 @@
+//! Who asks, and what they may. The order of refusals is observed: 401, then 403, then 404, then 400.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::{HeaderMap, header, request::Parts};
+
+use super::error::{ApiError, ApiResult};
+use crate::{
+    gateway::origin::Origin,
+    model::{ControlPlane, Identity, LANGUAGE_LABEL, Sandbox},
+};
+
+pub const WRITE_SANDBOXES: &str = "write:sandboxes";
+pub const DELETE_SANDBOXES: &str = "delete:sandboxes";
+pub const MANAGE_API_KEYS: &str = "manage:api_keys";
+
+/// The holder of a good key.
+pub struct Caller(pub Identity);
+
+impl Caller {
+    /// 403 unless the key has this permission.
+    pub fn must(&self, permission: &str) -> ApiResult<&Self> {
+        if self.0.permissions.iter().any(|own| own == permission) { Ok(self) } else { Err(ApiError::denied()) }
+    }
+
+    pub fn organization(&self) -> &str {
+        &self.0.organization_id
+    }
+
+    /// A sandbox of the caller's organisation by id or name, else 404.
+    pub fn sandbox(&self, cp: &ControlPlane, id_or_name: &str) -> ApiResult<Arc<Sandbox>> {
+        Ok(cp.find(self.organization(), id_or_name)?)
+    }
+}
+
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Send + Sync,
+    Arc<ControlPlane>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let cp = Arc::<ControlPlane>::from_ref(state);
+        let token = bearer(&parts.headers).or_else(|| in_query(parts.uri.query()));
+        token.and_then(|token| cp.authenticate(&token)).map(Caller).ok_or_else(ApiError::unauthorized)
+    }
+}
+
+/// The scheme is case-insensitive (observed).
+pub fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// `?access_token=` authenticates too (observed).
+fn in_query(query: Option<&str>) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query?.as_bytes());
+    pairs.find(|(name, _)| name == "access_token").map(|(_, token)| token.into_owned())
+}
+
+/// Where the client is and what it is: what answers depend on besides the data.
+pub struct Client {
+    pub origin: Origin,
+    python: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let origin = parts.extensions.get::<Origin>().cloned();
+        let source = parts.headers.get("x-daytona-source").and_then(|source| source.to_str().ok()).unwrap_or_default();
+        Ok(Client {
+            // The gateway always sets it; without one, URLs are relative to nowhere in particular.
+            origin: origin.unwrap_or_else(|| Origin {
+                scheme: "http".into(),
+                authority: "localhost".into(),
+                preview_domain: "localhost".into(),
+            }),
+            python: source.contains("python"),
+        })
+    }
+}
+
+impl Client {
+    /// The record as this client can read it. The Python SDKs fail a whole `list()` or `get()` over a language label
+    /// that they don't know, so they don't see such a label; it is kept, and others see it.
+    pub fn view(&self, sandbox: &Arc<Sandbox>) -> Arc<Sandbox> {
+        let known = sandbox.language().is_none_or(|name| ["python", "typescript", "javascript"].contains(&name));
+        if !self.python || known {
+            return sandbox.clone();
+        }
+        let mut seen = Sandbox::clone(sandbox);
+        seen.labels.remove(LANGUAGE_LABEL);
+        Arc::new(seen)
+    }
+}

@@ -1,0 +1,49 @@
+//! `ConfigController_getConfig` and health: open to all.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use serde_json::json;
+
+use super::{
+    auth::{Caller, Client},
+    error::ok,
+};
+use crate::model::{ControlPlane, settings::MAX_AUTO_ARCHIVE, snapshots};
+
+/// `analyticsApiUrl` is left out on purpose: with it, SDKs would ask for metrics there. `mock` says what this is, so
+/// that no program has to guess.
+pub async fn config(State(cp): State<Arc<ControlPlane>>, client: Client) -> Response {
+    let (base, origin) = (client.origin.base(), &client.origin);
+    let info = cp.runtime().info();
+    ok(&json!({
+        "version": cp.config().api_version,
+        "oidc": {"issuer": base, "clientId": "daytona", "audience": "daytona", "provider": "oidc"},
+        "linkedAccountsEnabled": false,
+        "announcements": {},
+        "proxyTemplateUrl": origin.preview_url("{{PORT}}", "{{sandboxId}}"),
+        "proxyToolboxUrl": origin.toolbox_proxy_url(),
+        "defaultSnapshot": snapshots::DEFAULT,
+        "dashboardUrl": format!("{base}/"),
+        "maxAutoArchiveInterval": MAX_AUTO_ARCHIVE,
+        "maintananceMode": false,
+        "environment": "mock",
+        "rateLimit": {"authenticated": {}, "sandboxCreate": {}, "sandboxLifecycle": {}},
+        "mock": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "isolation": info.isolation,
+            "base": info.base,
+            "control": format!("{base}/__control"),
+        },
+    }))
+}
+
+/// `HealthController_live`. (The gateway answers it too, with what this machine can do.)
+pub async fn health() -> Response {
+    ok(&json!({"status": "ok"}))
+}
+
+/// `HealthController_check`.
+pub async fn ready(_: Caller) -> Response {
+    ok(&json!({"status": "ok"}))
+}

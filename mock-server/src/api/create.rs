@@ -1,0 +1,109 @@
+//! `createSandbox`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde_json::Value;
+
+use super::{
+    auth::{Caller, Client, WRITE_SANDBOXES},
+    body::Body,
+    dto::{Full, Shape},
+    error::{ApiResult, ok},
+    validate::Checks,
+};
+use crate::model::{ControlPlane, NewSandbox};
+
+const GPU_TYPES: [&str; 8] = ["H100", "RTX-PRO-6000", "H200", "RTX-4090", "RTX-5090", "B200", "B300", "MI355X"];
+
+/// Waits until the sandbox is started, but answers what it was before: `creating` (observed).
+pub async fn create(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Body(body): Body,
+) -> ApiResult {
+    caller.must(WRITE_SANDBOXES)?;
+    let mut checks = Checks::new(&body);
+    let new = read(&mut checks);
+    checks.finish()?;
+    let record = cp.draft(&caller.0, new)?;
+    let sandbox = cp.create(record).await?;
+    Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Created }))
+}
+
+/// In the order in which problems are told.
+fn read(checks: &mut Checks) -> NewSandbox {
+    let name = checks.name("name");
+    let snapshot = checks.string("snapshot");
+    let user = checks.string("user");
+    let env = checks.strings("env");
+    let labels = checks.strings("labels");
+    let public = checks.boolean("public").unwrap_or(false);
+    let network_block_all = checks.boolean("networkBlockAll").unwrap_or(false);
+    let network_allow_list = checks.string("networkAllowList");
+    let domain_allow_list = checks.string("domainAllowList");
+    let target = checks.string("target");
+    let cpu = checks.resource("cpu", None);
+    let gpu = checks.resource("gpu", Some(1.0));
+    let has_gpu_type = checks.words("gpuType", &GPU_TYPES);
+    let memory = checks.resource("memory", None);
+    let disk = checks.resource("disk", None);
+    let auto_stop_interval = checks.minutes("autoStopInterval");
+    let auto_pause_interval = checks.minutes("autoPauseInterval");
+    let auto_archive_interval = checks.minutes("autoArchiveInterval");
+    let auto_delete_interval = checks.minutes("autoDeleteInterval");
+    let ttl_minutes = checks.minutes("ttlMinutes");
+    let volumes = volumes(checks);
+    let has_build_info = checks.object("buildInfo").is_some();
+    let linked_sandbox = checks.string("linkedSandbox");
+    let has_secrets = checks.given("secrets").is_some_and(|secrets| secrets != &Value::Array(Vec::new()));
+    NewSandbox {
+        name,
+        snapshot,
+        user,
+        env,
+        labels,
+        public,
+        network_block_all,
+        network_allow_list,
+        domain_allow_list,
+        target,
+        has_resources: cpu || gpu || memory || disk,
+        has_gpu_type,
+        auto_stop_interval,
+        auto_pause_interval,
+        auto_archive_interval,
+        auto_delete_interval,
+        ttl_minutes,
+        volumes,
+        has_build_info,
+        linked_sandbox,
+        has_secrets,
+    }
+}
+
+/// The ids or names of the volumes; messages name the element by its place (observed).
+fn volumes(checks: &mut Checks) -> Vec<String> {
+    let Some(value) = checks.given("volumes") else { return Vec::new() };
+    let Some(items) = value.as_array() else {
+        checks.problem("volumes must be an array");
+        checks.problem("each value in nested property volumes must be either object or array");
+        return Vec::new();
+    };
+    let mut ids = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        let id = item.get("volumeId").filter(|id| !id.is_null());
+        if id.is_none_or(|id| id == "") {
+            checks.problem(format!("volumes.{i}.volumeId should not be empty"));
+        }
+        match id.and_then(Value::as_str) {
+            Some(id) => ids.push(id.to_owned()),
+            None => checks.problem(format!("volumes.{i}.volumeId must be a string")),
+        }
+        if !item.get("mountPath").is_some_and(Value::is_string) {
+            checks.problem(format!("volumes.{i}.mountPath must be a string"));
+        }
+    }
+    ids
+}

@@ -1,0 +1,278 @@
+//! Every operation of the contract, and what of it this server emulates. What isn't answers 501 and names itself.
+
+/// An operation of the control plane.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its `operationId` in `openapi/api.json`.
+    pub id: &'static str,
+    pub method: &'static str,
+    /// Below `/api`, parameters in braces.
+    pub path: &'static str,
+    pub support: Support,
+}
+
+/// What this server does with an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    Emulated,
+    /// Answers 501.
+    Later,
+    /// For the parts of the real product among themselves: keys of users get 403.
+    Internal,
+}
+
+impl Operation {
+    /// Whether a path below `/api` is this operation's. Literal parts match in any case (observed).
+    pub fn matches(&self, path: &str) -> bool {
+        let mut parts = path.split('/');
+        let fits = self.path.split('/').all(|own| {
+            parts.next().is_some_and(|part| is_parameter(own) && !part.is_empty() || own.eq_ignore_ascii_case(part))
+        });
+        fits && parts.next().is_none()
+    }
+
+    fn parameters(&self) -> usize {
+        self.path.split('/').filter(|own| is_parameter(own)).count()
+    }
+
+    /// `path` with this operation's literal parts in their own case.
+    pub fn canonical(&self, path: &str) -> String {
+        let own = self.path.split('/').zip(path.split('/'));
+        own.map(|(own, part)| if is_parameter(own) { part } else { own }).collect::<Vec<_>>().join("/")
+    }
+}
+
+fn is_parameter(part: &str) -> bool {
+    part.starts_with('{')
+}
+
+/// The operation that a request is for: literal paths before those with parameters.
+pub fn find(method: &str, path: &str) -> Option<&'static Operation> {
+    let fitting = OPERATIONS.iter().filter(|op| op.method == method && op.matches(path));
+    fitting.min_by_key(|op| op.parameters())
+}
+
+const fn op(id: &'static str, method: &'static str, path: &'static str, support: Support) -> Operation {
+    Operation { id, method, path, support }
+}
+
+use Support::{Emulated, Internal, Later};
+
+/// In the order of the contract.
+#[rustfmt::skip]
+pub const OPERATIONS: &[Operation] = &[
+    op("ConfigController_getConfig", "GET", "/config", Emulated),
+    op("createApiKey", "POST", "/api-keys", Emulated),
+    op("listApiKeys", "GET", "/api-keys", Emulated),
+    op("getCurrentApiKey", "GET", "/api-keys/current", Emulated),
+    op("getApiKey", "GET", "/api-keys/{name}", Emulated),
+    op("deleteApiKey", "DELETE", "/api-keys/{name}", Emulated),
+    op("deleteApiKeyForUser", "DELETE", "/api-keys/{userId}/{name}", Emulated),
+    op("listOrganizationInvitationsForAuthenticatedUser", "GET", "/organizations/invitations", Later),
+    op("getOrganizationInvitationsCountForAuthenticatedUser", "GET", "/organizations/invitations/count", Later),
+    op("acceptOrganizationInvitation", "POST", "/organizations/invitations/{invitationId}/accept", Later),
+    op("declineOrganizationInvitation", "POST", "/organizations/invitations/{invitationId}/decline", Later),
+    op("createOrganization", "POST", "/organizations", Later),
+    op("listOrganizations", "GET", "/organizations", Emulated),
+    op("setOrganizationDefaultRegion", "PATCH", "/organizations/{organizationId}/default-region", Later),
+    op("getOrganization", "GET", "/organizations/{organizationId}", Emulated),
+    op("deleteOrganization", "DELETE", "/organizations/{organizationId}", Later),
+    op("getOrganizationUsageOverview", "GET", "/organizations/{organizationId}/usage", Later),
+    op("listAvailableSandboxClasses", "GET", "/organizations/{organizationId}/available-sandbox-classes", Later),
+    op("updateOrganizationQuota", "PATCH", "/organizations/{organizationId}/quota", Later),
+    op("updateOrganizationRegionQuota", "PATCH", "/organizations/{organizationId}/quota/{regionId}", Later),
+    op("leaveOrganization", "POST", "/organizations/{organizationId}/leave", Later),
+    op("suspendOrganization", "POST", "/organizations/{organizationId}/suspend", Later),
+    op("unsuspendOrganization", "POST", "/organizations/{organizationId}/unsuspend", Later),
+    op("getOrganizationOtelConfigBySandboxAuthToken", "GET", "/organizations/otel-config/by-sandbox-auth-token/{authToken}", Later),
+    op("getOrganizationOtelConfig", "GET", "/organizations/{organizationId}/otel-config", Later),
+    op("updateOrganizationOtelConfig", "PUT", "/organizations/{organizationId}/otel-config", Later),
+    op("deleteOrganizationOtelConfig", "DELETE", "/organizations/{organizationId}/otel-config", Later),
+    op("updateSandboxDefaultLimitedNetworkEgress", "POST", "/organizations/{organizationId}/sandbox-default-limited-network-egress", Later),
+    op("updateOrganizationPreviewWarning", "POST", "/organizations/{organizationId}/preview-warning", Later),
+    op("updateOrganizationSsoEnabled", "POST", "/organizations/{organizationId}/sso-enabled", Later),
+    op("updateExperimentalConfig", "PUT", "/organizations/{organizationId}/experimental-config", Later),
+    op("createOrganizationRole", "POST", "/organizations/{organizationId}/roles", Later),
+    op("listOrganizationRoles", "GET", "/organizations/{organizationId}/roles", Later),
+    op("updateOrganizationRole", "PUT", "/organizations/{organizationId}/roles/{roleId}", Later),
+    op("deleteOrganizationRole", "DELETE", "/organizations/{organizationId}/roles/{roleId}", Later),
+    op("listOrganizationMembers", "GET", "/organizations/{organizationId}/users", Later),
+    op("updateAccessForOrganizationMember", "POST", "/organizations/{organizationId}/users/{userId}/access", Later),
+    op("deleteOrganizationMember", "DELETE", "/organizations/{organizationId}/users/{userId}", Later),
+    op("createOrganizationInvitation", "POST", "/organizations/{organizationId}/invitations", Later),
+    op("listOrganizationInvitations", "GET", "/organizations/{organizationId}/invitations", Later),
+    op("updateOrganizationInvitation", "PUT", "/organizations/{organizationId}/invitations/{invitationId}", Later),
+    op("cancelOrganizationInvitation", "POST", "/organizations/{organizationId}/invitations/{invitationId}/cancel", Later),
+    op("listAvailableRegions", "GET", "/regions", Emulated),
+    op("createRegion", "POST", "/regions", Later),
+    op("getRegionById", "GET", "/regions/{id}", Emulated),
+    op("deleteRegion", "DELETE", "/regions/{id}", Later),
+    op("updateRegion", "PATCH", "/regions/{id}", Later),
+    op("regenerateProxyApiKey", "POST", "/regions/{id}/regenerate-proxy-api-key", Later),
+    op("regenerateSshGatewayApiKey", "POST", "/regions/{id}/regenerate-ssh-gateway-api-key", Later),
+    op("regenerateSnapshotManagerCredentials", "POST", "/regions/{id}/regenerate-snapshot-manager-credentials", Later),
+    op("createOrganizationIdentityProvider", "POST", "/organizations/{organizationId}/identity-providers", Later),
+    op("listOrganizationIdentityProviders", "GET", "/organizations/{organizationId}/identity-providers", Later),
+    op("getOrganizationIdentityProvider", "GET", "/organizations/{organizationId}/identity-providers/{id}", Later),
+    op("updateOrganizationIdentityProvider", "PATCH", "/organizations/{organizationId}/identity-providers/{id}", Later),
+    op("deleteOrganizationIdentityProvider", "DELETE", "/organizations/{organizationId}/identity-providers/{id}", Later),
+    op("testOrganizationIdentityProviderConnection", "POST", "/organizations/{organizationId}/identity-providers/test-connection", Later),
+    op("getAuthenticatedUser", "GET", "/users/me", Later),
+    op("getAvailableAccountProviders", "GET", "/users/account-providers", Later),
+    op("linkAccount", "POST", "/users/linked-accounts", Later),
+    op("unlinkAccount", "DELETE", "/users/linked-accounts/{provider}/{providerUserId}", Later),
+    op("enrollInSmsMfa", "POST", "/users/mfa/sms/enroll", Later),
+    op("listSharedRegions", "GET", "/shared-regions", Emulated),
+    op("listSandboxes", "GET", "/sandbox", Emulated),
+    op("createSandbox", "POST", "/sandbox", Emulated),
+    op("listSandboxesPaginated_deprecated", "GET", "/sandbox/paginated", Emulated),
+    op("getSandboxesForRunner", "GET", "/sandbox/for-runner", Internal),
+    op("getSandbox", "GET", "/sandbox/{sandboxIdOrName}", Emulated),
+    op("deleteSandbox", "DELETE", "/sandbox/{sandboxIdOrName}", Emulated),
+    op("recoverSandbox", "POST", "/sandbox/{sandboxIdOrName}/recover", Emulated),
+    op("startSandbox", "POST", "/sandbox/{sandboxIdOrName}/start", Emulated),
+    op("stopSandbox", "POST", "/sandbox/{sandboxIdOrName}/stop", Emulated),
+    op("pauseSandbox", "POST", "/sandbox/{sandboxIdOrName}/pause", Emulated),
+    op("resizeSandbox", "POST", "/sandbox/{sandboxIdOrName}/resize", Later),
+    op("replaceLabels", "PUT", "/sandbox/{sandboxIdOrName}/labels", Emulated),
+    op("updateSandboxState", "PUT", "/sandbox/{sandboxId}/state", Internal),
+    op("createBackup", "POST", "/sandbox/{sandboxIdOrName}/backup", Emulated),
+    op("createSandboxSnapshot", "POST", "/sandbox/{sandboxIdOrName}/snapshot", Later),
+    op("forkSandbox", "POST", "/sandbox/{sandboxIdOrName}/fork", Emulated),
+    op("getSandboxForks", "GET", "/sandbox/{sandboxIdOrName}/forks", Emulated),
+    op("getSandboxParent", "GET", "/sandbox/{sandboxIdOrName}/parent", Emulated),
+    op("getSandboxAncestors", "GET", "/sandbox/{sandboxIdOrName}/ancestors", Emulated),
+    op("updatePublicStatus", "POST", "/sandbox/{sandboxIdOrName}/public/{isPublic}", Emulated),
+    op("getSandboxSigningKey", "GET", "/sandbox/{sandboxId}/signing-key", Emulated),
+    op("rotateSigningKey", "POST", "/sandbox/{sandboxId}/signing-key/rotate", Emulated),
+    op("updateLastActivity", "POST", "/sandbox/{sandboxId}/last-activity", Emulated),
+    op("setAutostopInterval", "POST", "/sandbox/{sandboxIdOrName}/autostop/{interval}", Emulated),
+    op("setAutoPauseInterval", "POST", "/sandbox/{sandboxIdOrName}/autopause/{interval}", Emulated),
+    op("setTtl", "POST", "/sandbox/{sandboxIdOrName}/ttl/{ttlMinutes}", Emulated),
+    op("setAutoArchiveInterval", "POST", "/sandbox/{sandboxIdOrName}/autoarchive/{interval}", Emulated),
+    op("setAutoDeleteInterval", "POST", "/sandbox/{sandboxIdOrName}/autodelete/{interval}", Emulated),
+    op("updateNetworkSettings", "POST", "/sandbox/{sandboxIdOrName}/network-settings", Emulated),
+    op("updateSandboxSecrets", "PUT", "/sandbox/{sandboxIdOrName}/secrets", Later),
+    op("archiveSandbox", "POST", "/sandbox/{sandboxIdOrName}/archive", Later),
+    op("getPortPreviewUrl", "GET", "/sandbox/{sandboxIdOrName}/ports/{port}/preview-url", Emulated),
+    op("getSignedPortPreviewUrl", "GET", "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url", Emulated),
+    op("expireSignedPortPreviewUrl", "POST", "/sandbox/{sandboxIdOrName}/ports/{port}/signed-preview-url/{token}/expire", Emulated),
+    op("getBuildLogs", "GET", "/sandbox/{sandboxIdOrName}/build-logs", Emulated),
+    op("getBuildLogsUrl", "GET", "/sandbox/{sandboxIdOrName}/build-logs-url", Emulated),
+    op("createSshAccess", "POST", "/sandbox/{sandboxIdOrName}/ssh-access", Later),
+    op("revokeSshAccess", "DELETE", "/sandbox/{sandboxIdOrName}/ssh-access", Later),
+    op("validateSshAccess", "GET", "/sandbox/ssh-access/validate", Later),
+    op("getToolboxProxyUrl", "GET", "/sandbox/{sandboxId}/toolbox-proxy-url", Emulated),
+    op("getOrganizationBySandboxId", "GET", "/sandbox/{sandboxId}/organization", Internal),
+    op("getRegionQuotaBySandboxId", "GET", "/sandbox/{sandboxId}/region-quota", Internal),
+    op("resolveSandboxSecrets", "GET", "/sandbox/{sandboxId}/secrets", Internal),
+    op("createRunner", "POST", "/runners", Later),
+    op("listRunners", "GET", "/runners", Later),
+    op("getInfoForAuthenticatedRunner", "GET", "/runners/me", Internal),
+    op("getSnapshotRefsForAuthenticatedRunner", "GET", "/runners/me/snapshots", Internal),
+    op("getRunnerBySandboxId", "GET", "/runners/by-sandbox/{sandboxId}", Internal),
+    op("getRunnersBySnapshotRef", "GET", "/runners/by-snapshot-ref", Internal),
+    op("getRunnerById", "GET", "/runners/{id}", Later),
+    op("deleteRunner", "DELETE", "/runners/{id}", Later),
+    op("getRunnerFullById", "GET", "/runners/{id}/full", Internal),
+    op("updateRunnerScheduling", "PATCH", "/runners/{id}/scheduling", Later),
+    op("updateRunnerDraining", "PATCH", "/runners/{id}/draining", Later),
+    op("runnerHealthcheck", "POST", "/runners/healthcheck", Internal),
+    op("createSnapshot", "POST", "/snapshots", Later),
+    op("getAllSnapshots", "GET", "/snapshots", Emulated),
+    op("getSnapshot", "GET", "/snapshots/{id}", Emulated),
+    op("removeSnapshot", "DELETE", "/snapshots/{id}", Later),
+    op("getSnapshotBuildLogs", "GET", "/snapshots/{id}/build-logs", Later),
+    op("getSnapshotBuildLogsUrl", "GET", "/snapshots/{id}/build-logs-url", Later),
+    op("activateSnapshot", "POST", "/snapshots/{id}/activate", Later),
+    op("deactivateSnapshot", "POST", "/snapshots/{id}/deactivate", Later),
+    op("isSandboxPublic", "GET", "/preview/{sandboxId}/public", Emulated),
+    op("isPreviewWarningEnabled", "GET", "/preview/{sandboxId}/preview-warning", Emulated),
+    op("isValidAuthToken", "GET", "/preview/{sandboxId}/validate/{authToken}", Emulated),
+    op("getSigningKey", "GET", "/preview/{sandboxId}/signing-key", Emulated),
+    op("hasSandboxAccess", "GET", "/preview/{sandboxId}/access", Emulated),
+    op("getSandboxIdFromSignedPreviewUrlToken", "GET", "/preview/{signedPreviewToken}/{port}/sandbox-id", Emulated),
+    op("listVolumes", "GET", "/volumes", Later),
+    op("createVolume", "POST", "/volumes", Later),
+    op("getVolume", "GET", "/volumes/{volumeId}", Later),
+    op("deleteVolume", "DELETE", "/volumes/{volumeId}", Later),
+    op("getVolumeByName", "GET", "/volumes/by-name/{name}", Later),
+    op("listJobs", "GET", "/jobs", Internal),
+    op("pollJobs", "GET", "/jobs/poll", Internal),
+    op("getJob", "GET", "/jobs/{jobId}", Internal),
+    op("updateJobStatus", "POST", "/jobs/{jobId}/status", Internal),
+    op("listWarmPools", "GET", "/warm-pools", Later),
+    op("createWarmPool", "POST", "/warm-pools", Later),
+    op("updateWarmPool", "PATCH", "/warm-pools/{id}", Later),
+    op("deleteWarmPool", "DELETE", "/warm-pools/{id}", Later),
+    op("createRegistry", "POST", "/docker-registry", Later),
+    op("listRegistries", "GET", "/docker-registry", Later),
+    op("getTransientPushAccess", "GET", "/docker-registry/registry-push-access", Later),
+    op("getRegistry", "GET", "/docker-registry/{id}", Later),
+    op("updateRegistry", "PATCH", "/docker-registry/{id}", Later),
+    op("deleteRegistry", "DELETE", "/docker-registry/{id}", Later),
+    op("createSecret", "POST", "/secret", Later),
+    op("listSecrets", "GET", "/secret", Later),
+    op("listSecretsPaginated", "GET", "/secret/paginated", Later),
+    op("getSecret", "GET", "/secret/{secretId}", Later),
+    op("updateSecret", "PATCH", "/secret/{secretId}", Later),
+    op("deleteSecret", "DELETE", "/secret/{secretId}", Later),
+    op("listPendingSsoLinks", "GET", "/users/me/pending-sso-links", Later),
+    op("confirmPendingSsoLink", "POST", "/users/me/pending-sso-links/{id}/confirm", Later),
+    op("dismissPendingSsoLink", "DELETE", "/users/me/pending-sso-links/{id}", Later),
+    op("adminCreateRunner", "POST", "/admin/runners", Later),
+    op("adminListRunners", "GET", "/admin/runners", Later),
+    op("adminGetRunnerById", "GET", "/admin/runners/{id}", Later),
+    op("adminDeleteRunner", "DELETE", "/admin/runners/{id}", Later),
+    op("adminUpdateRunnerScheduling", "PATCH", "/admin/runners/{id}/scheduling", Later),
+    op("adminRecoverSandbox", "POST", "/admin/sandbox/{sandboxId}/recover", Later),
+    op("adminCreateUser", "POST", "/admin/users", Later),
+    op("adminListUsers", "GET", "/admin/users", Later),
+    op("adminRegenerateKeyPair", "POST", "/admin/users/{id}/regenerate-key-pair", Later),
+    op("adminGetUser", "GET", "/admin/users/{id}", Later),
+    op("adminSendWebhook", "POST", "/admin/webhooks/organizations/{organizationId}/send", Later),
+    op("adminGetMessageAttempts", "GET", "/admin/webhooks/organizations/{organizationId}/messages/{messageId}/attempts", Later),
+    op("adminGetWebhookStatus", "GET", "/admin/webhooks/status", Later),
+    op("adminInitializeWebhooks", "POST", "/admin/webhooks/organizations/{organizationId}/initialize", Later),
+    op("adminSetDefaultRegistry", "POST", "/admin/docker-registry/{id}/set-default", Later),
+    op("adminCanCleanupImage", "GET", "/admin/snapshots/can-cleanup-image", Later),
+    op("adminSetSnapshotGeneralStatus", "PATCH", "/admin/snapshots/{id}/general", Later),
+    op("adminGetAllAuditLogs", "GET", "/admin/audit", Later),
+    op("adminCreateOrganization", "POST", "/admin/organizations", Later),
+    op("adminCreateOrganizationRegionQuota", "POST", "/admin/organizations/{organizationId}/quota/{regionId}", Later),
+    op("adminUpdateOrganizationRegionQuota", "PATCH", "/admin/organizations/{organizationId}/quota/{regionId}", Later),
+    op("adminGetOrganizationRegionQuota", "GET", "/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}", Later),
+    op("adminDeleteOrganizationRegionQuota", "DELETE", "/admin/organizations/{organizationId}/quota/{regionId}/{sandboxClass}", Later),
+    op("adminUpdateOrganizationPreviewWarning", "POST", "/admin/organizations/{organizationId}/preview-warning", Later),
+    op("WebhookController_getAppPortalAccess", "POST", "/webhooks/organizations/{organizationId}/app-portal-access", Later),
+    op("WebhookController_getInitializationStatus", "GET", "/webhooks/organizations/{organizationId}/initialization-status", Later),
+    op("WebhookController_initializeWebhooks", "POST", "/webhooks/organizations/{organizationId}/initialize", Later),
+    op("WebhookController_refreshEndpoints", "POST", "/webhooks/organizations/{organizationId}/refresh-endpoints", Later),
+    op("getOrganizationAuditLogs", "GET", "/audit/organizations/{organizationId}", Later),
+    op("getAuditScenarios", "GET", "/audit/scenarios", Later),
+    op("getPushAccess", "GET", "/object-storage/push-access", Later),
+    op("HealthController_live", "GET", "/health", Emulated),
+    op("HealthController_check", "GET", "/health/ready", Emulated),
+    op("getSandboxLogs", "GET", "/sandbox/{sandboxId}/telemetry/logs", Emulated),
+    op("getSandboxTraces", "GET", "/sandbox/{sandboxId}/telemetry/traces", Emulated),
+    op("getSandboxTraceSpans", "GET", "/sandbox/{sandboxId}/telemetry/traces/{traceId}", Emulated),
+    op("getSandboxMetrics", "GET", "/sandbox/{sandboxId}/telemetry/metrics", Emulated),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literal_paths_win_and_case_matters_only_in_parameters() {
+        let id = |method, path| find(method, path).map(|op| op.id);
+        assert_eq!(OPERATIONS.len(), 196);
+        assert_eq!(id("GET", "/sandbox/paginated"), Some("listSandboxesPaginated_deprecated"));
+        assert_eq!(id("GET", "/sandbox/x"), Some("getSandbox"));
+        assert_eq!(id("GET", "/SANDBOX/X/Ports/80/preview-URL"), Some("getPortPreviewUrl"));
+        assert_eq!(id("GET", "/sandbox/"), None);
+        assert_eq!(id("PATCH", "/sandbox"), None);
+        let op = find("POST", "/Sandbox/My-Name/START").expect("known");
+        assert_eq!(op.canonical("/Sandbox/My-Name/START"), "/sandbox/My-Name/start");
+    }
+}

@@ -1,0 +1,97 @@
+//! Preview links, signed ones, signing keys, and the look-ups behind them.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde_json::json;
+
+use super::{
+    auth::{Caller, Client, WRITE_SANDBOXES},
+    error::{ApiError, ApiResult, ok, text},
+    query::Query,
+};
+use crate::model::ControlPlane;
+
+/// As the original's number: `port` itself if it is one, `NaN` where it isn't.
+fn port_text(port: &str) -> ApiResult<String> {
+    match port.parse::<f64>() {
+        Ok(number) if (1.0..=65535.0).contains(&number) => Ok(port.to_owned()),
+        Ok(number) if number.is_finite() => Err(ApiError::bad_request("Invalid port")),
+        _ => Ok("NaN".to_owned()),
+    }
+}
+
+fn port_number(port: &str) -> ApiResult<u16> {
+    port.parse().ok().filter(|port| *port > 0).ok_or_else(|| ApiError::bad_request("Invalid port"))
+}
+
+/// `getPortPreviewUrl`. A port that isn't a number gives a link that leads nowhere (observed).
+pub async fn url(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path((id, port)): Path<(String, String)>,
+) -> ApiResult {
+    let sandbox = caller.sandbox(&cp, &id)?;
+    let url = client.origin.preview_url(&port_text(&port)?, &sandbox.id);
+    Ok(ok(&json!({"sandboxId": sandbox.id, "url": url, "token": sandbox.preview_token})))
+}
+
+/// `getSignedPortPreviewUrl`. (The original answers 200 with `port: null` to a port that isn't a number.)
+pub async fn signed_url(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path((id, port)): Path<(String, String)>,
+    query: Query,
+) -> ApiResult {
+    let sandbox = caller.sandbox(&cp, &id)?;
+    let port = port_number(&port)?;
+    let seconds = match query.get("expiresInSeconds") {
+        Some(text) => text.parse().map_err(|_| ApiError::bad_request("expiresInSeconds must be an integer number"))?,
+        None => 60,
+    };
+    let token = cp.sign_preview(&sandbox, port, seconds).await?;
+    let url = client.origin.preview_url(&port.to_string(), &token);
+    Ok(ok(&json!({"sandboxId": sandbox.id, "port": port, "token": token, "url": url})))
+}
+
+/// `expireSignedPortPreviewUrl`: 201 without a body, for unknown tokens too (observed).
+pub async fn expire(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path((id, port, token)): Path<(String, String, String)>,
+) -> ApiResult<StatusCode> {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    cp.expire_preview(&sandbox, port_number(&port)?, &token).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// `getSandboxSigningKey`: raw text.
+pub async fn signing_key(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    Ok(text(caller.sandbox(&cp, &id)?.signing_key.clone()))
+}
+
+/// `rotateSigningKey`: raw text.
+pub async fn rotate(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    Ok(text(cp.rotate_signing_key(&sandbox).await?))
+}
+
+/// `hasSandboxAccess`: `true`, or 404 for sandboxes of others.
+pub async fn access(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    let own = cp.toolbox_target(&id).filter(|target| target.organization_id == caller.organization());
+    own.map(|_| text("true".into())).ok_or_else(|| ApiError::not_found(format!("Sandbox with ID {id} not found")))
+}
+
+/// `isSandboxPublic`, `isValidAuthToken`, `getSigningKey`, …: for the proxy only; a user's key gets 403 (observed).
+pub async fn proxy_only(_: Caller) -> ApiError {
+    ApiError::wrong_context()
+}
+
+/// `getSandboxIdFromSignedPreviewUrlToken`: open to all, the token is the key.
+pub async fn sandbox_id(State(cp): State<Arc<ControlPlane>>, Path((token, port)): Path<(String, String)>) -> ApiResult {
+    let id = port.parse().ok().and_then(|port| cp.signed_preview(port, &token));
+    id.map(text).ok_or_else(|| ApiError::new(StatusCode::FORBIDDEN, "Invalid or expired token"))
+}

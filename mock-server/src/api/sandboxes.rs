@@ -1,0 +1,189 @@
+//! A sandbox's life: read, start, stop, delete, and what can only be refused here.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde_json::json;
+
+use super::{
+    auth::{Caller, Client, DELETE_SANDBOXES, WRITE_SANDBOXES},
+    body::Body,
+    dto::{Full, Shape},
+    error::{ApiError, ApiResult, created, ok},
+    query::Query,
+    validate::Checks,
+};
+use crate::model::{ControlPlane, ErrorKind, Sandbox, rules::Operation};
+
+/// 200 with the full object.
+pub fn full(sandbox: &Arc<Sandbox>, client: &Client) -> axum::response::Response {
+    ok(&Full { sandbox, origin: &client.origin, shape: Shape::Full })
+}
+
+/// `getSandbox`.
+pub async fn get(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    let sandbox = caller.sandbox(&cp, &id)?;
+    Ok(full(&client.view(&sandbox), &client))
+}
+
+/// `startSandbox`: waits until it is started.
+pub async fn start(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    Ok(full(&cp.start(&sandbox).await?, &client))
+}
+
+/// `stopSandbox?force=`: answers at once, `stopping`.
+pub async fn stop(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+    query: Query,
+) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = cp.stop(&sandbox, query.flag("force") == Some(true)).await?;
+    Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Ended }))
+}
+
+/// `deleteSandbox`: answers at once, `destroying`; its name is free at once too.
+pub async fn delete(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    let sandbox = caller.must(DELETE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = cp.delete(&sandbox).await?;
+    Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Ended }))
+}
+
+/// `pauseSandbox`: never possible for containers.
+pub async fn pause(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    refuse(&cp, &caller, &id, Operation::Pause)
+}
+
+/// `recoverSandbox`: no error here is recoverable.
+pub async fn recover(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    refuse(&cp, &caller, &id, Operation::Recover)
+}
+
+/// `archiveSandbox`: refused where the state refuses it, else 501.
+pub async fn archive(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    refuse(&cp, &caller, &id, Operation::Archive)
+}
+
+/// `resizeSandbox`: refused where the state refuses it, else 501.
+pub async fn resize(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    refuse(&cp, &caller, &id, Operation::Resize)
+}
+
+/// `createSandboxSnapshot`: refused where the body or the state refuses it, else 501.
+pub async fn snapshot(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> ApiResult {
+    caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let mut checks = Checks::new(&body);
+    if !body.get("name").is_some_and(serde_json::Value::is_string) {
+        checks.problem("name must be a string");
+    }
+    checks.finish()?;
+    refuse(&cp, &caller, &id, Operation::Snapshot)
+}
+
+/// `forkSandbox`: never possible for containers; a bad name is told first (observed).
+pub async fn fork(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> ApiResult {
+    caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let mut checks = Checks::new(&body);
+    checks.name("name");
+    checks.finish()?;
+    refuse(&cp, &caller, &id, Operation::Fork)
+}
+
+/// The state's refusal, or 501 for what the state allows.
+fn refuse(cp: &ControlPlane, caller: &Caller, id: &str, operation: Operation) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(cp, id)?;
+    match cp.check(&sandbox, operation) {
+        Err(error) if error.kind != ErrorKind::NotEmulated => Err(error.into()),
+        _ => Err(ApiError::not_emulated()),
+    }
+}
+
+/// `createBackup`: documented to do nothing.
+pub async fn backup(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    if sandbox.is_ephemeral() {
+        return Err(ApiError::bad_request("Ephemeral sandboxes cannot be backed up"));
+    }
+    cp.check(&sandbox, Operation::Backup)?;
+    Ok(created(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Full }))
+}
+
+/// `getSandboxForks`, `getSandboxAncestors`: nothing here was forked.
+pub async fn no_relatives(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    caller.sandbox(&cp, &id)?;
+    Ok(ok(&json!([])))
+}
+
+/// `getSandboxParent`.
+pub async fn parent(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    let sandbox = caller.sandbox(&cp, &id)?;
+    Err(ApiError::not_found(format!("Parent sandbox not found for sandbox {}", sandbox.id)))
+}
+
+/// `getBuildLogs` of a sandbox that wasn't built.
+pub async fn build_logs(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    caller.sandbox(&cp, &id)?;
+    Err(ApiError::not_found(format!("Sandbox with ID or name {id} has no build info")))
+}
+
+/// `getBuildLogsUrl` of a sandbox that wasn't built.
+pub async fn build_logs_url(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    caller.sandbox(&cp, &id)?;
+    Err(ApiError::not_found(format!("Sandbox {id} has no build info")))
+}
+
+/// `updateLastActivity`: 201 without a body.
+pub async fn last_activity(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<StatusCode> {
+    let sandbox = caller.sandbox(&cp, &id)?;
+    cp.touch(&sandbox.id);
+    Ok(StatusCode::CREATED)
+}
+
+/// `getToolboxProxyUrl`.
+pub async fn toolbox_proxy_url(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    caller.sandbox(&cp, &id)?;
+    Ok(ok(&json!({"url": client.origin.toolbox_proxy_url()})))
+}

@@ -1,0 +1,173 @@
+//! What a new sandbox may be: the checks of `createSandbox` that need more than the body, in the observed order.
+
+use chrono::Duration;
+
+use super::{
+    ControlPlane, Identity,
+    error::{ErrorKind, ModelError},
+    network,
+    rules::Phase,
+    sandbox::{Sandbox, StringMap},
+    settings, snapshots, tokens,
+};
+
+/// The one region, shared by all.
+pub const REGION: &str = "us";
+
+/// A well-formed `CreateSandbox`; `None` is what the client left out.
+#[derive(Clone, Debug, Default)]
+pub struct NewSandbox {
+    pub name: Option<String>,
+    /// Name or id; blank is the default one.
+    pub snapshot: Option<String>,
+    pub user: Option<String>,
+    pub env: StringMap,
+    pub labels: StringMap,
+    pub public: bool,
+    pub network_block_all: bool,
+    pub network_allow_list: Option<String>,
+    pub domain_allow_list: Option<String>,
+    pub target: Option<String>,
+    /// Any of cpu, gpu, memory, disk was given and isn't 0.
+    pub has_resources: bool,
+    pub has_gpu_type: bool,
+    pub auto_stop_interval: Option<i32>,
+    pub auto_pause_interval: Option<i32>,
+    pub auto_archive_interval: Option<i32>,
+    pub auto_delete_interval: Option<i32>,
+    pub ttl_minutes: Option<i32>,
+    /// Ids or names.
+    pub volumes: Vec<String>,
+    pub has_build_info: bool,
+    pub linked_sandbox: Option<String>,
+    pub has_secrets: bool,
+}
+
+const MINUTES: &str = "must be non-negative";
+
+impl ControlPlane {
+    /// The record of a new sandbox, or why there can't be one.
+    pub fn draft(&self, caller: &Identity, new: NewSandbox) -> Result<Sandbox, ModelError> {
+        if new.target.as_deref().is_some_and(|target| target != REGION) {
+            return Err(ModelError::not_found("Region not found"));
+        }
+        if new.has_build_info {
+            return Err(refuse_build(&new));
+        }
+        self.check_linked(caller, &new)?;
+        let snapshot = choose_snapshot(&new)?;
+        check_lists(&new)?;
+        if let Some(volume) = new.volumes.first() {
+            return Err(ModelError::not_found(format!("Volume '{volume}' not found")));
+        }
+        if new.has_secrets || new.linked_sandbox.is_some() {
+            return Err(ModelError::new(ErrorKind::NotEmulated, ""));
+        }
+        check_intervals(&new)?;
+        Ok(self.record(caller, new, snapshot))
+    }
+
+    /// Linked sandboxes are a later issue; their refusals are known.
+    fn check_linked(&self, caller: &Identity, new: &NewSandbox) -> Result<(), ModelError> {
+        let Some(owner) = new.linked_sandbox.as_deref() else { return Ok(()) };
+        if new.auto_delete_interval != Some(0) {
+            let text = "Linked sandboxes must be ephemeral (set autoDeleteInterval to 0)";
+            return Err(ModelError::bad_request(text));
+        }
+        self.find(&caller.organization_id, owner).map(drop)
+    }
+
+    fn record(&self, caller: &Identity, new: NewSandbox, snapshot: &snapshots::GeneralSnapshot) -> Sandbox {
+        let now = self.clock().now();
+        let id = tokens::uuid();
+        let ttl = new.ttl_minutes.filter(|minutes| *minutes > 0);
+        let phase = Phase::NEW;
+        Sandbox {
+            name: new.name.filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone()),
+            id,
+            organization_id: caller.organization_id.clone(),
+            snapshot: Some(snapshot.name.into()),
+            user: new.user.filter(|user| !user.is_empty()).unwrap_or_else(|| "daytona".into()),
+            env: new.env,
+            labels: new.labels,
+            public: new.public,
+            network_block_all: new.network_block_all,
+            network_allow_list: new.network_allow_list.filter(|list| !list.is_empty()),
+            domain_allow_list: new.domain_allow_list.filter(|list| !list.is_empty()),
+            target: REGION.into(),
+            cpu: snapshot.cpu,
+            gpu: 0,
+            memory: snapshot.memory,
+            disk: snapshot.disk,
+            actual_state: phase.actual,
+            desired_state: phase.desired,
+            error_reason: None,
+            recoverable: false,
+            auto_stop_interval: new.auto_stop_interval.unwrap_or(15),
+            auto_pause_interval: 0,
+            auto_archive_interval: settings::clamp_archive(new.auto_archive_interval.unwrap_or(7 * 24 * 60)),
+            auto_delete_interval: new.auto_delete_interval.unwrap_or(-1),
+            auto_destroy_at: ttl.and_then(|minutes| now.checked_add_signed(Duration::minutes(minutes.into()))),
+            created_at: now,
+            updated_at: now,
+            last_activity_at: now,
+            daemon_version: None,
+            runner_id: Some(self.runner_id().into()),
+            preview_token: tokens::preview_token(),
+            signing_key: tokens::signing_key(),
+        }
+    }
+}
+
+fn refuse_build(new: &NewSandbox) -> ModelError {
+    if new.snapshot.as_deref().is_some_and(|name| !name.is_empty()) {
+        return ModelError::bad_request("Cannot specify a snapshot when using a build info entry");
+    }
+    if new.linked_sandbox.is_some() {
+        let text = "linkedSandbox is not supported with declarative builds. Create a sandbox from a snapshot";
+        return ModelError::bad_request(text);
+    }
+    ModelError::new(ErrorKind::NotEmulated, "")
+}
+
+fn choose_snapshot(new: &NewSandbox) -> Result<&'static snapshots::GeneralSnapshot, ModelError> {
+    let name = new.snapshot.as_deref().filter(|name| !name.trim().is_empty()).unwrap_or(snapshots::DEFAULT);
+    let snapshot = snapshots::general(name).ok_or_else(|| {
+        ModelError::bad_request(format!("Snapshot {name} not found. Did you add it through the Daytona Dashboard?"))
+    })?;
+    if new.has_resources {
+        return Err(ModelError::bad_request("Cannot specify Sandbox resources when using a snapshot"));
+    }
+    if new.has_gpu_type {
+        let text = "Cannot specify GPU type when creating sandbox from snapshot. GPU type is inherited from snapshot.";
+        return Err(ModelError::bad_request(text));
+    }
+    Ok(snapshot)
+}
+
+fn check_lists(new: &NewSandbox) -> Result<(), ModelError> {
+    if let Some(list) = new.network_allow_list.as_deref().filter(|list| !list.is_empty()) {
+        network::parse_networks(list)?;
+    }
+    if let Some(list) = new.domain_allow_list.as_deref().filter(|list| !list.is_empty()) {
+        network::parse_domains(list)?;
+    }
+    Ok(())
+}
+
+fn check_intervals(new: &NewSandbox) -> Result<(), ModelError> {
+    let negative = |minutes: Option<i32>| minutes.is_some_and(|minutes| minutes < 0);
+    let checks = [
+        (new.auto_stop_interval, "Auto-stop interval"),
+        (new.auto_archive_interval, "Auto-archive interval"),
+        (new.auto_pause_interval, "Auto-pause interval"),
+        (new.ttl_minutes, "TTL"),
+    ];
+    if let Some((_, what)) = checks.into_iter().find(|(minutes, _)| negative(*minutes)) {
+        return Err(ModelError::bad_request(format!("{what} {MINUTES}")));
+    }
+    if new.auto_pause_interval.is_some_and(|minutes| minutes > 0) {
+        return Err(ModelError::new(ErrorKind::Unprocessable, settings::NO_PAUSE));
+    }
+    Ok(())
+}

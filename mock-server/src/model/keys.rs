@@ -1,0 +1,223 @@
+//! API keys. Only their SHA-256 is kept; a key belongs to one organisation and acts as its owner.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ControlPlane, Identity,
+    error::{ErrorKind, ModelError},
+    organization::Organization,
+    store::{Commit, Table, Write},
+    tokens,
+};
+
+/// Every permission of the contract, in its order.
+pub const PERMISSIONS: [&str; 21] = [
+    "write:registries",
+    "delete:registries",
+    "write:snapshots",
+    "delete:snapshots",
+    "write:sandboxes",
+    "delete:sandboxes",
+    "read:volumes",
+    "write:volumes",
+    "delete:volumes",
+    "write:regions",
+    "delete:regions",
+    "read:runners",
+    "write:runners",
+    "delete:runners",
+    "read:audit_logs",
+    "manage:api_keys",
+    "manage:secrets",
+    "read:limits",
+    "manage:sso",
+    "read:billing",
+    "manage:billing",
+];
+
+/// `lastUsedAt` is written at most this often (observed).
+const USE_EVERY: chrono::Duration = chrono::Duration::seconds(10);
+
+/// A key as the store keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKey {
+    /// SHA-256 of the key in hex.
+    pub hash: String,
+    /// First and last three characters with stars between, for listings.
+    pub masked: String,
+    pub organization_id: String,
+    pub user_id: String,
+    /// Unique in its organisation.
+    pub name: String,
+    pub permissions: Arc<[String]>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// Came from `--api-key`: good only while it is given.
+    pub given: bool,
+}
+
+/// The keys that are good, by hash.
+#[derive(Default)]
+pub struct Keys {
+    by_hash: RwLock<HashMap<String, ApiKey>>,
+}
+
+impl Keys {
+    pub fn load(&self, keys: impl IntoIterator<Item = ApiKey>) {
+        self.by_hash.write().extend(keys.into_iter().map(|key| (key.hash.clone(), key)));
+    }
+
+    fn of(&self, organization_id: &str) -> Vec<ApiKey> {
+        let mut keys: Vec<ApiKey> =
+            self.by_hash.read().values().filter(|key| key.organization_id == organization_id).cloned().collect();
+        keys.sort_by(|a, b| (b.created_at, &a.name).cmp(&(a.created_at, &b.name)));
+        keys
+    }
+}
+
+/// What a new key is asked to be.
+pub struct NewKey {
+    pub name: String,
+    pub permissions: Vec<String>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+fn mask(key: &str) -> String {
+    let chars: Vec<char> = key.chars().collect();
+    let (head, tail) = (&chars[..chars.len().min(3)], &chars[chars.len().saturating_sub(3)..]);
+    format!("{}{}{}", head.iter().collect::<String>(), "*".repeat(20), tail.iter().collect::<String>())
+}
+
+fn put(key: &ApiKey) -> Write {
+    let record = serde_json::to_string(key).expect("a key is JSON");
+    Write::Put { table: Table::ApiKey, key: key.hash.clone(), organization: key.organization_id.clone(), record }
+}
+
+impl ControlPlane {
+    /// Who an API key belongs to; `None` for unknown and expired ones. Only hashes are compared and kept.
+    pub fn authenticate(&self, token: &str) -> Option<Identity> {
+        let hash = tokens::hash(token);
+        let now = self.clock().now();
+        let keys = self.keys.by_hash.read();
+        let key = keys.get(&hash).filter(|key| key.expires_at.is_none_or(|at| at > now))?;
+        let identity = Identity {
+            organization_id: key.organization_id.clone(),
+            user_id: key.user_id.clone(),
+            key_name: key.name.clone(),
+            permissions: key.permissions.clone(),
+        };
+        let stale = key.last_used_at.is_none_or(|at| now - at >= USE_EVERY);
+        drop(keys);
+        if stale {
+            self.note_use(&hash, now);
+        }
+        Some(identity)
+    }
+
+    fn note_use(&self, hash: &str, now: DateTime<Utc>) {
+        if let Some(key) = self.keys.by_hash.write().get_mut(hash) {
+            key.last_used_at = Some(now);
+            // Nobody waits for this one.
+            drop(self.store.write(put(key)));
+        }
+    }
+
+    /// Keys of an organisation, newest first.
+    pub fn api_keys(&self, organization_id: &str) -> Vec<ApiKey> {
+        self.keys.of(organization_id)
+    }
+
+    /// Makes a key for the caller's organisation; answers it with its value, which nobody can read again.
+    pub async fn create_key(&self, caller: &Identity, new: NewKey) -> Result<(ApiKey, String), ModelError> {
+        let beyond: Vec<&str> =
+            new.permissions.iter().filter(|p| !caller.permissions.contains(p)).map(String::as_str).collect();
+        if !beyond.is_empty() {
+            let text = format!("Insufficient permissions for assigning: {}", beyond.join(", "));
+            return Err(ModelError::new(ErrorKind::Forbidden, text));
+        }
+        let value = tokens::api_key();
+        let key = self.describe(&value, &caller.organization_id, &caller.user_id, new);
+        self.insert_key(key.clone())?.wait().await?;
+        Ok((key, value))
+    }
+
+    fn describe(&self, value: &str, organization_id: &str, user_id: &str, new: NewKey) -> ApiKey {
+        ApiKey {
+            hash: tokens::hash(value),
+            masked: mask(value),
+            organization_id: organization_id.into(),
+            user_id: user_id.into(),
+            name: new.name,
+            permissions: new.permissions.into(),
+            created_at: self.clock().now(),
+            expires_at: new.expires_at,
+            last_used_at: None,
+            given: false,
+        }
+    }
+
+    fn insert_key(&self, key: ApiKey) -> Result<Commit, ModelError> {
+        let mut keys = self.keys.by_hash.write();
+        if keys.values().any(|other| other.organization_id == key.organization_id && other.name == key.name) {
+            return Err(ModelError::conflict("API key with this name already exists"));
+        }
+        let commit = self.store.write(put(&key));
+        keys.insert(key.hash.clone(), key);
+        Ok(commit)
+    }
+
+    /// Removes a key by name: it is refused from this moment on.
+    pub async fn delete_key(&self, organization_id: &str, name: &str) -> Result<(), ModelError> {
+        let commit = {
+            let mut keys = self.keys.by_hash.write();
+            let found = keys.values().find(|key| key.organization_id == organization_id && key.name == name);
+            let hash = found.map(|key| key.hash.clone()).ok_or_else(|| ModelError::not_found("API key not found"))?;
+            keys.remove(&hash);
+            self.store.write(Write::Delete { table: Table::ApiKey, key: hash })
+        };
+        commit.wait().await
+    }
+
+    /// Makes an organisation with a key that may do everything. Answers its id and the key's value.
+    pub async fn mint(&self) -> Result<(String, String), ModelError> {
+        let value = tokens::api_key();
+        let organization_id = self.admit(&value, "default", false).await?;
+        Ok((organization_id, value))
+    }
+
+    /// Makes a key value good, with an organisation of its own. Answers that organisation's id.
+    pub(super) async fn admit(&self, value: &str, name: &str, given: bool) -> Result<String, ModelError> {
+        let organization = Organization::new(self.clock().now());
+        let permissions = PERMISSIONS.map(String::from).to_vec();
+        let new = NewKey { name: name.into(), permissions, expires_at: None };
+        let mut key = self.describe(value, &organization.id, &organization.created_by, new);
+        key.given = given;
+        let id = organization.id.clone();
+        let first = self.insert_organization(organization);
+        let second = self.insert_key(key)?;
+        first.wait().await?;
+        second.wait().await?;
+        Ok(id)
+    }
+
+    pub(super) fn knows_key(&self, value: &str) -> bool {
+        self.keys.by_hash.read().contains_key(&tokens::hash(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn masks() {
+        assert_eq!(mask("dtn_0123456789"), "dtn********************789");
+        assert_eq!(mask("ab"), "ab********************ab");
+    }
+}

@@ -1,0 +1,175 @@
+//! Opening the control plane: reads the store, admits the given keys, brings back what was running.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Clock, ControlPlane, ModelConfig, OpenError,
+    keys::{ApiKey, Keys},
+    organization::Organization,
+    preview::SignedPreview,
+    rules::Phase,
+    sandbox::{DesiredState, Sandbox, State},
+    store::{Contents, Store},
+    timers, tokens,
+    world::{Tenant, World},
+};
+use crate::runtime::Runtime;
+
+/// This many sandboxes are brought back at once.
+const PARALLEL: usize = 8;
+/// Opening waits this long for sandboxes to be back, so that after a restart they usually are; the rest come later.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Events that a slow receiver may be behind.
+const EVENTS: usize = 1024;
+
+impl ControlPlane {
+    /// Opens the store below `config.data_dir` and starts again the sandboxes that were started when it was last
+    /// closed (or killed).
+    pub async fn open(
+        config: ModelConfig,
+        clock: Clock,
+        runtime: Arc<Runtime>,
+    ) -> Result<Arc<ControlPlane>, OpenError> {
+        let path = config.data_dir.join("control.sqlite");
+        let io_error = |what: &str| {
+            let what = what.to_owned();
+            |source| OpenError::Io { what, source }
+        };
+        let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
+        let (store, contents) = opened.map_err(|e| io_error("the store")(io::Error::other(e)))??;
+        let own_key = config.api_keys.is_empty().then(|| own_key(&config.data_dir)).transpose();
+        let own_key = own_key.map_err(io_error("the file api-key in the data directory"))?;
+        let first_key = own_key.as_ref().or(config.api_keys.first()).cloned().unwrap_or_default();
+        let cp = Arc::new(ControlPlane {
+            runner_id: tokens::uuid(),
+            first_key,
+            clock,
+            runtime,
+            events: broadcast::channel(EVENTS).0,
+            keys: Keys::default(),
+            world: RwLock::default(),
+            store,
+            timer: Arc::new(Notify::new()),
+            closing: CancellationToken::new(),
+            config,
+        });
+        cp.load(contents)?;
+        cp.admit_given(own_key.as_deref()).await?;
+        tokio::spawn(timers::run(Arc::downgrade(&cp)));
+        let revival = tokio::spawn(cp.clone().revive());
+        // What isn't back by then comes back while requests are served.
+        _ = tokio::time::timeout(PATIENCE, revival).await;
+        Ok(cp)
+    }
+
+    fn load(&self, contents: Contents) -> Result<(), OpenError> {
+        let mut world = World::default();
+        for organization in self.parse::<Organization>(&contents.organizations)? {
+            world.tenants.insert(organization.id.clone(), Tenant::new(organization));
+        }
+        for mut sandbox in self.parse::<Sandbox>(&contents.sandboxes)? {
+            sandbox.set_phase(after_restart(sandbox.phase()));
+            sandbox.runner_id = Some(self.runner_id.clone());
+            world.insert(Arc::new(sandbox));
+        }
+        for preview in self.parse::<SignedPreview>(&contents.signed_previews)? {
+            world.signed_previews.insert(preview.token.clone(), preview);
+        }
+        *self.world.write() = world;
+        let given: Vec<String> = self.config.api_keys.iter().map(|key| tokens::hash(key)).collect();
+        let keys = self.parse::<ApiKey>(&contents.api_keys)?;
+        self.keys.load(keys.into_iter().filter(|key| !key.given || given.contains(&key.hash)));
+        Ok(())
+    }
+
+    fn parse<T: DeserializeOwned>(&self, records: &[String]) -> Result<Vec<T>, OpenError> {
+        let parsed: serde_json::Result<Vec<T>> = records.iter().map(|record| serde_json::from_str(record)).collect();
+        parsed.map_err(|error| OpenError::Store {
+            path: self.config.data_dir.join("control.sqlite"),
+            reason: format!("a record can't be read: {error}"),
+        })
+    }
+
+    async fn admit_given(&self, own_key: Option<&str>) -> Result<(), OpenError> {
+        let given = self.config.api_keys.iter().map(|key| (key.as_str(), true));
+        for (key, given) in given.chain(own_key.map(|key| (key, false))) {
+            if !self.knows_key(key) {
+                let admitted = self.admit(key, "default", given).await;
+                let path = self.config.data_dir.join("control.sqlite");
+                admitted.map_err(|error| OpenError::Store { path, reason: error.message })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what should be started, goes on deleting what was being deleted, removes files that nobody knows.
+    async fn revive(self: Arc<Self>) {
+        let records: Vec<Arc<Sandbox>> =
+            self.world.read().sandboxes.values().map(|entry| entry.record.clone()).collect();
+        self.remove_orphans().await;
+        let permits = Arc::new(Semaphore::new(PARALLEL));
+        let mut tasks = tokio::task::JoinSet::new();
+        for record in records.into_iter().filter(|record| record.phase().is_pending()) {
+            let (cp, permits) = (self.clone(), permits.clone());
+            tasks.spawn(async move {
+                let _permit = permits.acquire().await;
+                match record.desired_state {
+                    DesiredState::Destroyed => cp.destroy(record.id.clone(), Duration::ZERO).await,
+                    // A failure is in the record by now.
+                    _ => drop(cp.spawn_launch(&record.id).await),
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn remove_orphans(&self) {
+        let ids = match self.runtime.known_ids() {
+            Ok(ids) => ids,
+            Err(error) => return tracing::warn!(%error, "the sandboxes' directory can't be read"),
+        };
+        for id in ids {
+            if self.world.read().sandboxes.contains_key(&id) {
+                continue;
+            }
+            if let Err(error) = self.runtime.remove(&id).await {
+                tracing::warn!(sandbox = id, %error, "files of an unknown sandbox could not be removed");
+            }
+        }
+    }
+}
+
+/// What a phase is once every process is gone: what should be started is starting, the rest is at rest.
+fn after_restart(phase: Phase) -> Phase {
+    let actual = match phase.actual {
+        State::Unknown | State::Creating | State::Started => State::Stopped,
+        other => other,
+    };
+    Phase { actual, ..phase }
+}
+
+/// The key of a server that was given none: made at its first start, readable for its user only.
+fn own_key(data_dir: &Path) -> io::Result<String> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = data_dir.join("api-key");
+    match std::fs::read_to_string(&path) {
+        Ok(key) if !key.trim().is_empty() => return Ok(key.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let key = tokens::api_key();
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    writeln!(file, "{key}")?;
+    Ok(key)
+}

@@ -1,0 +1,111 @@
+//! What happens by itself: auto-stop, auto-delete, the end of a TTL. One task waits for the nearest deadline on the
+//! server's clock; nothing polls.
+
+use std::sync::{Arc, Weak};
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::{
+    ControlPlane,
+    rules::Operation,
+    sandbox::{Sandbox, State},
+};
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    Stop,
+    Delete,
+    /// A sandbox that was deleted while in error leaves `includeErroredDeleted` lists.
+    Forget,
+}
+
+/// Rows that were deleted in error are kept this long (observed: destroyed rows are purged after a day).
+const KEEP_ERRED: Duration = Duration::hours(24);
+
+/// When a sandbox is next due for what, if nothing happens until then. Nothing is due while its state is changing.
+pub fn deadline(sandbox: &Sandbox) -> Option<(DateTime<Utc>, Due)> {
+    if sandbox.phase().is_errored_deleted() {
+        return Some((sandbox.updated_at.checked_add_signed(KEEP_ERRED)?, Due::Forget));
+    }
+    if sandbox.phase().is_pending() {
+        return None;
+    }
+    let idle = |minutes: i32, due| {
+        let at = sandbox.last_activity_at.checked_add_signed(Duration::minutes(minutes.into()));
+        at.map(|at| (at, due))
+    };
+    let idle = match sandbox.state() {
+        State::Started if sandbox.auto_stop_interval > 0 => idle(sandbox.auto_stop_interval, Due::Stop),
+        State::Stopped if sandbox.auto_delete_interval >= 0 => idle(sandbox.auto_delete_interval, Due::Delete),
+        _ => None,
+    };
+    let end = sandbox.auto_destroy_at.map(|at| (at, Due::Delete));
+    idle.into_iter().chain(end).min_by_key(|(at, _)| *at)
+}
+
+/// Runs until the control plane closes or is dropped.
+pub async fn run(cp: Weak<ControlPlane>) {
+    loop {
+        let Some(strong) = cp.upgrade() else { return };
+        let next = strong.world.read().due.first().map(|(at, _)| *at);
+        let (clock, timer, closing) = (strong.clock().clone(), strong.timer.clone(), strong.closing.clone());
+        drop(strong);
+        let due = async {
+            match next {
+                Some(at) => clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = closing.cancelled() => return,
+            () = timer.notified() => continue,
+            () = due => {}
+        }
+        if let Some(strong) = cp.upgrade() {
+            strong.fire();
+        }
+    }
+}
+
+impl ControlPlane {
+    /// Does what is due now.
+    fn fire(self: &Arc<Self>) {
+        for (sandbox, due) in self.take_due() {
+            let result = match due {
+                Due::Stop => self.begin(&sandbox.id, Operation::Stop, false).map(|(_, commit)| drop(commit)),
+                Due::Delete => self.begin(&sandbox.id, Operation::Delete, false).map(|(_, commit)| drop(commit)),
+                Due::Forget => {
+                    drop(self.forget(&sandbox.id));
+                    Ok(())
+                }
+            };
+            match result {
+                Ok(()) => tracing::info!(sandbox = sandbox.id, ?due, "by its timer"),
+                // Somebody else was faster.
+                Err(error) => tracing::debug!(sandbox = sandbox.id, ?due, %error, "its timer came too late"),
+            }
+        }
+    }
+
+    /// The sandboxes that are really due; timers that activity postponed are set anew.
+    fn take_due(&self) -> Vec<(Arc<Sandbox>, Due)> {
+        let now = self.clock().now();
+        let mut world = self.world.write();
+        let mut all = Vec::new();
+        while world.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = world.due.pop_first() else { break };
+            let Some(entry) = world.sandboxes.get_mut(&id) else { continue };
+            entry.due = None;
+            match deadline(&entry.record) {
+                Some((at, due)) if at <= now => all.push((entry.record.clone(), due)),
+                Some((at, _)) => {
+                    entry.due = Some(at);
+                    world.due.insert((at, id));
+                }
+                None => {}
+            }
+        }
+        all
+    }
+}

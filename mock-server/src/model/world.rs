@@ -1,0 +1,244 @@
+//! Everything the model knows, in memory. Every change goes through [`ControlPlane::change`]: it is the one place that
+//! keeps the indexes, the store, the timers and the events in step with a record.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    ControlPlane, EventKind, ModelEvent,
+    error::ModelError,
+    organization::Organization,
+    preview::SignedPreview,
+    sandbox::{DesiredState, Sandbox, State},
+    store::{Commit, Table, Write},
+    timers,
+};
+use crate::runtime;
+
+/// Everything behind one lock.
+#[derive(Default)]
+pub struct World {
+    pub tenants: HashMap<String, Tenant>,
+    pub sandboxes: HashMap<String, Entry>,
+    pub signed_previews: HashMap<String, SignedPreview>,
+    /// When which sandbox's timer is due, at the latest by what was known when it was set: activity since then postpones it.
+    pub due: BTreeSet<(DateTime<Utc>, String)>,
+}
+
+/// An organisation and what it owns.
+pub struct Tenant {
+    pub organization: Organization,
+    /// Name → id of the sandboxes that hold a name.
+    pub names: HashMap<String, String>,
+    pub ids: HashSet<String>,
+}
+
+impl Tenant {
+    pub fn new(organization: Organization) -> Tenant {
+        Tenant { organization, names: HashMap::new(), ids: HashSet::new() }
+    }
+}
+
+/// A sandbox: its record, and its machine while it has one.
+pub struct Entry {
+    pub record: Arc<Sandbox>,
+    pub running: Option<Arc<runtime::Sandbox>>,
+    /// Held while the runtime works on this sandbox, so that its launch, stop and removal don't overlap.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
+    pub due: Option<DateTime<Utc>>,
+    /// The activity that the store knows of.
+    pub saved_activity: DateTime<Utc>,
+}
+
+impl World {
+    /// Puts a record in all indexes.
+    pub fn insert(&mut self, record: Arc<Sandbox>) {
+        if let Some(tenant) = self.tenants.get_mut(&record.organization_id) {
+            tenant.names.insert(record.name.clone(), record.id.clone());
+            tenant.ids.insert(record.id.clone());
+        }
+        let due = timers::deadline(&record).map(|(at, _)| at);
+        self.due.extend(due.map(|at| (at, record.id.clone())));
+        let saved_activity = record.last_activity_at;
+        let entry = Entry { record: record.clone(), running: None, turn: Arc::default(), due, saved_activity };
+        self.sandboxes.insert(record.id.clone(), entry);
+    }
+
+    /// Takes a record out of all indexes.
+    pub fn remove(&mut self, id: &str) {
+        let Some(entry) = self.sandboxes.remove(id) else { return };
+        if let Some(at) = entry.due {
+            self.due.remove(&(at, id.to_owned()));
+        }
+        if let Some(tenant) = self.tenants.get_mut(&entry.record.organization_id) {
+            tenant.names.remove(&entry.record.name);
+            tenant.ids.remove(id);
+        }
+        self.signed_previews.retain(|_, preview| preview.sandbox_id != id);
+    }
+
+    /// A sandbox that clients can see, by id first, then by name. Exact: case matters (observed).
+    pub fn find(&self, organization_id: &str, id_or_name: &str) -> Option<&Entry> {
+        let visible =
+            |entry: &&Entry| !entry.record.phase().is_errored_deleted() && entry.record.state() != State::Destroyed;
+        let own = |entry: &&Entry| entry.record.organization_id == organization_id;
+        let by_id = self.sandboxes.get(id_or_name).filter(own).filter(visible);
+        by_id.or_else(|| {
+            let id = self.tenants.get(organization_id)?.names.get(id_or_name)?;
+            self.sandboxes.get(id).filter(visible)
+        })
+    }
+
+    /// Sets the timer of a sandbox anew. Answers whether it is now the first of all.
+    fn reschedule(&mut self, id: &str) -> bool {
+        let Some(entry) = self.sandboxes.get_mut(id) else { return false };
+        let due = timers::deadline(&entry.record).map(|(at, _)| at);
+        if due == entry.due {
+            return false;
+        }
+        if let Some(old) = entry.due.take() {
+            self.due.remove(&(old, id.to_owned()));
+        }
+        entry.due = due;
+        let Some(at) = due else { return false };
+        self.due.insert((at, id.to_owned()));
+        self.due.first().is_some_and(|(first, _)| *first == at)
+    }
+}
+
+/// A record in the store's form.
+pub fn put(record: &Sandbox) -> Write {
+    let text = serde_json::to_string(record).expect("a sandbox is JSON");
+    Write::Put {
+        table: Table::Sandbox,
+        key: record.id.clone(),
+        organization: record.organization_id.clone(),
+        record: text,
+    }
+}
+
+impl ControlPlane {
+    /// A sandbox of an organisation by id or name.
+    pub fn find(&self, organization_id: &str, id_or_name: &str) -> Result<Arc<Sandbox>, ModelError> {
+        let world = self.world.read();
+        let entry = world.find(organization_id, id_or_name).ok_or_else(|| ModelError::no_sandbox(id_or_name))?;
+        Ok(entry.record.clone())
+    }
+
+    pub fn organization(&self, id: &str) -> Option<Organization> {
+        self.world.read().tenants.get(id).map(|tenant| tenant.organization.clone())
+    }
+
+    pub(super) fn insert_organization(&self, organization: Organization) -> Commit {
+        let record = serde_json::to_string(&organization).expect("an organisation is JSON");
+        let (key, none) = (organization.id.clone(), String::new());
+        let mut world = self.world.write();
+        let commit =
+            self.store.write(Write::Put { table: Table::Organization, key: key.clone(), organization: none, record });
+        world.tenants.insert(key, Tenant::new(organization));
+        commit
+    }
+
+    /// Adds a new sandbox and tells it. 409 if its name is taken.
+    pub(super) fn add(&self, record: Sandbox) -> Result<(Arc<Sandbox>, Commit), ModelError> {
+        let mut world = self.world.write();
+        let taken =
+            world.tenants.get(&record.organization_id).is_none_or(|tenant| tenant.names.contains_key(&record.name));
+        if taken {
+            return Err(ModelError::conflict(format!("Sandbox with name {} already exists", record.name)));
+        }
+        let record = Arc::new(record);
+        let commit = self.store.write(put(&record));
+        world.insert(record.clone());
+        self.tell(EventKind::Created, &record);
+        self.timer.notify_one();
+        Ok((record, commit))
+    }
+
+    /// Edits a sandbox; nothing happens if `edit` refuses. Stores it, tells what changed in the observed order (desired
+    /// state, then state), frees the name of what is deleted.
+    pub(super) fn change(
+        &self,
+        id: &str,
+        edit: impl FnOnce(&mut Sandbox, &mut Option<Arc<runtime::Sandbox>>) -> Result<(), ModelError>,
+    ) -> Result<(Arc<Sandbox>, Commit), ModelError> {
+        let mut world = self.world.write();
+        let entry = world.sandboxes.get_mut(id).ok_or_else(|| ModelError::no_sandbox(id))?;
+        let old = entry.record.clone();
+        let mut next = Sandbox::clone(&old);
+        edit(&mut next, &mut entry.running)?;
+        let now = self.clock().now();
+        next.updated_at = now;
+        if next.phase() != old.phase() {
+            // Every change of state counts as activity (observed).
+            next.last_activity_at = now;
+        }
+        if next.desired_state == DesiredState::Destroyed && old.desired_state != DesiredState::Destroyed {
+            next.name = format!("DESTROYED_{}_{}", old.name, now.timestamp_millis());
+        }
+        let next = Arc::new(next);
+        entry.record = next.clone();
+        entry.saved_activity = next.last_activity_at;
+        let commit = self.store.write(put(&next));
+        if next.name != old.name
+            && let Some(tenant) = world.tenants.get_mut(&old.organization_id)
+        {
+            tenant.names.remove(&old.name);
+            tenant.names.insert(next.name.clone(), next.id.clone());
+        }
+        if world.reschedule(id) {
+            self.timer.notify_one();
+        }
+        self.tell_changes(&old, &next);
+        Ok((next, commit))
+    }
+
+    /// Forgets a sandbox for good.
+    pub(super) fn forget(&self, id: &str) -> Commit {
+        let mut world = self.world.write();
+        let tokens = world.signed_previews.values().filter(|preview| preview.sandbox_id == id);
+        for token in tokens.map(|preview| preview.token.clone()) {
+            drop(self.store.write(Write::Delete { table: Table::SignedPreview, key: token }));
+        }
+        world.remove(id);
+        self.store.write(Write::Delete { table: Table::Sandbox, key: id.into() })
+    }
+
+    fn tell_changes(&self, old: &Sandbox, next: &Arc<Sandbox>) {
+        if next.desired_state != old.desired_state {
+            self.tell(EventKind::DesiredState { old: old.desired_state, new: next.desired_state }, next);
+        }
+        // A new sandbox is told as `creating` and then moves from `unknown` to `creating` (observed).
+        let before = if old.actual_state == State::Unknown { State::Unknown } else { old.state() };
+        if next.state() != before && next.actual_state != State::Unknown {
+            self.tell(EventKind::State { old: before, new: next.state() }, next);
+        }
+    }
+
+    fn tell(&self, kind: EventKind, sandbox: &Arc<Sandbox>) {
+        // Nobody listening is fine.
+        let _ = self.events.send(ModelEvent { kind, sandbox: sandbox.clone() });
+    }
+
+    /// Notes activity: postpones auto-stop and moves `lastActivityAt`. Cheap enough for every request: it writes at
+    /// most once a second, and to the store every ten.
+    pub fn touch(&self, sandbox_id: &str) {
+        let now = self.clock().now();
+        let stale = |at: DateTime<Utc>, seconds| now - at >= chrono::Duration::seconds(seconds);
+        let recent = |entry: &Entry| !stale(entry.record.last_activity_at, 1);
+        if self.world.read().sandboxes.get(sandbox_id).is_none_or(recent) {
+            return;
+        }
+        let mut world = self.world.write();
+        let Some(entry) = world.sandboxes.get_mut(sandbox_id) else { return };
+        Arc::make_mut(&mut entry.record).last_activity_at = now;
+        if stale(entry.saved_activity, 10) {
+            entry.saved_activity = now;
+            drop(self.store.write(put(&entry.record)));
+        }
+    }
+}
