@@ -34,7 +34,7 @@ pub struct Ready {
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 impl DataDir {
@@ -50,7 +50,12 @@ impl DataDir {
         let path =
             temporary.as_ref().map_or_else(|| path.unwrap_or(Path::new(".")), |dir| dir.path()).canonicalize()?;
         let lock = lock(&path)?;
-        Ok(DataDir { path, _lock: lock, _temporary: temporary })
+        Ok(DataDir { path, _lock: lock, temporary })
+    }
+
+    /// True when it goes with the server.
+    pub fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
     }
 
     pub fn path(&self) -> &Path {

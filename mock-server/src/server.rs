@@ -79,7 +79,7 @@ impl MockServer {
         let stop = CancellationToken::new();
         let gateway = Gateway::new(cp.clone(), &config, address);
         data.announce(&ready)?;
-        let serving = tokio::spawn(run(listener, gateway, cp, data, stop.clone()));
+        let serving = tokio::spawn(run(listener, gateway, cp, runtime.clone(), data, stop.clone()));
         Ok(MockServer {
             api_url: ready.api_url.clone(),
             api_key: ready.api_key.clone(),
@@ -123,13 +123,25 @@ impl Drop for MockServer {
 }
 
 /// Serves until `stop`, then takes everything down in order.
-async fn run(listener: TcpListener, gateway: Gateway, cp: Arc<ControlPlane>, data: DataDir, stop: CancellationToken) {
+async fn run(
+    listener: TcpListener,
+    gateway: Gateway,
+    cp: Arc<ControlPlane>,
+    runtime: Arc<Runtime>,
+    data: DataDir,
+    stop: CancellationToken,
+) {
     let stopping = async {
         stop.cancelled().await;
         data.withdraw();
         tokio::join!(gateway.close(), cp.shutdown());
     };
     tokio::join!(listen::serve(listener, gateway.clone(), stop.clone()), stopping);
+    if data.is_temporary()
+        && let Err(error) = runtime.purge().await
+    {
+        tracing::warn!(%error, "temporary data stays behind");
+    }
     // Removing temporary data may take a while.
     _ = tokio::task::spawn_blocking(move || drop(data)).await;
 }

@@ -66,6 +66,7 @@ impl Runtime {
             capabilities: chosen.capabilities,
             base: base.description.clone(),
         };
+        tokio::spawn(remove_all(leftovers(&config), config.binary.clone(), idmap.clone()));
         let nursery = tokio::sync::RwLock::new(Some(chosen.nursery));
         Ok(Arc::new(Runtime { config, info, base, idmap, nursery, running: Arc::default() }))
     }
@@ -173,8 +174,18 @@ impl Runtime {
 
     /// Ids that have files here, for reconciliation at start.
     pub fn known_ids(&self) -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(self.config.data_dir.join("sandboxes"))?;
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        let names = names_in(&self.config.data_dir.join("sandboxes"))?;
+        Ok(names.into_iter().filter(|name| !name.starts_with(probe::PREFIX)).collect())
+    }
+
+    /// Removes the files of every sandbox: what a server with temporary data does last, as some of them may have owners
+    /// that only [`Runtime::remove`] can deal with.
+    pub async fn purge(&self) -> Result<(), RuntimeError> {
+        let ids = self.known_ids().map_err(io_error("list sandboxes".into()))?;
+        for id in ids {
+            self.remove(&id).await?;
+        }
+        Ok(())
     }
 
     /// Stops every sandbox and the zygote; files stay.
@@ -212,6 +223,27 @@ fn live_in(dir: &Path, user: &str, agent: &mut AgentConfig) {
     for (name, value) in [("HOME", home), ("TMPDIR", temp), ("USER", user.to_owned()), ("LOGNAME", user.to_owned())] {
         agent.env.entry(name.to_owned()).or_insert(value);
     }
+}
+
+/// What a killed server was removing, and its throw-away sandboxes.
+fn leftovers(config: &RuntimeConfig) -> Vec<PathBuf> {
+    let (trash, sandboxes) = (config.data_dir.join("trash"), config.data_dir.join("sandboxes"));
+    let mut left: Vec<_> = names_in(&trash).unwrap_or_default().iter().map(|name| trash.join(name)).collect();
+    let probes = names_in(&sandboxes).unwrap_or_default();
+    left.extend(probes.iter().filter(|name| name.starts_with(probe::PREFIX)).map(|name| sandboxes.join(name)));
+    left
+}
+
+async fn remove_all(paths: Vec<PathBuf>, binary: PathBuf, idmap: IdMap) {
+    for path in paths {
+        if let Err(error) = userns::remove_tree(&binary, &idmap, path.clone()).await {
+            tracing::warn!(path = %path.display(), %error, "can't remove what an earlier server left");
+        }
+    }
+}
+
+fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 fn stopping() -> io::Error {

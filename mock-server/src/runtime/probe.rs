@@ -15,6 +15,9 @@ use super::{
     userns,
 };
 
+/// What the ids of throw-away sandboxes start with.
+pub const PREFIX: &str = "probe-";
+
 /// The outcome.
 pub struct Chosen {
     pub isolation: Isolation,
@@ -94,7 +97,7 @@ pub fn zygote_config(config: &RuntimeConfig, isolation: Isolation) -> ZygoteConf
 
 /// Builds a sandbox over an almost empty layer, and ends it.
 async fn build_one(config: &RuntimeConfig, isolation: Isolation, nursery: &Nursery) -> io::Result<()> {
-    let id = format!("probe-{}", std::process::id());
+    let id = format!("{PREFIX}{}", std::process::id());
     let (lower, dir) = (config.data_dir.join("probe"), config.data_dir.join("sandboxes").join(&id));
     let spec = LaunchSpec {
         isolation,

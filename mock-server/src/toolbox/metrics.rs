@@ -9,7 +9,7 @@ use std::{
 use axum::{extract::State, response::IntoResponse};
 use nix::{
     sys::statvfs::statvfs,
-    unistd::{SysconfVar, getppid, sysconf},
+    unistd::{SysconfVar, sysconf},
 };
 use parking_lot::Mutex;
 use serde_json::json;
@@ -88,9 +88,10 @@ struct Memory {
 /// The sandbox's cgroup where it has one, else its processes where it has a PID namespace, else the machine.
 fn read() -> Read {
     let machine = machine_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
-    cgroup(machine.total).unwrap_or_else(|| match getppid().as_raw() {
-        1 => processes(machine.total),
-        _ => Read { cpu: machine_cpu(&fs::read_to_string("/proc/stat").unwrap_or_default()), memory: machine },
+    let own_namespace = std::process::id() == 1;
+    cgroup(machine.total).unwrap_or_else(|| match own_namespace {
+        true => processes(machine.total),
+        false => Read { cpu: machine_cpu(&fs::read_to_string("/proc/stat").unwrap_or_default()), memory: machine },
     })
 }
 
@@ -108,6 +109,10 @@ fn cgroup(machine: u64) -> Option<Read> {
 fn processes(total: u64) -> Read {
     let (mut cpu, mut used) = (Duration::ZERO, 0);
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // Not `self`, which would count this one again.
+        if !process.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
+            continue;
+        }
         let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
         cpu += process_cpu(&stat).unwrap_or_default();
         used += fs::read_to_string(process.path().join("statm")).ok().and_then(|text| private(&text)).unwrap_or(0);

@@ -19,6 +19,7 @@ mod process;
 mod proxy;
 mod routing;
 pub mod sdk_version;
+mod session;
 
 use std::{
     collections::BTreeMap,
@@ -59,12 +60,18 @@ struct Inner {
     config: AgentConfig,
     env: parking_lot::RwLock<BTreeMap<String, String>>,
     metrics: metrics::Sampler,
+    sessions: session::Sessions,
 }
 
 impl Ctx {
     pub fn new(config: AgentConfig) -> Ctx {
         let env = parking_lot::RwLock::new(config.env.clone());
-        Ctx(Arc::new(Inner { config, env, metrics: metrics::Sampler::default() }))
+        Ctx(Arc::new(Inner {
+            config,
+            env,
+            metrics: metrics::Sampler::default(),
+            sessions: session::Sessions::default(),
+        }))
     }
 
     pub fn config(&self) -> &AgentConfig {
@@ -83,6 +90,10 @@ impl Ctx {
 
     fn metrics(&self) -> &metrics::Sampler {
         &self.0.metrics
+    }
+
+    fn sessions(&self) -> &session::Sessions {
+        &self.0.sessions
     }
 
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`
@@ -110,6 +121,7 @@ pub fn routes(ctx: Ctx) -> Router {
         .route("/process/code-run", post(code_run::code_run))
         .merge(ports::routes())
         .merge(proxy::routes())
+        .merge(session::routes())
         .merge(files::routes());
     routing::finish(routes, ctx)
 }

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use daytona_mock::runtime::{
@@ -29,6 +30,19 @@ fn config(dir: &Path, base: BaseChoice) -> RuntimeConfig {
     }
 }
 
+/// Bases that tests share, so that each is made once.
+fn shared_cache() -> PathBuf {
+    std::env::var_os("DAYTONA_MOCK_TEST_CACHE")
+        .map_or_else(|| concat!(env!("CARGO_TARGET_TMPDIR"), "/bases").into(), PathBuf::from)
+}
+
+/// Removes a cache of a test's own: in tier single its directories are closed to their owner.
+fn remove_cache(dir: tempfile::TempDir) {
+    let opened = std::process::Command::new("chmod").args(["-R", "u+rwX"]).arg(dir.path()).status();
+    assert!(opened.expect("chmod").success());
+    dir.close().expect("removed");
+}
+
 /// The tier whose owners this process can write.
 fn tier() -> Isolation {
     if nix::unistd::geteuid().is_root() { Isolation::Root } else { Isolation::Single }
@@ -42,7 +56,9 @@ fn lower_of<'a>(base: &'a Base, target: &str) -> &'a Path {
 #[tokio::test]
 async fn host_base_has_programs_but_no_people_and_no_secrets() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let base = prepare(&config(dir.path(), BaseChoice::Host), tier()).await.expect("the host base");
+    let mut config = config(dir.path(), BaseChoice::Host);
+    config.cache_dir = shared_cache();
+    let base = prepare(&config, tier()).await.expect("the host base");
     let root = lower_of(&base, "/");
 
     let passwd = fs::read_to_string(root.join("etc/passwd")).expect("passwd");
@@ -82,6 +98,7 @@ async fn a_base_is_made_once_however_many_ask() {
     let again = prepare(&config, tier()).await.expect("the base");
     println!("warm prepare: {:?}", started.elapsed());
     assert_eq!(fs::metadata(lower_of(&again, "/")).expect("the skeleton").ino(), made);
+    remove_cache(dir);
 }
 
 #[tokio::test]
@@ -100,6 +117,7 @@ async fn included_directories_are_bound_where_they_are() {
         let error = prepare(&config, tier()).await.expect_err(refused).to_string();
         assert!(error.contains("--base-include"), "{error}");
     }
+    remove_cache(dir);
 }
 
 /// A running sandbox over the host base.
@@ -123,6 +141,7 @@ async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut config = config(dir.path(), BaseChoice::Host);
     config.isolation = isolation();
+    config.cache_dir = shared_cache();
     change(&mut config);
     let runtime = Runtime::start(config).await.expect("the runtime");
     let spec = SandboxSpec {
@@ -162,6 +181,8 @@ impl World {
     }
 
     async fn end(self) {
+        self.sandbox.stop(Duration::ZERO).await;
+        self.runtime.remove(self.sandbox.id()).await.expect("removed");
         self.runtime.shutdown().await;
         drop(self.dir);
     }

@@ -511,3 +511,21 @@ async fn a_killed_server_leaves_no_process() {
     assert_eq!(sh(&sandbox, "echo ok").await, "ok");
     runtime.shutdown().await;
 }
+
+#[tokio::test]
+async fn leftovers_of_a_killed_server_are_cleaned_up() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let data = dir.path().join("data");
+    let left = [data.join("trash/half"), data.join("sandboxes/probe-1")];
+    for path in &left {
+        fs::create_dir_all(path.join("a/b")).expect("leftover");
+    }
+    let runtime = Runtime::start(config(data.clone())).await.expect("runtime");
+    assert_eq!(runtime.known_ids().expect("ids"), [""; 0]);
+    eventually("leftovers are gone", || left.iter().all(|path| !path.exists())).await;
+    runtime.launch(&spec()).await.expect("launch");
+    runtime.launch(&spec()).await.expect("launch").stop(Duration::ZERO).await;
+    runtime.shutdown().await;
+    runtime.purge().await.expect("purge");
+    assert_eq!(runtime.known_ids().expect("ids"), [""; 0]);
+}

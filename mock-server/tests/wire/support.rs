@@ -1,8 +1,74 @@
 //! What every test needs: a toolbox of its own to talk to.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
-use daytona_mock::toolbox::{AgentConfig, Ctx, routes};
+use daytona_mock::{
+    MockServer,
+    config::Config,
+    runtime::{Isolation, IsolationChoice},
+    toolbox::{AgentConfig, Ctx, routes},
+};
+
+/// The server that all tests of this process share.
+pub struct Shared {
+    /// Ends in `/api`.
+    pub api_url: String,
+    /// `http://127.0.0.1:port`, without a trailing slash.
+    pub base_url: String,
+}
+
+/// How long a condition may take to come true on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The tier that the tests run in: told, or the best of this machine.
+pub fn isolation() -> IsolationChoice {
+    match std::env::var("DAYTONA_MOCK_TEST_ISOLATION").as_deref() {
+        Ok("root") => IsolationChoice::Exactly(Isolation::Root),
+        Ok("subuid") => IsolationChoice::Exactly(Isolation::Subuid),
+        Ok("single") => IsolationChoice::Exactly(Isolation::Single),
+        Ok("process") => IsolationChoice::Exactly(Isolation::Process),
+        _ => IsolationChoice::Auto,
+    }
+}
+
+/// The program under test.
+pub fn binary() -> PathBuf {
+    std::env::var_os("DAYTONA_MOCK_TEST_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_daytona-mock").into(), PathBuf::from)
+}
+
+/// Where bases are kept between runs.
+pub fn cache_dir() -> PathBuf {
+    let default = || concat!(env!("CARGO_TARGET_TMPDIR"), "/bases").into();
+    std::env::var_os("DAYTONA_MOCK_TEST_CACHE").map_or_else(default, PathBuf::from)
+}
+
+/// What a test's server is told, unless the test says otherwise.
+pub fn config() -> Config {
+    Config { isolation: isolation(), binary: Some(binary()), cache_dir: Some(cache_dir()), ..Config::default() }
+}
+
+/// The shared server; the first test that asks starts it.
+pub fn server() -> &'static Shared {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let (ready, started) = std::sync::mpsc::channel();
+        // Its own thread: a test's runtime ends with the test.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("runtime").block_on(async {
+                let server = MockServer::start(config()).await.expect("the server starts");
+                let shared = Shared {
+                    base_url: server.api_url.trim_end_matches("/api").to_owned(),
+                    api_url: server.api_url.clone(),
+                };
+                ready.send(shared).expect("someone waits");
+                std::future::pending::<()>().await;
+            });
+        });
+        started.recv().expect("the server starts")
+    })
+}
 
 /// A sandbox's toolbox, reached over HTTP.
 pub struct Toolbox {

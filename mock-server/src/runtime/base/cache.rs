@@ -1,6 +1,7 @@
 //! Things made once and shared: `<cache_dir>/bases/<key>`, put there whole by a rename, and leased while in use.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, Permissions},
     io,
     os::unix::fs::PermissionsExt,
@@ -19,6 +20,10 @@ const FORMAT: u32 = 1;
 
 /// Entries that no server used for this long are removed when something new is made.
 const KEEP_UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// So are those that are not among the newest of their kind; every build of this program makes one.
+const KEEP_NEWEST: usize = 4;
+const KEEP_RECENT: Duration = Duration::from_secs(3600);
 
 /// Holds a shared lock on an entry's lock file; as long as it lives nobody removes the entry.
 #[derive(Debug)]
@@ -129,16 +134,7 @@ fn make_whole(path: &Path, make: impl FnOnce(&Path) -> Result<(), RuntimeError>)
 
 /// Removes entries that nobody leased for long. What can't be removed is left for the next time.
 fn remove_unused(bases: &Path) {
-    let Ok(entries) = fs::read_dir(bases) else { return };
-    for lock_path in
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "lock"))
-    {
-        let old = fs::metadata(&lock_path)
-            .and_then(|meta| meta.modified())
-            .is_ok_and(|used| used.elapsed().is_ok_and(|age| age > KEEP_UNUSED));
-        if !old {
-            continue;
-        }
+    for lock_path in superseded(bases) {
         // The lock file itself stays: removing it would let two servers hold "the" lock.
         if let Ok(lock) = open_lock(&lock_path)
             && lock.try_lock().is_ok()
@@ -147,6 +143,30 @@ fn remove_unused(bases: &Path) {
             tracing::debug!(path = %lock_path.display(), %error, "an old base stays behind");
         }
     }
+}
+
+/// Lock files of entries that are old, or old enough and not among the newest of their kind.
+fn superseded(bases: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<(Duration, PathBuf)> = fs::read_dir(bases)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension().is_some_and(|extension| extension == "lock") && path.with_extension("").is_dir()
+        })
+        .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?.elapsed().ok()?, path)))
+        .collect();
+    entries.sort();
+    let mut newer: HashMap<String, usize> = HashMap::new();
+    entries.retain(|(age, path)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let kind = name.split('-').next().unwrap_or_default().to_owned();
+        let rank = newer.entry(kind).or_default();
+        *rank += 1;
+        *age > KEEP_UNUSED || *rank > KEEP_NEWEST && *age > KEEP_RECENT
+    });
+    entries.into_iter().map(|(_, path)| path).collect()
 }
 
 /// `remove_dir_all` that also enters directories whose mode forbids it, as those of a base and overlayfs's `work` do.
@@ -167,4 +187,31 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         }
     }
     fs::remove_dir_all(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_a_kind_and_what_is_in_use_are_kept() {
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        let bases = cache.path().join("bases");
+        let make = |name, n: usize| find_or_make(cache.path(), Key::new(name).with(n.to_string()), |_| Ok(()));
+        let entries: Vec<Entry> = (0..7).map(|n| make("sudo", n).expect("an entry")).collect();
+        let host = make("host", 0).expect("an entry");
+        for (n, entry) in entries.iter().chain([&host]).enumerate() {
+            let old = SystemTime::now() - Duration::from_secs(7200 + n as u64);
+            let lock = open_lock(&entry.path.with_extension("lock")).expect("the lock");
+            lock.set_modified(old).expect("a time");
+        }
+        let paths: Vec<PathBuf> = entries.iter().map(|entry| entry.path.clone()).collect();
+        remove_unused(&bases);
+        assert!(paths.iter().all(|path| path.is_dir()), "something in use is gone");
+        drop(entries);
+        remove_unused(&bases);
+        let left: Vec<bool> = paths.iter().map(|path| path.is_dir()).collect();
+        assert_eq!(left, [true, true, true, true, false, false, false]);
+        assert!(host.path.is_dir());
+    }
 }

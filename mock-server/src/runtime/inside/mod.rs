@@ -40,6 +40,7 @@ fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<AgentConfig> {
     let die_with_zygote = || prctl::set_pdeathsig(reaper::death_signal(spec.isolation));
     die_with_zygote()?;
     SigSet::empty().thread_set_mask()?;
+    process::default_signals();
     nix::unistd::setsid()?;
     wait_for_map(&spec, &wait)?;
     drop(wait);

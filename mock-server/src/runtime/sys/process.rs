@@ -53,6 +53,17 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// A descriptor that becomes readable when the process ends.
+pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel made this descriptor for us, close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
 /// Signals the process behind a pidfd; a dead one is fine.
 pub fn signal_pidfd(pidfd: BorrowedFd, signal: Signal) -> io::Result<()> {
     // SAFETY: no pointers but a null siginfo.
@@ -61,6 +72,17 @@ pub fn signal_pidfd(pidfd: BorrowedFd, signal: Signal) -> io::Result<()> {
         _ if result == 0 => Ok(()),
         error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         error => Err(error),
+    }
+}
+
+/// Undoes what `nohup`, or a script's `&`, did to the server: a shell can't give its children back a signal that was
+/// ignored when it started, so Ctrl-C would do nothing in a sandbox.
+pub fn default_signals() {
+    for signal in
+        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]
+    {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -110,11 +110,11 @@ fn command_line(path: &str, flags: &[&str], argv: &[String], env: &BTreeMap<Stri
 fn respond(finished: Finished) -> Response {
     let (text, charts) = artifacts::extract(finished.output);
     let head = format!("{{\"exitCode\":{},\"result\":\"", finished.exit_code);
-    let mut tail = b"\"".to_vec();
+    let mut parts = vec![head.as_str().into(), text.into(), "\"".into()];
     if !charts.is_empty() {
-        tail.extend_from_slice(b",\"artifacts\":");
-        tail.extend(json::to_vec(&json!({"charts": charts})));
+        parts.push(",\"artifacts\":".into());
+        parts.push(output::Part::Json(json::to_vec(&json!({"charts": charts}))));
     }
-    tail.push(b'}');
-    output::respond(head, text, tail)
+    parts.push("}".into());
+    output::respond(parts)
 }

@@ -49,6 +49,7 @@ impl JsonBody for ExecuteRequest {
 }
 
 /// `ExecuteCommand`: 200 `{"exitCode", "result"}` however the command ends; 400 for a bad request, 408 when its time is over.
+/// A client that goes away takes its command along.
 pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, body: Request) -> Result<Response, ToolboxError> {
     let request = parse(body).await?;
     let mut env = ctx.env();
@@ -68,7 +69,7 @@ pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, body: Request) 
 
 fn respond(finished: Finished) -> Response {
     let head = format!("{{\"exitCode\":{},\"result\":\"", finished.exit_code);
-    output::respond(head, finished.output, b"\"}".to_vec())
+    output::respond(vec![head.as_str().into(), finished.output.into(), "\"}".into()])
 }
 
 async fn parse(request: Request) -> Result<ExecuteRequest, ToolboxError> {

@@ -2,6 +2,7 @@
 
 pub mod argv;
 pub mod execute;
+pub mod group;
 pub mod output;
 pub mod run;
 pub mod shell;

@@ -10,23 +10,63 @@ use futures_util::stream;
 /// Larger results are encoded piece by piece while they are sent.
 const PIECE: usize = 256 << 10;
 
-/// Answers with `head`, the output as the inside of a JSON string, and `tail`.
-pub fn respond(head: String, output: Vec<u8>, tail: Vec<u8>) -> Response {
+/// A part of a JSON body.
+pub enum Part {
+    /// JSON as it is.
+    Json(Vec<u8>),
+    /// Goes between quotes that the JSON parts hold.
+    Text(Bytes),
+}
+
+impl From<&str> for Part {
+    fn from(json: &str) -> Part {
+        Part::Json(json.as_bytes().to_vec())
+    }
+}
+
+impl From<Vec<u8>> for Part {
+    fn from(output: Vec<u8>) -> Part {
+        Part::Text(output.into())
+    }
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        match self {
+            Part::Json(json) => json.len(),
+            Part::Text(text) => text.len(),
+        }
+    }
+
+    /// Encoded, at most [`PIECE`] of text at a time.
+    fn pieces(self) -> impl Iterator<Item = Bytes> {
+        let (json, text) = match self {
+            Part::Json(json) => (Some(Bytes::from(json)), Bytes::new()),
+            Part::Text(text) => (None, text),
+        };
+        let encoded = Pieces { output: text }.map(|piece| {
+            let mut encoded = Vec::with_capacity(piece.len() + piece.len() / 16);
+            escape(&piece, &mut encoded);
+            Bytes::from(encoded)
+        });
+        json.into_iter().chain(encoded)
+    }
+}
+
+/// Answers 200 with these parts, one after the other.
+pub fn respond(parts: Vec<Part>) -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
-    if output.len() <= PIECE {
-        let mut body = Vec::with_capacity(head.len() + output.len() + tail.len() + 16);
-        body.extend_from_slice(head.as_bytes());
-        escape(&output, &mut body);
-        body.extend_from_slice(&tail);
+    let length: usize = parts.iter().map(Part::len).sum();
+    let pieces = parts.into_iter().flat_map(Part::pieces);
+    if length <= PIECE {
+        let body = pieces.fold(Vec::with_capacity(length + length / 16), |mut body, piece| {
+            body.extend_from_slice(&piece);
+            body
+        });
         return (content_type, body).into_response();
     }
-    let pieces = Pieces { output: Bytes::from(output) }.map(|piece| {
-        let mut encoded = Vec::with_capacity(piece.len() + piece.len() / 16);
-        escape(&piece, &mut encoded);
-        Bytes::from(encoded)
-    });
-    let parts = std::iter::once(Bytes::from(head)).chain(pieces).chain(std::iter::once(Bytes::from(tail)));
-    (content_type, Body::from_stream(stream::iter(parts.map(Ok::<_, std::convert::Infallible>)))).into_response()
+    let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, std::convert::Infallible>)));
+    (content_type, body).into_response()
 }
 
 /// Cuts between characters.

@@ -9,14 +9,12 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::unix::pipe,
 };
+
+use super::group::Group;
 
 /// Output beyond this ends the command: it is held in memory until the command has ended.
 pub const MAX_OUTPUT: usize = 256 << 20;
@@ -62,21 +60,6 @@ pub enum RunError {
     TooMuchOutput,
 }
 
-/// A started program. Dropped before its end (the client went away, the time is over), it takes its whole
-/// process group along; the runtime reaps it later.
-struct Group {
-    child: tokio::process::Child,
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // `id` is `None` once the leader was reaped: until then the number can't belong to somebody else.
-        if let Some(pgid) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = killpg(Pid::from_raw(pgid), Signal::SIGKILL);
-        }
-    }
-}
-
 /// Runs it, and waits for *all* holders of the output pipe (observed: `sleep 3 & echo x` takes three seconds), but
 /// never longer than the timeout.
 pub async fn run(run: Run<'_>) -> Result<Finished, RunError> {
@@ -84,7 +67,7 @@ pub async fn run(run: Run<'_>) -> Result<Finished, RunError> {
     let (mut group, stdin, stdout) = spawn(&run)?;
     let ended = async {
         let output = read_all(stdout).await?;
-        let status = group.child.wait().await?;
+        let status = group.child().wait().await?;
         Ok(Finished { exit_code: status.code().unwrap_or(-1), output })
     };
     let finish = async {
@@ -111,7 +94,7 @@ fn spawn(run: &Run<'_>) -> Result<(Group, pipe::Sender, pipe::Receiver), RunErro
     let child = command.spawn().map_err(RunError::Spawn)?;
     // `command` holds our copies of the child's ends; they close here, or EOF would never come.
     drop(command);
-    let group = Group { child };
+    let group = Group::new(child);
     let stdin = pipe::Sender::from_owned_fd(stdin_write.into())?;
     Ok((group, stdin, pipe::Receiver::from_owned_fd(output_read.into())?))
 }

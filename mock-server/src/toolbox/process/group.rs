@@ -1,0 +1,37 @@
+//! A started program and its process group.
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::process::Child;
+
+/// The leader of a process group of its own. Dropped before its end (the client went away, the time is over), it
+/// takes the whole group along; the runtime reaps it later.
+pub struct Group {
+    child: Child,
+}
+
+impl Group {
+    /// `child` must have been started with `process_group(0)`.
+    pub fn new(child: Child) -> Group {
+        Group { child }
+    }
+
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// `None` once the leader was reaped: until then the number can't belong to somebody else.
+    pub fn id(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.id() {
+            let _ = killpg(id, Signal::SIGKILL);
+        }
+    }
+}

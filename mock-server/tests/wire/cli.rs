@@ -1,0 +1,193 @@
+//! The program as people and scripts run it.
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::support::{self, PATIENCE};
+
+/// A server of its own data directory, started by its command line.
+struct Running {
+    child: Child,
+    ready: Value,
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(support::binary());
+    command
+        .args(args)
+        .env("XDG_CACHE_HOME", cache_home())
+        .env("XDG_STATE_HOME", dir)
+        .env_remove("DAYTONA_MOCK_DATA_DIR");
+    if let Ok(tier) = std::env::var("DAYTONA_MOCK_TEST_ISOLATION") {
+        command.env("DAYTONA_MOCK_ISOLATION", tier);
+    }
+    command
+}
+
+/// Its `daytona-mock` leads to the bases that all tests share.
+fn cache_home() -> PathBuf {
+    let bases = support::cache_dir();
+    let home = bases.parent().expect("a parent").join("cli-cache");
+    fs::create_dir_all(&home).expect("mkdir");
+    fs::create_dir_all(&bases).expect("mkdir");
+    _ = std::os::unix::fs::symlink(&bases, home.join("daytona-mock"));
+    home
+}
+
+fn start(dir: &Path, args: &[&str]) -> Running {
+    start_command(dir, command(dir, args))
+}
+
+fn start_command(dir: &Path, mut command: Command) -> Running {
+    let file = dir.join("ready.json");
+    command.args(["--listen", "127.0.0.1:0", "--ready-file"]).arg(&file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    // The first of all starts makes a base.
+    let deadline = Instant::now() + 5 * PATIENCE;
+    while !file.exists() {
+        if let Some(status) = child.try_wait().expect("wait") {
+            let mut text = String::new();
+            _ = child.stderr.take().expect("piped").read_to_string(&mut text);
+            panic!("{status}: {text}");
+        }
+        assert!(Instant::now() < deadline, "not ready in time");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let ready = serde_json::from_slice(&fs::read(file).expect("ready file")).expect("JSON");
+    Running { child, ready }
+}
+
+impl Running {
+    fn text(&self, field: &str) -> &str {
+        self.ready[field].as_str().expect("text")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("signal");
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait().expect("wait") {
+                Some(status) => return status,
+                None => assert!(Instant::now() < deadline, "still running"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().expect("runs")
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("metadata").permissions().mode() & 0o777
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_help_with_0() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    assert_eq!(run(dir.path(), &["--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(run(dir.path(), &["--isolation", "vm"]).status.code(), Some(2));
+    assert_eq!(run(dir.path(), &["--help"]).status.code(), Some(0));
+    let version = run(dir.path(), &["--version"]);
+    assert_eq!(String::from_utf8_lossy(&version.stdout), format!("daytona-mock {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn without_a_server_env_and_health_fail_and_say_why() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for name in ["env", "health"] {
+        let output = run(dir.path(), &[name]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("no server is running"), "{name}");
+    }
+}
+
+#[test]
+fn wrong_options_are_start_up_errors() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address").to_string();
+    for args in
+        [["--ephemeral", "--listen", &address], ["--ephemeral", "--public-url", "x/y"], ["--ephemeral", "--log", "=="]]
+    {
+        let output = run(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("daytona-mock: "), "{args:?}");
+    }
+}
+
+#[test]
+fn a_server_says_how_to_reach_it_until_it_is_told_to_end() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut server = start(dir.path(), &["--json", "--api-key", "dtn_given"]);
+    let file = dir.path().join("ready.json");
+    assert_eq!(mode(&file), 0o600);
+    assert!(server.text("apiUrl").ends_with("/api"), "{}", server.ready);
+    assert!(server.text("toolboxUrl").ends_with("/toolbox"), "{}", server.ready);
+    assert_eq!(server.text("apiKey"), "dtn_given");
+    assert_eq!(server.ready["pid"], server.child.id());
+
+    let env = run(dir.path(), &["env"]);
+    let expected = format!("export DAYTONA_API_URL={}\nexport DAYTONA_API_KEY=dtn_given\n", server.text("apiUrl"));
+    assert_eq!(String::from_utf8_lossy(&env.stdout), expected);
+    let health = run(dir.path(), &["health"]);
+    assert_eq!(health.status.code(), Some(0));
+    let health: Value = serde_json::from_slice(&health.stdout).expect("JSON");
+    assert_eq!((&health["status"], &health["isolation"]), (&"ok".into(), &server.ready["isolation"]));
+
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ended().code(), Some(0));
+    let mut line = String::new();
+    server.child.stdout.take().expect("piped").read_to_string(&mut line).expect("text");
+    assert_eq!(serde_json::from_str::<Value>(&line).expect("one line of JSON"), server.ready);
+    assert!(!file.exists());
+    assert!(dir.path().join("daytona-mock").is_dir(), "data stay");
+    assert_eq!(run(dir.path(), &["health"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let server = start(dir.path(), &[]);
+    let output = run(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains(&format!("pid {}", server.child.id())), "{text}");
+}
+
+#[test]
+fn ephemeral_data_go_with_the_server() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let temporary = dir.path().join("tmp");
+    fs::create_dir(&temporary).expect("mkdir");
+    let mut ephemeral = command(dir.path(), &["--ephemeral"]);
+    ephemeral.env("TMPDIR", &temporary);
+    let mut server = start_command(dir.path(), ephemeral);
+    assert_eq!(fs::read_dir(&temporary).expect("dir").count(), 1);
+    server.signal(Signal::SIGINT);
+    assert_eq!(server.ended().code(), Some(0));
+    assert_eq!(fs::read_dir(&temporary).expect("dir").count(), 0);
+}
