@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use crate::support::{Toolbox, toolbox};
@@ -192,6 +193,28 @@ async fn sdks_before_the_shell_get_their_words_split() {
     let body: Value =
         legacy.json(&json!({"command": "echo $X;"})).send().await.expect("answer").json().await.expect("JSON");
     assert_eq!(body["result"], "$X;\n");
+}
+
+/// As `SandboxTsCodeToolbox` of SDKs before 0.167 builds it.
+fn ts_node(code: &str, argv: &str) -> String {
+    let code = BASE64_STANDARD.encode(code);
+    let options = r#""{\\\"module\\\":\\\"CommonJS\\\"}""#;
+    format!(
+        " sh -c 'echo {code} | base64 --decode | npx ts-node -O {options} -e \"$(cat)\" x {argv} 2>&1 | grep -vE \"npm notice\"' "
+    )
+}
+
+#[tokio::test]
+async fn typescript_of_old_sdks_runs_without_ts_node() {
+    let tb = toolbox().await;
+    let command = ts_node("enum A { X = 4 }\nconsole.log(A.X, process.argv.slice(2), process.env.K)", "p q");
+    assert_eq!(execute_as(&tb, "0.160.0", &command).await["result"], "4 [ 'p', 'q' ] undefined\n");
+    let (inner, value) = (BASE64_STANDARD.encode(&command), BASE64_STANDARD.encode("a b"));
+    let wrapped = format!("sh -c \"export K=$(echo '{value}' | base64 -d); echo '{inner}' | base64 -d | sh\"");
+    assert_eq!(execute_as(&tb, "0.111.1", &wrapped).await["result"], "4 [ 'p', 'q' ] a b\n");
+    let wrapped = format!("sh -c \"echo '{}' | base64 -d | sh\"", BASE64_STANDARD.encode(ts_node("let a: = 1", "")));
+    let complaint = execute_as(&tb, "0.111.1", &wrapped).await;
+    assert!(complaint["result"].as_str().expect("text").starts_with("TSError: "), "{complaint}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `POST /process/code-run`.
 
 mod artifacts;
+pub mod npx;
 mod python;
 mod typescript;
 

@@ -73,6 +73,12 @@ pub async fn program(source: String) -> Result<Program, String> {
     }
 }
 
+/// A program that prints this and fails.
+pub fn complaining(complaint: &str) -> Program {
+    let text = serde_json::Value::from(complaint);
+    Program { names: &["node"], flags: &FLAGS, stdin: format!("process.stderr.write({text}); process.exitCode = 1;\n") }
+}
+
 async fn compile(limits: Limits, work: impl FnOnce() -> Vec<u8> + Send + 'static) -> io::Result<Vec<u8>> {
     let (process, output) = worker::spawn(limits, work)?;
     let mut answer = Vec::new();

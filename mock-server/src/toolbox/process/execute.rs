@@ -17,12 +17,15 @@ use super::{
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{self, Field, JsonBody, Kind},
+    code_run::npx,
     go_errors,
     sdk_version::{LEGACY_PATH_HEADER, Release, SdkVersion},
 };
 
 /// The first daemon that gave commands to a shell; SDKs before it quote for [`argv::split`].
 const SHELL_SINCE: Release = Release::new(0, 156, 0);
+/// The first whose SDKs have code run by `/process/code-run`.
+const CODE_RUN_SINCE: Release = Release::new(0, 167, 0);
 /// The first without a default time limit, and the limit before it.
 const UNLIMITED_SINCE: Release = Release::new(0, 155, 0);
 const OLD_TIME_LIMIT: Duration = Duration::from_secs(360);
@@ -62,9 +65,15 @@ pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, body: Request) 
     let finished = if legacy || sdk.is_before(SHELL_SINCE) {
         run_words(&request.command, &env, cwd, timeout).await?
     } else {
-        run_in_shell(&request.command, &env, cwd, timeout).await?
+        let lowered = if sdk.is_before(CODE_RUN_SINCE) { lower(&request.command, &env).await } else { None };
+        run_in_shell(lowered.as_deref().unwrap_or(&request.command), &env, cwd, timeout).await?
     };
     Ok(respond(finished))
+}
+
+/// TypeScript code of an old SDK, where the base can't run it by itself.
+async fn lower(command: &str, env: &BTreeMap<String, String>) -> Option<String> {
+    if shell::find_program("ts-node", env).is_some() { None } else { npx::lower(command).await }
 }
 
 fn respond(finished: Finished) -> Response {
@@ -97,11 +106,17 @@ async fn run_words(
     cwd: PathBuf,
     timeout: Option<Duration>,
 ) -> Result<Finished, ToolboxError> {
-    let words = argv::split(command);
+    let mut words = argv::split(command);
+    let mut stdin = String::new();
+    if shell::find_program("ts-node", env).is_none()
+        && let Some(lowered) = npx::lower_words(&words).await
+    {
+        (words, stdin) = lowered;
+    }
     let Some((program, args)) = words.split_first() else {
         return Err(ToolboxError::bad_request("empty command"));
     };
-    start(program, args, b"", env, cwd, timeout).await
+    start(program, args, stdin.as_bytes(), env, cwd, timeout).await
 }
 
 /// Runs a program by name or path. That it can't be started is an answer too, as the original gives it.
