@@ -37,6 +37,10 @@ async fn javascript() {
     let tb = toolbox().await;
     let code = "const os = require('os'); console.log(typeof os.cpus); console.error('e')";
     assert_eq!(output(&tb, "javascript", code).await, "function\ne\n");
+    std::fs::write(tb.dir.join("child.js"), "console.log(process.argv.slice(2), process.execArgv)").expect("write");
+    let code = "require('child_process').fork('./child.js', ['a'])";
+    assert_eq!(output(&tb, "javascript", code).await, "[ 'a' ] []\n");
+    assert_eq!(output(&tb, "typescript", code).await, "[ 'a' ] []\n");
     let (_, body) = code_run(&tb, json!({"code": "throw new Error('x')", "language": "javascript"})).await;
     assert_eq!(body["exitCode"], 1);
     assert!(body["result"].as_str().expect("text").contains("Error: x"));
@@ -109,7 +113,7 @@ async fn arguments_are_joined_for_a_shell() {
     let tb = toolbox().await;
     let (py, js, ts) = (
         "import sys; print(sys.argv)",
-        "console.log(process.argv.slice(2))",
+        "console.log(process.argv.slice(1))",
         "console.log(process.argv.slice(2) as string[])",
     );
     for (language, code, expected) in [

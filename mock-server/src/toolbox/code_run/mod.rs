@@ -23,6 +23,13 @@ use super::{
     },
 };
 
+/// Code on stdin, and user arguments from `process.argv[1]` on (observed). Child processes inherit none of it.
+const JAVASCRIPT: [&str; 3] = [
+    "--import",
+    "data:text/javascript,if(process.argv[1]===\"-\"){process.argv.splice(1,1);process.execArgv.length=0}",
+    "-",
+];
+
 /// `CodeRunRequest` of the contract.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -61,7 +68,7 @@ pub async fn code_run(State(ctx): State<Ctx>, Body(request): Body<CodeRunRequest
     add_envs(&mut env, request.envs)?;
     let program = match request.language.as_str() {
         "python" => Ok(python::program(request.code)),
-        "javascript" => Ok(Program { names: &["node"], flags: &["-"], stdin: request.code }),
+        "javascript" => Ok(Program { names: &["node"], flags: &JAVASCRIPT, stdin: request.code }),
         "typescript" => within(time_limit(request.timeout), typescript::program(request.code)).await?,
         other => return Err(ToolboxError::bad_request(format!("unsupported language: {other}"))),
     };
@@ -99,13 +106,18 @@ async fn run(
 /// The words of `argv` are joined by spaces for a shell, as the original does it (observed: `"b c"` arrives as two):
 /// clients quote for that. The shell is left out where it would change nothing.
 fn command_line(path: &str, flags: &[&str], argv: &[String], env: &BTreeMap<String, String>) -> (String, Vec<String>) {
-    let flags = flags.iter().map(|flag| (*flag).to_owned());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
     if argv.iter().all(|word| !word.is_empty() && word.bytes().all(plain)) {
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
         return (path.to_owned(), flags.chain(argv.iter().cloned()).collect());
     }
-    let words = flags.chain(argv.iter().cloned()).collect::<Vec<_>>().join(" ");
-    (shell::user_shell(env), vec!["-c".to_owned(), format!("exec {path} {words}")])
+    let line = format!("exec '{path}' {} {}", quoted(flags), argv.join(" "));
+    (shell::user_shell(env), vec!["-c".to_owned(), line])
+}
+
+/// For a shell; none of our flags has a single quote in it.
+fn quoted(flags: &[&str]) -> String {
+    flags.iter().map(|flag| format!("'{flag}'")).collect::<Vec<_>>().join(" ")
 }
 
 fn respond(finished: Finished) -> Response {

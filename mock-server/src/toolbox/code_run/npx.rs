@@ -3,7 +3,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::typescript;
+use super::{quoted, typescript};
 
 /// What the SDKs put around the code and its arguments (0.108 to 0.166; `SandboxTsCodeToolbox`).
 const BEFORE_CODE: &str = "sh -c 'echo ";
@@ -24,7 +24,7 @@ pub async fn lower(command: &str) -> Option<String> {
         Ok(program) => program,
         Err(complaint) => typescript::complaining(&complaint),
     };
-    let (flags, code) = (program.flags.join(" "), BASE64_STANDARD.encode(program.stdin));
+    let (flags, code) = (quoted(program.flags), BASE64_STANDARD.encode(program.stdin));
     Some(format!("base64 --decode <<'DAYTONA' | {} {flags} {argv}\n{code}\nDAYTONA\n", program.names[0]))
 }
 

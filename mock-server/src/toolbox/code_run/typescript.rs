@@ -27,7 +27,9 @@ const NAME: &str = "code.ts";
 /// How ts-node begins its complaints.
 const FAILURE: &str = "TSError: ⨯ Unable to compile TypeScript:\n";
 
-const FLAGS: [&str; 3] = ["--enable-source-maps", "--input-type=module", "-"];
+/// Child processes inherit none of it: `--input-type` would make them refuse their files.
+const FLAGS: [&str; 5] =
+    ["--enable-source-maps", "--input-type=module", "--import", "data:text/javascript,process.execArgv.length=0", "-"];
 
 /// First byte of what the compiling process answers.
 const OK: u8 = 0;
