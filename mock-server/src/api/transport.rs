@@ -33,7 +33,7 @@ pub fn finish(routes: Router<Arc<ControlPlane>>, cp: Arc<ControlPlane>) -> Route
 async fn answer(table: Router, uri: Uri, request: Request) -> Response {
     let method = request.method().clone();
     let tag = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let response = match body::read(canonical(request)).await {
+    let response = match body::read(canonical(request, &uri)).await {
         Ok(request) => table.oneshot(request).await.unwrap_or_else(|never| match never {}),
         Err(response) => response,
     };
@@ -41,9 +41,10 @@ async fn answer(table: Router, uri: Uri, request: Request) -> Response {
     tagged(response, &method, tag.as_ref()).await
 }
 
-/// The same request for the path as the routes spell it.
-fn canonical(mut request: Request) -> Request {
-    let path = request.uri().path();
+/// The same request for the path as the routes spell it. `uri` is the whole one: nesting has lost doubled slashes, which
+/// lead nowhere (observed).
+fn canonical(mut request: Request, uri: &Uri) -> Request {
+    let path = uri.path().strip_prefix("/api").filter(|path| path.starts_with('/')).unwrap_or("/");
     let bare = path.strip_suffix('/').filter(|bare| !bare.is_empty() && !bare.ends_with('/')).unwrap_or(path);
     let upper = bare.bytes().any(|byte| byte.is_ascii_uppercase());
     let known = if upper { operations::find(method_of(request.method()), bare) } else { None };
@@ -66,7 +67,7 @@ fn method_of(method: &Method) -> &str {
 }
 
 /// What no handler answers: 501 for the contract's operations, 404 for everything else.
-async fn unrouted(State(cp): State<Arc<ControlPlane>>, uri: OriginalUri, request: Request) -> Response {
+pub async fn unrouted(State(cp): State<Arc<ControlPlane>>, uri: OriginalUri, request: Request) -> Response {
     let known = operations::find(method_of(request.method()), request.uri().path());
     let Some(operation) = known else {
         return ApiError::not_found(format!("Cannot {} {}", request.method(), uri.path())).into_response();

@@ -58,7 +58,8 @@ async fn reset(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> StatusCod
 
 async fn operations(_: Caller) -> Response {
     let api = operations::OPERATIONS.iter().map(|op| (op.id, "api", op.support == operations::Support::Emulated));
-    let toolbox = toolbox::operations::OPERATIONS.iter().map(|op| (op.id, "toolbox", op.emulated));
+    let toolbox = toolbox::operations::emulated().await;
+    let toolbox = toolbox.into_iter().map(|(id, emulated)| (id, "toolbox", emulated));
     let all = api
         .chain(toolbox)
         .map(|(id, plane, emulated)| json!({"operationId": id, "plane": plane, "emulated": emulated}));

@@ -107,9 +107,14 @@ impl Ctx {
     }
 }
 
-/// Every toolbox route; [`routing`] adds what holds for all of them.
+/// The toolbox: every route, and what holds for all of them.
 pub fn routes(ctx: Ctx) -> Router {
-    let routes = Router::new()
+    routing::finish(all(), ctx)
+}
+
+/// Every route.
+fn all() -> Router<Ctx> {
+    Router::new()
         .route("/version", get(info::version))
         .route("/work-dir", get(info::work_dir))
         .route("/user-home-dir", get(info::home_dir))
@@ -122,6 +127,5 @@ pub fn routes(ctx: Ctx) -> Router {
         .merge(ports::routes())
         .merge(proxy::routes())
         .merge(session::routes())
-        .merge(files::routes());
-    routing::finish(routes, ctx)
+        .merge(files::routes())
 }

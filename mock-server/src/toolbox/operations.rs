@@ -1,8 +1,10 @@
 //! Every operation of the toolbox's contract. What isn't served yet answers 501 and names itself.
 
+use std::collections::BTreeMap;
+
 use axum::http::{Method, StatusCode};
 
-use super::ToolboxError;
+use super::{AgentConfig, Ctx, ToolboxError, routing};
 
 /// An operation of the toolbox.
 #[derive(Debug)]
@@ -12,7 +14,29 @@ pub struct Operation {
     pub method: &'static str,
     /// Parameters in braces.
     pub path: &'static str,
-    pub emulated: bool,
+}
+
+/// Which operations this toolbox serves: asked of the routes themselves.
+pub async fn emulated() -> Vec<(&'static str, bool)> {
+    let nowhere = AgentConfig {
+        sandbox_id: String::new(),
+        env: BTreeMap::new(),
+        home: "/".into(),
+        work_dir: "/".into(),
+        fake_root: None,
+        version: String::new(),
+    };
+    let table = routing::table(super::all(), Ctx::new(nowhere));
+    let mut found = Vec::with_capacity(OPERATIONS.len());
+    for op in OPERATIONS {
+        let path: Vec<&str> = op.path.split('/').map(|part| if part.starts_with('{') { "1" } else { part }).collect();
+        let served = match op.method.parse() {
+            Ok(method) => routing::exists(&table, &method, &path.join("/")).await,
+            Err(_) => false,
+        };
+        found.push((op.id, served));
+    }
+    found
 }
 
 /// 501 for an operation of the contract that no route serves; `None` for what isn't in the contract.
@@ -30,121 +54,127 @@ fn matches(own: &str, path: &str) -> bool {
     fits && parts.next().is_none()
 }
 
-const fn op(id: &'static str, method: &'static str, path: &'static str, emulated: bool) -> Operation {
-    Operation { id, method, path, emulated }
+const fn op(id: &'static str, method: &'static str, path: &'static str) -> Operation {
+    Operation { id, method, path }
 }
 
 /// In the order of the contract.
 #[rustfmt::skip]
 pub const OPERATIONS: &[Operation] = &[
-    op("FindAccessibilityNodes", "POST", "/computeruse/a11y/find", false),
-    op("FocusAccessibilityNode", "POST", "/computeruse/a11y/node/focus", false),
-    op("InvokeAccessibilityNode", "POST", "/computeruse/a11y/node/invoke", false),
-    op("SetAccessibilityNodeValue", "POST", "/computeruse/a11y/node/value", false),
-    op("GetAccessibilityTree", "GET", "/computeruse/a11y/tree", false),
-    op("GetDisplayInfo", "GET", "/computeruse/display/info", false),
-    op("GetWindows", "GET", "/computeruse/display/windows", false),
-    op("PressHotkey", "POST", "/computeruse/keyboard/hotkey", false),
-    op("PressKey", "POST", "/computeruse/keyboard/key", false),
-    op("TypeText", "POST", "/computeruse/keyboard/type", false),
-    op("Click", "POST", "/computeruse/mouse/click", false),
-    op("Drag", "POST", "/computeruse/mouse/drag", false),
-    op("MoveMouse", "POST", "/computeruse/mouse/move", false),
-    op("GetMousePosition", "GET", "/computeruse/mouse/position", false),
-    op("Scroll", "POST", "/computeruse/mouse/scroll", false),
-    op("GetComputerUseStatus", "GET", "/computeruse/process-status", false),
-    op("GetProcessErrors", "GET", "/computeruse/process/{processName}/errors", false),
-    op("GetProcessLogs", "GET", "/computeruse/process/{processName}/logs", false),
-    op("RestartProcess", "POST", "/computeruse/process/{processName}/restart", false),
-    op("GetProcessStatus", "GET", "/computeruse/process/{processName}/status", false),
-    op("ListRecordings", "GET", "/computeruse/recordings", false),
-    op("StartRecording", "POST", "/computeruse/recordings/start", false),
-    op("StopRecording", "POST", "/computeruse/recordings/stop", false),
-    op("GetRecording", "GET", "/computeruse/recordings/{id}", false),
-    op("DeleteRecording", "DELETE", "/computeruse/recordings/{id}", false),
-    op("DownloadRecording", "GET", "/computeruse/recordings/{id}/download", false),
-    op("TakeScreenshot", "GET", "/computeruse/screenshot", false),
-    op("TakeCompressedScreenshot", "GET", "/computeruse/screenshot/compressed", false),
-    op("TakeRegionScreenshot", "GET", "/computeruse/screenshot/region", false),
-    op("TakeCompressedRegionScreenshot", "GET", "/computeruse/screenshot/region/compressed", false),
-    op("StartComputerUse", "POST", "/computeruse/start", false),
-    op("GetComputerUseSystemStatus", "GET", "/computeruse/status", false),
-    op("StopComputerUse", "POST", "/computeruse/stop", false),
-    op("UpdateEnv", "POST", "/env", true),
-    op("ListFiles", "GET", "/files", true),
-    op("DeleteFile", "DELETE", "/files", true),
-    op("DownloadFiles", "POST", "/files/bulk-download", true),
-    op("UploadFiles", "POST", "/files/bulk-upload", true),
-    op("DownloadFile", "GET", "/files/download", true),
-    op("FindInFiles", "GET", "/files/find", true),
-    op("CreateFolder", "POST", "/files/folder", true),
-    op("GetFileInfo", "GET", "/files/info", true),
-    op("MoveFile", "POST", "/files/move", true),
-    op("SetFilePermissions", "POST", "/files/permissions", true),
-    op("ReplaceInFiles", "POST", "/files/replace", true),
-    op("SearchFiles", "GET", "/files/search", true),
-    op("UploadFile", "POST", "/files/upload-v2", true),
-    op("AddFiles", "POST", "/git/add", false),
-    op("ListBranches", "GET", "/git/branches", false),
-    op("CreateBranch", "POST", "/git/branches", false),
-    op("DeleteBranch", "DELETE", "/git/branches", false),
-    op("CheckoutBranch", "POST", "/git/checkout", false),
-    op("CloneRepository", "POST", "/git/clone", false),
-    op("CommitChanges", "POST", "/git/commit", false),
-    op("GetGitConfig", "GET", "/git/config", false),
-    op("SetGitConfig", "POST", "/git/config", false),
-    op("ConfigureUser", "POST", "/git/config/user", false),
-    op("Authenticate", "POST", "/git/credentials", false),
-    op("GetCommitHistory", "GET", "/git/history", false),
-    op("InitRepository", "POST", "/git/init", false),
-    op("PullChanges", "POST", "/git/pull", false),
-    op("PushChanges", "POST", "/git/push", false),
-    op("ListRemotes", "GET", "/git/remotes", false),
-    op("AddRemote", "POST", "/git/remotes", false),
-    op("ResetChanges", "POST", "/git/reset", false),
-    op("RestoreFiles", "POST", "/git/restore", false),
-    op("GetStatus", "GET", "/git/status", false),
-    op("Initialize", "POST", "/init", true),
-    op("Completions", "POST", "/lsp/completions", false),
-    op("DidClose", "POST", "/lsp/did-close", false),
-    op("DidOpen", "POST", "/lsp/did-open", false),
-    op("DocumentSymbols", "GET", "/lsp/document-symbols", false),
-    op("Start", "POST", "/lsp/start", false),
-    op("Stop", "POST", "/lsp/stop", false),
-    op("WorkspaceSymbols", "GET", "/lsp/workspacesymbols", false),
-    op("GetPorts", "GET", "/port", true),
-    op("IsPortInUse", "GET", "/port/{port}/in-use", true),
-    op("CodeRun", "POST", "/process/code-run", true),
-    op("ExecuteCommand", "POST", "/process/execute", true),
-    op("ListInterpreterContexts", "GET", "/process/interpreter/context", false),
-    op("CreateInterpreterContext", "POST", "/process/interpreter/context", false),
-    op("DeleteInterpreterContext", "DELETE", "/process/interpreter/context/{id}", false),
-    op("ExecuteInterpreterCode", "GET", "/process/interpreter/execute", false),
-    op("ListPtySessions", "GET", "/process/pty", false),
-    op("CreatePtySession", "POST", "/process/pty", false),
-    op("GetPtySession", "GET", "/process/pty/{sessionId}", false),
-    op("DeletePtySession", "DELETE", "/process/pty/{sessionId}", false),
-    op("ConnectPtySession", "GET", "/process/pty/{sessionId}/connect", false),
-    op("ResizePtySession", "POST", "/process/pty/{sessionId}/resize", false),
-    op("ListSessions", "GET", "/process/session", false),
-    op("CreateSession", "POST", "/process/session", false),
-    op("GetEntrypointSession", "GET", "/process/session/entrypoint", false),
-    op("GetEntrypointLogs", "GET", "/process/session/entrypoint/logs", false),
-    op("GetSession", "GET", "/process/session/{sessionId}", false),
-    op("DeleteSession", "DELETE", "/process/session/{sessionId}", false),
-    op("GetSessionCommand", "GET", "/process/session/{sessionId}/command/{commandId}", false),
-    op("SendInput", "POST", "/process/session/{sessionId}/command/{commandId}/input", false),
-    op("GetSessionCommandLogs", "GET", "/process/session/{sessionId}/command/{commandId}/logs", false),
-    op("SessionExecuteCommand", "POST", "/process/session/{sessionId}/exec", false),
-    op("GetSystemMetrics", "GET", "/system/metrics", true),
-    op("GetUserHomeDir", "GET", "/user-home-dir", true),
-    op("GetVersion", "GET", "/version", true),
-    op("GetWorkDir", "GET", "/work-dir", true),
+    op("FindAccessibilityNodes", "POST", "/computeruse/a11y/find"),
+    op("FocusAccessibilityNode", "POST", "/computeruse/a11y/node/focus"),
+    op("InvokeAccessibilityNode", "POST", "/computeruse/a11y/node/invoke"),
+    op("SetAccessibilityNodeValue", "POST", "/computeruse/a11y/node/value"),
+    op("GetAccessibilityTree", "GET", "/computeruse/a11y/tree"),
+    op("GetDisplayInfo", "GET", "/computeruse/display/info"),
+    op("GetWindows", "GET", "/computeruse/display/windows"),
+    op("PressHotkey", "POST", "/computeruse/keyboard/hotkey"),
+    op("PressKey", "POST", "/computeruse/keyboard/key"),
+    op("TypeText", "POST", "/computeruse/keyboard/type"),
+    op("Click", "POST", "/computeruse/mouse/click"),
+    op("Drag", "POST", "/computeruse/mouse/drag"),
+    op("MoveMouse", "POST", "/computeruse/mouse/move"),
+    op("GetMousePosition", "GET", "/computeruse/mouse/position"),
+    op("Scroll", "POST", "/computeruse/mouse/scroll"),
+    op("GetComputerUseStatus", "GET", "/computeruse/process-status"),
+    op("GetProcessErrors", "GET", "/computeruse/process/{processName}/errors"),
+    op("GetProcessLogs", "GET", "/computeruse/process/{processName}/logs"),
+    op("RestartProcess", "POST", "/computeruse/process/{processName}/restart"),
+    op("GetProcessStatus", "GET", "/computeruse/process/{processName}/status"),
+    op("ListRecordings", "GET", "/computeruse/recordings"),
+    op("StartRecording", "POST", "/computeruse/recordings/start"),
+    op("StopRecording", "POST", "/computeruse/recordings/stop"),
+    op("GetRecording", "GET", "/computeruse/recordings/{id}"),
+    op("DeleteRecording", "DELETE", "/computeruse/recordings/{id}"),
+    op("DownloadRecording", "GET", "/computeruse/recordings/{id}/download"),
+    op("TakeScreenshot", "GET", "/computeruse/screenshot"),
+    op("TakeCompressedScreenshot", "GET", "/computeruse/screenshot/compressed"),
+    op("TakeRegionScreenshot", "GET", "/computeruse/screenshot/region"),
+    op("TakeCompressedRegionScreenshot", "GET", "/computeruse/screenshot/region/compressed"),
+    op("StartComputerUse", "POST", "/computeruse/start"),
+    op("GetComputerUseSystemStatus", "GET", "/computeruse/status"),
+    op("StopComputerUse", "POST", "/computeruse/stop"),
+    op("UpdateEnv", "POST", "/env"),
+    op("ListFiles", "GET", "/files"),
+    op("DeleteFile", "DELETE", "/files"),
+    op("DownloadFiles", "POST", "/files/bulk-download"),
+    op("UploadFiles", "POST", "/files/bulk-upload"),
+    op("DownloadFile", "GET", "/files/download"),
+    op("FindInFiles", "GET", "/files/find"),
+    op("CreateFolder", "POST", "/files/folder"),
+    op("GetFileInfo", "GET", "/files/info"),
+    op("MoveFile", "POST", "/files/move"),
+    op("SetFilePermissions", "POST", "/files/permissions"),
+    op("ReplaceInFiles", "POST", "/files/replace"),
+    op("SearchFiles", "GET", "/files/search"),
+    op("UploadFile", "POST", "/files/upload-v2"),
+    op("AddFiles", "POST", "/git/add"),
+    op("ListBranches", "GET", "/git/branches"),
+    op("CreateBranch", "POST", "/git/branches"),
+    op("DeleteBranch", "DELETE", "/git/branches"),
+    op("CheckoutBranch", "POST", "/git/checkout"),
+    op("CloneRepository", "POST", "/git/clone"),
+    op("CommitChanges", "POST", "/git/commit"),
+    op("GetGitConfig", "GET", "/git/config"),
+    op("SetGitConfig", "POST", "/git/config"),
+    op("ConfigureUser", "POST", "/git/config/user"),
+    op("Authenticate", "POST", "/git/credentials"),
+    op("GetCommitHistory", "GET", "/git/history"),
+    op("InitRepository", "POST", "/git/init"),
+    op("PullChanges", "POST", "/git/pull"),
+    op("PushChanges", "POST", "/git/push"),
+    op("ListRemotes", "GET", "/git/remotes"),
+    op("AddRemote", "POST", "/git/remotes"),
+    op("ResetChanges", "POST", "/git/reset"),
+    op("RestoreFiles", "POST", "/git/restore"),
+    op("GetStatus", "GET", "/git/status"),
+    op("Initialize", "POST", "/init"),
+    op("Completions", "POST", "/lsp/completions"),
+    op("DidClose", "POST", "/lsp/did-close"),
+    op("DidOpen", "POST", "/lsp/did-open"),
+    op("DocumentSymbols", "GET", "/lsp/document-symbols"),
+    op("Start", "POST", "/lsp/start"),
+    op("Stop", "POST", "/lsp/stop"),
+    op("WorkspaceSymbols", "GET", "/lsp/workspacesymbols"),
+    op("GetPorts", "GET", "/port"),
+    op("IsPortInUse", "GET", "/port/{port}/in-use"),
+    op("CodeRun", "POST", "/process/code-run"),
+    op("ExecuteCommand", "POST", "/process/execute"),
+    op("ListInterpreterContexts", "GET", "/process/interpreter/context"),
+    op("CreateInterpreterContext", "POST", "/process/interpreter/context"),
+    op("DeleteInterpreterContext", "DELETE", "/process/interpreter/context/{id}"),
+    op("ExecuteInterpreterCode", "GET", "/process/interpreter/execute"),
+    op("ListPtySessions", "GET", "/process/pty"),
+    op("CreatePtySession", "POST", "/process/pty"),
+    op("GetPtySession", "GET", "/process/pty/{sessionId}"),
+    op("DeletePtySession", "DELETE", "/process/pty/{sessionId}"),
+    op("ConnectPtySession", "GET", "/process/pty/{sessionId}/connect"),
+    op("ResizePtySession", "POST", "/process/pty/{sessionId}/resize"),
+    op("ListSessions", "GET", "/process/session"),
+    op("CreateSession", "POST", "/process/session"),
+    op("GetEntrypointSession", "GET", "/process/session/entrypoint"),
+    op("GetEntrypointLogs", "GET", "/process/session/entrypoint/logs"),
+    op("GetSession", "GET", "/process/session/{sessionId}"),
+    op("DeleteSession", "DELETE", "/process/session/{sessionId}"),
+    op("GetSessionCommand", "GET", "/process/session/{sessionId}/command/{commandId}"),
+    op("SendInput", "POST", "/process/session/{sessionId}/command/{commandId}/input"),
+    op("GetSessionCommandLogs", "GET", "/process/session/{sessionId}/command/{commandId}/logs"),
+    op("SessionExecuteCommand", "POST", "/process/session/{sessionId}/exec"),
+    op("GetSystemMetrics", "GET", "/system/metrics"),
+    op("GetUserHomeDir", "GET", "/user-home-dir"),
+    op("GetVersion", "GET", "/version"),
+    op("GetWorkDir", "GET", "/work-dir"),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_routes_say_what_is_served() {
+        let served = emulated().await;
+        assert!(served.contains(&("ExecuteCommand", true)) && served.contains(&("DownloadFile", true)));
+    }
 
     #[test]
     fn what_is_known_is_named() {

@@ -25,17 +25,22 @@ struct Probe;
 
 /// Gives a table of routes the daemon's manners and its state.
 pub fn finish(routes: Router<Ctx>, ctx: Ctx) -> Router {
-    let table: Router = routes
-        .route_layer(middleware::from_fn(answer_probe))
-        .method_not_allowed_fallback(not_routed)
-        .fallback(not_routed)
-        .with_state(ctx);
+    let table = table(routes, ctx);
     let probe = Arc::new(table.clone());
     // As a service behind one more router, so that the layers also see what axum itself adds to answers.
     Router::new()
         .fallback_service(table)
         .layer(middleware::from_fn_with_state(probe, manners))
         .layer(middleware::from_fn(error::envelope))
+}
+
+/// The routes alone; [`exists`] can ask them.
+pub fn table(routes: Router<Ctx>, ctx: Ctx) -> Router {
+    routes
+        .route_layer(middleware::from_fn(answer_probe))
+        .method_not_allowed_fallback(not_routed)
+        .fallback(not_routed)
+        .with_state(ctx)
 }
 
 /// Inside a matched route: a probe ends here, before its handler.
@@ -83,7 +88,8 @@ fn other_form(uri: &Uri) -> Option<String> {
     safe.then(|| uri.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}")))
 }
 
-async fn exists(table: &Router, method: &Method, location: &str) -> bool {
+/// Whether a route answers this.
+pub async fn exists(table: &Router, method: &Method, location: &str) -> bool {
     let probe = Request::builder().method(method).uri(location).extension(Probe).body(Body::empty());
     let Ok(probe) = probe else { return false };
     let Ok(answer) = table.clone().oneshot(probe).await;

@@ -1,18 +1,29 @@
 //! Tests at the wire: a server on port 0, spoken to as a client would. A module per area, mirroring the routes.
 
+mod api;
+mod auth;
 mod base;
 mod cli;
 mod code_run;
+mod control;
+mod create;
 mod env;
 mod files;
 mod gateway;
 mod info;
+mod lifecycle;
+mod lists;
 mod metrics;
 mod ports;
+mod preview_urls;
 mod process;
 mod proxy;
 mod routing;
 mod runtime;
 mod session;
 mod session_logs;
+mod settings;
+mod store;
 mod support;
+mod timers;
+mod transport;

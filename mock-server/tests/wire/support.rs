@@ -15,6 +15,8 @@ pub struct Shared {
     pub api_url: String,
     /// `http://127.0.0.1:port`, without a trailing slash.
     pub base_url: String,
+    /// A key; tests that make things mint their own with [`crate::api::Api::new`].
+    pub api_key: String,
 }
 
 /// How long a condition may take to come true on a busy machine.
@@ -61,6 +63,7 @@ pub fn server() -> &'static Shared {
                 let shared = Shared {
                     base_url: server.api_url.trim_end_matches("/api").to_owned(),
                     api_url: server.api_url.clone(),
+                    api_key: server.api_key.clone(),
                 };
                 ready.send(shared).expect("someone waits");
                 std::future::pending::<()>().await;

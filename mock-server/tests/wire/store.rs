@@ -1,0 +1,148 @@
+//! What a server keeps: keys, sandboxes, tokens, through a shutdown and through SIGKILL.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use daytona_mock::{
+    MockServer,
+    config::Config,
+    runtime::{Isolation, IsolationChoice},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api::Api,
+    support::{PATIENCE, binary, cache_dir, config, isolation},
+};
+
+async fn open(data_dir: &Path, keys: &[&str]) -> (MockServer, Api) {
+    let api_keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    let config = Config { data_dir: Some(data_dir.to_owned()), api_keys, ..config() };
+    let server = MockServer::start(config).await.expect("the server starts");
+    let api = Api { url: server.api_url.clone(), key: server.api_key.clone(), client: reqwest::Client::new() };
+    (server, api)
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (server, api) = open(dir.path(), &[]).await;
+    let id = api.sandbox(json!({"name": "kept", "labels": {"a": "b"}})).await["id"].as_str().expect("id").to_owned();
+    api.named("stopped").await;
+    api.post("/sandbox/stopped/stop?force=true", Value::Null).await;
+    api.until("stopped", "stopped").await;
+    api.named("deleted").await;
+    api.delete("/sandbox/deleted").await;
+    let (_, link) = api.get("/sandbox/kept/ports/80/signed-preview-url?expiresInSeconds=3600").await;
+    let (_, preview) = api.get("/sandbox/kept/ports/80/preview-url").await;
+    let signing_key = api.get("/sandbox/kept/signing-key").await;
+    let (_, made) = api.post("/api-keys", json!({"name": "more", "permissions": []})).await;
+    let key = api.key.clone();
+    server.shutdown().await;
+
+    let (server, api) = open(dir.path(), &[]).await;
+    assert_eq!(api.key, key);
+    let kept = api.until("kept", "started").await;
+    assert_eq!((&kept["id"], &kept["labels"]), (&json!(id), &json!({"a": "b"})));
+    assert_eq!(api.get("/sandbox/stopped").await.1["state"], "stopped");
+    assert_eq!(api.get("/sandbox?name=DESTROYED").await.1["items"], json!([]));
+    assert_eq!(api.get("/sandbox/kept/signing-key").await, signing_key);
+    assert_eq!(api.get("/sandbox/kept/ports/80/preview-url").await.1["token"], preview["token"]);
+    let path = format!("/preview/{}/80/sandbox-id", link["token"].as_str().expect("a token"));
+    assert_eq!(api.get(&path).await, (200, json!(id)));
+    assert_eq!(api.with_key(made["value"].as_str().expect("a value")).get("/sandbox").await.0, 200);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn given_keys_are_good_while_they_are_given_and_keep_their_organisation() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (server, api) = open(dir.path(), &["first", "second"]).await;
+    let organization = api.get("/organizations").await.1[0]["id"].clone();
+    assert_ne!(api.with_key("second").get("/organizations").await.1[0]["id"], organization);
+    server.shutdown().await;
+    let (server, api) = open(dir.path(), &["second"]).await;
+    assert_eq!(api.with_key("first").get("/sandbox").await.0, 401);
+    server.shutdown().await;
+    let (server, api) = open(dir.path(), &["first"]).await;
+    assert_eq!(api.get("/organizations").await.1[0]["id"], organization);
+    server.shutdown().await;
+    let own = std::fs::read_dir(dir.path()).expect("readable").filter_map(Result::ok);
+    for file in own.filter(|file| file.metadata().is_ok_and(|m| m.is_file())) {
+        let bytes = std::fs::read(file.path()).expect("readable");
+        let holds = bytes.windows(6).any(|part| part == b"second");
+        assert!(!holds || file.file_name() == "ready.json", "{:?} holds a key", file.path());
+    }
+}
+
+struct Serving {
+    child: std::process::Child,
+    api: Api,
+}
+
+/// The program as a process of its own, so that it can be killed.
+fn serve(data_dir: &Path) -> Serving {
+    let ready = data_dir.join("test-ready.json");
+    let _ = std::fs::remove_file(&ready);
+    let mut command = std::process::Command::new(binary());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--ready-file"]).arg(&ready);
+    command.arg("--data-dir").arg(data_dir).env("XDG_CACHE_HOME", cache_dir());
+    if let IsolationChoice::Exactly(tier) = isolation() {
+        let tier = match tier {
+            Isolation::Root => "root",
+            Isolation::Subuid => "subuid",
+            Isolation::Single => "single",
+            Isolation::Process => "process",
+        };
+        command.args(["--isolation", tier]);
+    }
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+    let deadline = Instant::now() + PATIENCE * 3;
+    let told = loop {
+        let text = std::fs::read_to_string(&ready).unwrap_or_default();
+        if let Ok(told) = serde_json::from_str::<Value>(&text) {
+            break told;
+        }
+        assert!(Instant::now() < deadline, "never ready");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let text = |name: &str| told[name].as_str().expect("text").to_owned();
+    Serving { child, api: Api { url: text("apiUrl"), key: text("apiKey"), client: reqwest::Client::new() } }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_sigkill() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut first = serve(dir.path());
+    let api = &first.api;
+    api.sandbox(json!({"name": "kept"})).await;
+    let run = async |api: &Api, command: &str| {
+        let (_, sandbox) = api.get("/sandbox/kept").await;
+        let url = format!(
+            "{}/{}/process/execute",
+            sandbox["toolboxProxyUrl"].as_str().expect("url"),
+            sandbox["id"].as_str().expect("id")
+        );
+        let answer =
+            api.client.post(url).bearer_auth(&api.key).json(&json!({"command": command})).send().await.expect("answer");
+        answer.json::<Value>().await.expect("JSON")
+    };
+    run(api, "echo there > note").await;
+    api.named("deleted").await;
+    let made = api.put("/sandbox/kept/labels", json!({"labels": {"n": "1"}})).await;
+    assert_eq!(api.delete("/sandbox/deleted").await.0, 200);
+    first.child.kill().expect("killed");
+    first.child.wait().expect("reaped");
+
+    let mut second = serve(dir.path());
+    let kept = second.api.until("kept", "started").await;
+    assert_eq!(kept["labels"], made.1["labels"]);
+    assert_eq!(run(&second.api, "cat note").await["result"], "there\n");
+    assert_eq!(second.api.get("/sandbox").await.1["items"].as_array().map(Vec::len), Some(1));
+    second.api.control("POST", "/reset", Value::Null).await;
+    second.child.kill().expect("killed");
+    second.child.wait().expect("reaped");
+}

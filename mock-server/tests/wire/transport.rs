@@ -1,0 +1,172 @@
+//! How the control plane's HTTP behaves for every route: envelope, bodies, paths, tags, limits.
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Api, answer, keys},
+    support::server,
+};
+
+#[tokio::test]
+async fn the_envelope() {
+    let api = Api::new().await;
+    let (status, body) = api.get("/nope?x=1").await;
+    assert_eq!(status, 404);
+    assert_eq!(keys(&body), ["path", "timestamp", "statusCode", "error", "message"]);
+    assert_eq!(body["path"], "/api/nope?x=1");
+    assert_eq!((&body["statusCode"], &body["error"]), (&json!(404), &json!("Not Found")));
+    assert_eq!(body["message"], "Cannot GET /api/nope");
+    let time = body["timestamp"].as_str().expect("text");
+    assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+}
+
+#[tokio::test]
+async fn unknown_routes_and_wrong_methods_are_404_with_or_without_a_key() {
+    let api = Api::new().await;
+    for key in [api.key.as_str(), "wrong"] {
+        let api = api.with_key(key);
+        api.refused("POST", "/sandbox/x/nope", json!({}), 404, "Cannot POST /api/sandbox/x/nope").await;
+        api.refused("PATCH", "/sandbox", json!({}), 404, "Cannot PATCH /api/sandbox").await;
+        api.refused("GET", "//sandbox", Value::Null, 404, "Cannot GET /api//sandbox").await;
+    }
+}
+
+#[tokio::test]
+async fn paths_in_any_case_with_one_trailing_slash() {
+    let api = Api::new().await;
+    for path in ["/sandbox", "/sandbox/", "/SANDBOX", "/SandBox/?limit=1", "/sandbox?"] {
+        assert_eq!(api.get(path).await.0, 200, "{path}");
+    }
+    api.refused("GET", "/SANDBOX/Abc/", Value::Null, 404, "Sandbox with ID or name Abc not found").await;
+    assert_eq!(api.get("/sandbox//").await.0, 404);
+}
+
+#[tokio::test]
+async fn head_works_where_get_does() {
+    let api = Api::new().await;
+    let res = api.request("HEAD", "/sandbox").send().await.expect("answer");
+    assert_eq!(res.status(), 200);
+    assert_eq!(res.text().await.expect("text"), "");
+    assert_eq!(api.request("HEAD", "/nope").send().await.expect("answer").status(), 404);
+}
+
+#[tokio::test]
+async fn bad_json_is_refused_before_the_key_is_looked_at() {
+    let api = Api::new().await;
+    let expected = json!({"message": "Invalid JSON in request body", "error": "Bad Request", "statusCode": 400});
+    for key in [api.key.as_str(), "wrong"] {
+        for body in ["{\"a\":", "\"x\"", "5"] {
+            let request = api.with_key(key).request("POST", "/sandbox");
+            let request = request.header("content-type", "application/json").body(body);
+            assert_eq!(answer(request.send().await.expect("answer")).await, (400, expected.clone()), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_json_object_counts_as_an_empty_one() {
+    let api = Api::new().await;
+    for (kind, body) in
+        [("application/json", "[1]"), ("text/xml", "<a/>"), ("text/plain", "{"), ("application/json", "")]
+    {
+        let request = api.request("PUT", "/sandbox/x/labels").header("content-type", kind).body(body);
+        assert_eq!(answer(request.send().await.expect("answer")).await.0, 404, "{kind} {body}");
+    }
+    let request = api.request("POST", "/api-keys").header("content-type", "application/x-www-form-urlencoded");
+    let (status, body) = answer(request.body("name=a+b").send().await.expect("answer")).await;
+    assert_eq!(status, 400);
+    assert!(body["message"].as_str().is_some_and(|text| text.starts_with("each value in permissions")), "{body}");
+}
+
+#[tokio::test]
+async fn too_large_a_body_is_413() {
+    let api = Api::new().await;
+    let body = vec![b' '; 10 * 1024 * 1024 + 1];
+    let request = api.request("POST", "/sandbox").header("content-type", "application/json").body(body);
+    let (status, body) = answer(request.send().await.expect("answer")).await;
+    assert_eq!((status, &body["error"]), (413, &json!("Payload Too Large")));
+}
+
+#[tokio::test]
+async fn json_has_a_weak_tag_and_304_follows() {
+    let api = Api::new().await;
+    let res = api.request("GET", "/config").send().await.expect("answer");
+    let tag = res.headers()["etag"].to_str().expect("text").to_owned();
+    assert!(tag.starts_with("W/\""), "{tag}");
+    assert_eq!(res.headers()["content-type"], "application/json; charset=utf-8");
+    let again = api.request("GET", "/config").header("if-none-match", &tag).send().await.expect("answer");
+    assert_eq!(again.status(), 304);
+    assert_eq!(again.text().await.expect("text"), "");
+    let other = api.request("GET", "/config").header("if-none-match", "W/\"x\"").send().await.expect("answer");
+    assert_eq!(other.status(), 200);
+}
+
+#[tokio::test]
+async fn config_and_health_and_regions() {
+    let client = reqwest::Client::new();
+    let open = |path: &str| client.get(format!("{}{path}", server().api_url)).send();
+    let (status, config) = answer(open("/config").await.expect("answer")).await;
+    assert_eq!(status, 200);
+    assert_eq!(config["maxAutoArchiveInterval"], 43200);
+    assert_eq!(config["proxyToolboxUrl"], format!("{}/toolbox", server().base_url));
+    assert!(config["oidc"]["provider"].is_string() && config["mock"]["version"].is_string(), "{config}");
+    assert!(config.get("analyticsApiUrl").is_none());
+    assert_eq!(answer(open("/health").await.expect("answer")).await.1["status"], "ok");
+    assert_eq!(open("/health/ready").await.expect("answer").status(), 401);
+    assert_eq!(answer(open("/shared-regions").await.expect("answer")).await.1[0]["id"], "us");
+    assert_eq!(open("/regions").await.expect("answer").status(), 401);
+    let api = Api::new().await;
+    assert_eq!(api.get("/regions").await.1[0]["regionType"], "shared");
+    assert_eq!(api.get("/health/ready").await, (200, json!({"status": "ok"})));
+    api.refused("GET", "/regions/us", Value::Null, 404, "Region not found").await;
+}
+
+#[tokio::test]
+async fn snapshots_and_organisations_can_be_read() {
+    let api = Api::new().await;
+    let (_, page) = api.get("/snapshots").await;
+    assert_eq!((&page["total"], &page["totalPages"]), (&json!(3), &json!(1)));
+    let (_, found) = api.get("/snapshots?name=LARGE").await;
+    assert_eq!(found["items"][0]["name"], "daytona-large");
+    let (status, one) = api.get("/snapshots/daytona-medium").await;
+    assert_eq!((status, &one["cpu"], &one["mem"], &one["sourceSandboxId"]), (200, &json!(2), &json!(4), &Value::Null));
+    assert_eq!(api.get(&format!("/snapshots/{}", one["id"].as_str().expect("id"))).await.1, one);
+    api.refused("GET", "/snapshots/nope", Value::Null, 404, "Snapshot with name nope not found").await;
+    let words = "sort must be one of the following values: name, state, lastUsedAt, createdAt";
+    api.refused("GET", "/snapshots?sort=x", Value::Null, 400, words).await;
+    let (_, organizations) = api.get("/organizations").await;
+    let own = organizations[0]["id"].as_str().expect("id").to_owned();
+    assert_eq!(api.get(&format!("/organizations/{own}")).await.1["personal"], true);
+    let wrong = "Invalid authentication context";
+    api.refused("GET", "/organizations/nope", Value::Null, 403, wrong).await;
+}
+
+#[tokio::test]
+async fn what_is_not_emulated_yet_says_so_by_name() {
+    let api = Api::new().await;
+    let (status, body) = api.post("/volumes", json!({"name": "a"})).await;
+    assert_eq!((status, &body["error"]), (501, &json!("Not Implemented")));
+    let text = format!("createVolume is not emulated yet by daytona-mock {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(body["message"], text);
+    api.with_key("wrong").refused("POST", "/volumes", json!({}), 401, "Invalid credentials").await;
+    api.refused("GET", "/jobs", Value::Null, 403, "Invalid authentication context").await;
+}
+
+/// The table of operations says the truth: 501 exactly where it says that nothing is emulated.
+#[tokio::test]
+async fn every_operation_is_answered_as_the_table_says() {
+    use daytona_mock::api::operations::{OPERATIONS, Support};
+    let api = Api::new().await;
+    for op in OPERATIONS.iter().filter(|op| op.id != "createApiKey") {
+        let path: Vec<&str> = op.path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
+        let (status, body) = api.call(op.method, &path.join("/"), json!({"buildInfo": 5})).await;
+        match op.support {
+            Support::Emulated => assert_ne!(status, 501, "{} {body}", op.id),
+            Support::Internal => assert_eq!(status, 403, "{} {body}", op.id),
+            // Some are refused first because of the sandbox that isn't there.
+            Support::Later => assert!(status == 501 || status == 404, "{} {status} {body}", op.id),
+        }
+        let text = body["message"].as_str().unwrap_or_default();
+        assert!(status != 404 || !text.starts_with("Cannot "), "{} {body}", op.id);
+    }
+}
