@@ -15,18 +15,15 @@ use http::{
 };
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 
 use super::{
     activity::Active,
     credentials::with_path,
     error::ProxyError,
     pool::{Connection, Pool, TOOLBOX_PORT},
+    tunnel,
 };
 use crate::runtime::Sandbox;
-
-/// Per direction of an upgraded connection.
-const COPY_BUFFER: usize = 64 * 1024;
 
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -63,9 +60,7 @@ pub async fn forward(
         let agent = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
             if let (Ok(client), Ok(agent)) = (client.await, agent.await) {
-                let (mut client, mut agent) = (TokioIo::new(client), TokioIo::new(agent));
-                // Either side closing ends both; how it ended went over the wire already.
-                _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut agent, COPY_BUFFER, COPY_BUFFER).await;
+                tunnel::join(client, agent).await;
             }
             drop((connection, active));
         });

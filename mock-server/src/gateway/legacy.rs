@@ -1,34 +1,32 @@
 //! `/api/toolbox/{id}/toolbox/…`: the toolbox by the API's own path, as SDKs up to 0.112 ask for it.
 
 use axum::{
-    Json,
     body::Body,
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Method, Request, StatusCode};
-use serde_json::json;
 
 use super::{
     Gateway,
     credentials::{bearer, strip_tokens},
     toolbox::{LEGACY, to_agent},
 };
-use crate::model::ToolboxTarget;
+use crate::{
+    api::{ApiError, ApiResult, render_error},
+    model::{ModelError, ToolboxTarget},
+};
 
 pub const PREFIX: &str = "/api/toolbox/";
 /// First segments that the old API had; it knew nothing of what came later.
 const AREAS: [&str; 8] = ["project-dir", "user-home-dir", "work-dir", "files", "git", "process", "lsp", "computeruse"];
 const PERMISSION: &str = "write:sandboxes";
 
-/// A refusal in the API's envelope.
-struct Refused(StatusCode, String);
-
 /// Answers a request below [`PREFIX`].
 pub async fn by_api_path(gateway: &Gateway, mut request: Request<Body>) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let (id, rest, target) = match admitted(gateway, &mut request) {
         Ok(admitted) => admitted,
-        Err(Refused(status, message)) => return envelope(status, &message, &uri),
+        Err(error) => return render_error(error.into_response(), method.as_str(), &uri),
     };
     let mut response = match to_agent(gateway, &id, &target, &rest, request).await {
         Ok(response) => response,
@@ -42,22 +40,18 @@ pub async fn by_api_path(gateway: &Gateway, mut request: Request<Body>) -> Respo
 }
 
 /// Who asks is a member with the permission, and what is asked for exists: in this order (observed).
-fn admitted(gateway: &Gateway, request: &mut Request<Body>) -> Result<(String, String, ToolboxTarget), Refused> {
+fn admitted(gateway: &Gateway, request: &mut Request<Body>) -> ApiResult<(String, String, ToolboxTarget)> {
     let token = bearer(request.headers()).unwrap_or_default();
-    let unknown = || Refused(StatusCode::UNAUTHORIZED, "Invalid credentials".into());
-    let identity = gateway.cp().authenticate(token).ok_or_else(unknown)?;
+    let identity = gateway.cp().authenticate(token).ok_or_else(ApiError::unauthorized)?;
     let Some((id, rest)) = split(request.uri().path()) else {
-        let what = format!("Cannot {} {}", request.method(), request.uri().path());
-        return Err(Refused(StatusCode::NOT_FOUND, what));
+        return Err(ApiError::not_found(format!("Cannot {} {}", request.method(), request.uri().path())));
     };
     if !identity.permissions.iter().any(|permission| permission == PERMISSION) {
-        return Err(Refused(StatusCode::FORBIDDEN, "Access denied".into()));
+        return Err(ApiError::denied());
     }
-    let target = gateway.cp().toolbox_target(id);
-    let target = target.filter(|target| target.organization_id == identity.organization_id);
-    let target =
-        target.ok_or_else(|| Refused(StatusCode::NOT_FOUND, format!("Sandbox with ID or name {id} not found")))?;
-    let (id, rest) = (id.to_owned(), rest.to_owned());
+    let sandbox = gateway.cp().find(&identity.organization_id, id)?;
+    let target = gateway.cp().toolbox_target(&sandbox.id).ok_or_else(|| ModelError::no_sandbox(id))?;
+    let (id, rest) = (sandbox.id.clone(), rest.to_owned());
     let (mut parts, body) = std::mem::take(request).into_parts();
     parts.headers.remove(http::header::AUTHORIZATION);
     strip_tokens(&id, &mut parts);
@@ -77,17 +71,6 @@ fn split(path: &str) -> Option<(&str, &str)> {
         same => same,
     };
     (!id.is_empty() && AREAS.contains(&area)).then_some((id, rest))
-}
-
-fn envelope(status: StatusCode, message: &str, uri: &http::Uri) -> Response {
-    let body = json!({
-        "path": uri.path_and_query().map_or("/", |path| path.as_str()),
-        "timestamp": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        "statusCode": status.as_u16(),
-        "error": status.canonical_reason().unwrap_or_default(),
-        "message": message,
-    });
-    (status, Json(body)).into_response()
 }
 
 #[cfg(test)]

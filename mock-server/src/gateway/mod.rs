@@ -14,6 +14,7 @@ pub mod origin;
 mod pool;
 mod preview;
 mod toolbox;
+mod tunnel;
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -118,9 +118,11 @@ fn prefix_location(response: &mut Response, id: &str) {
         return;
     }
     let Some(location) = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()) else { return };
-    if location.starts_with('/') && !location.starts_with("//") {
-        let prefixed = HeaderValue::from_str(&format!("/toolbox/{id}{location}"));
-        response.headers_mut().extend(prefixed.ok().map(|value| (header::LOCATION, value)));
+    if location.starts_with('/')
+        && !location.starts_with("//")
+        && let Ok(prefixed) = HeaderValue::from_str(&format!("/toolbox/{id}{location}"))
+    {
+        response.headers_mut().insert(header::LOCATION, prefixed);
     }
 }
 

@@ -13,7 +13,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::support::{self, PATIENCE};
 
@@ -190,4 +191,61 @@ fn ephemeral_data_go_with_the_server() {
     server.signal(Signal::SIGINT);
     assert_eq!(server.ended().code(), Some(0));
     assert_eq!(fs::read_dir(&temporary).expect("dir").count(), 0);
+}
+
+/// The control plane or a toolbox of this server, asked from outside.
+async fn call(server: &Running, method: Method, path: &str, body: Value) -> Value {
+    let url = format!("{}{path}", server.text("apiUrl").trim_end_matches("/api"));
+    let request = support::client(server.text("apiKey")).request(method, url).json(&body);
+    request.send().await.expect("answer").json().await.expect("JSON")
+}
+
+async fn execute(server: &Running, id: &str, command: &str) -> String {
+    let path = format!("/toolbox/{id}/process/execute");
+    let answer = call(server, Method::POST, &path, json!({"command": command})).await;
+    answer["result"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// Whether a process of this machine has `marker` in its command line.
+fn running(marker: &str) -> bool {
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let mut lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.any(|line| line.windows(marker.len()).any(|window| window == marker.as_bytes()))
+}
+
+#[tokio::test]
+async fn a_killed_server_leaves_no_process_and_its_sandboxes_come_back() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut server = start(dir.path(), &[]);
+    let key = server.text("apiKey").to_owned();
+    assert_eq!(mode(&dir.path().join("daytona-mock/api-key")), 0o600);
+    let started = call(&server, Method::POST, "/api/sandbox", json!({"name": "one"})).await;
+    let id = started["id"].as_str().expect("id").to_owned();
+    let stopped = call(&server, Method::POST, "/api/sandbox", json!({"name": "two"})).await;
+    let two = format!("/api/sandbox/{}", stopped["id"].as_str().expect("id"));
+    let stopping = call(&server, Method::POST, &format!("{two}/stop"), json!({})).await;
+    assert_eq!(stopping["desiredState"], "stopped", "{stopping}");
+    let marker = format!("98{}", std::process::id());
+    execute(&server, &id, &format!("echo kept > file; sleep {marker} >/dev/null 2>&1 </dev/null &")).await;
+    assert!(running(&marker));
+
+    server.signal(Signal::SIGKILL);
+    server.ended();
+    support::eventually("no process is left", async || (!running(&marker)).then_some(())).await;
+    assert_eq!(run(dir.path(), &["health"]).status.code(), Some(1), "a dead server is not a running one");
+
+    fs::remove_file(dir.path().join("ready.json")).expect("left behind");
+    let mut server = start(dir.path(), &[]);
+    assert_eq!(server.text("apiKey"), key, "the key is kept");
+    assert_eq!(execute(&server, &id, "cat file").await, "kept\n");
+    let two = call(&server, Method::GET, "/api/sandbox/two", json!({})).await;
+    assert_eq!(two["state"], "stopped", "{two}");
+
+    // An orderly end stops the processes and leaves the files, too.
+    execute(&server, &id, &format!("sleep {marker} >/dev/null 2>&1 </dev/null &")).await;
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.ended().code(), Some(0));
+    assert!(!running(&marker));
+    let server = start(dir.path(), &[]);
+    assert_eq!(execute(&server, &id, "cat file").await, "kept\n");
 }

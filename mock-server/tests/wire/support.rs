@@ -8,15 +8,16 @@ use daytona_mock::{
     runtime::{Isolation, IsolationChoice},
     toolbox::{AgentConfig, Ctx, routes},
 };
+use reqwest::Method;
+use serde_json::{Value, json};
 
 /// The server that all tests of this process share.
 pub struct Shared {
     /// Ends in `/api`.
     pub api_url: String,
+    pub api_key: String,
     /// `http://127.0.0.1:port`, without a trailing slash.
     pub base_url: String,
-    /// A key; tests that make things mint their own with [`crate::api::Api::new`].
-    pub api_key: String,
 }
 
 /// How long a condition may take to come true on a busy machine.
@@ -71,6 +72,85 @@ pub fn server() -> &'static Shared {
         });
         started.recv().expect("the server starts")
     })
+}
+
+/// Waits until `condition` gives something.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A fresh key with an organisation of its own.
+pub async fn new_key() -> String {
+    let url = format!("{}/__control/keys", server().base_url);
+    let answer = reqwest::Client::new().post(url).bearer_auth(&server().api_key).send().await.expect("answer");
+    let body: Value = answer.json().await.expect("JSON");
+    body["apiKey"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+}
+
+/// A client that sends this key.
+pub fn client(key: &str) -> reqwest::Client {
+    let authorization = format!("Bearer {key}").parse().expect("header");
+    let headers = [(reqwest::header::AUTHORIZATION, authorization)].into_iter().collect();
+    reqwest::Client::builder().default_headers(headers).build().expect("client")
+}
+
+/// A started sandbox in an organisation of its own.
+pub struct Sandbox {
+    pub id: String,
+    pub key: String,
+    /// Sends the key.
+    pub client: reqwest::Client,
+}
+
+pub async fn sandbox() -> Sandbox {
+    let key = new_key().await;
+    let client = client(&key);
+    let answer = client.post(format!("{}/sandbox", server().api_url)).json(&json!({})).send().await.expect("answer");
+    let body: Value = answer.json().await.expect("JSON");
+    let id = body["id"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+    let sandbox = Sandbox { id, key, client };
+    sandbox.until("started").await;
+    sandbox
+}
+
+impl Sandbox {
+    /// Calls the control plane below `/sandbox/{id}`; its status and answer.
+    pub async fn api(&self, method: Method, path: &str) -> (u16, Value) {
+        let url = format!("{}/sandbox/{}{path}", server().api_url, self.id);
+        let answer = self.client.request(method, url).send().await.expect("answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("text");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    pub async fn until(&self, state: &str) {
+        eventually(state, async || (self.api(Method::GET, "").await.1["state"] == state).then_some(())).await;
+    }
+
+    /// An URL of its toolbox.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/toolbox/{}{path}", server().base_url, self.id)
+    }
+
+    /// Runs a command, which must exit with 0; its output.
+    pub async fn run(&self, command: &str) -> String {
+        let request = self.client.post(self.url("/process/execute")).json(&json!({"command": command}));
+        let body: Value = request.send().await.expect("answer").json().await.expect("JSON");
+        assert_eq!(body["exitCode"], 0, "{body}");
+        body["result"].as_str().expect("text").to_owned()
+    }
+
+    pub async fn preview_token(&self) -> String {
+        let (_, link) = self.api(Method::GET, "/ports/3000/preview-url").await;
+        link["token"].as_str().expect("token").to_owned()
+    }
 }
 
 /// A sandbox's toolbox, reached over HTTP.

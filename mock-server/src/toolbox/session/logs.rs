@@ -21,7 +21,7 @@ use super::{
 use crate::toolbox::{
     Ctx, ToolboxError, go_errors,
     process::output::{Part, respond},
-    sdk_version::{Release, SdkVersion, protocol_token},
+    sdk_version::{LEGACY_PATH_HEADER, Release, SdkVersion, protocol_token},
 };
 
 /// What is sent of a log at a time.
@@ -73,7 +73,9 @@ pub async fn logs(
     if let Ok(upgrade) = upgrade {
         return Ok(web_socket(upgrade, &headers, follow_log(command, follow), style));
     }
-    if follow && SdkVersion::of(&headers).is_before(WEB_SOCKET_SINCE) {
+    // The old API path has no WebSockets at all.
+    let plain = headers.contains_key(LEGACY_PATH_HEADER) || SdkVersion::of(&headers).is_before(WEB_SOCKET_SINCE);
+    if follow && plain {
         return Ok(text(Body::from_stream(in_style(follow_log(command, true), style))));
     }
     let log = command.read_log(0, MAX_LOG).await.map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
