@@ -1,5 +1,5 @@
 //! Sandboxes on the wire: the fields in their observed order, with those that newer models require (`kvm`,
-//! `networkBlockAll` in lists).
+//! `networkBlockAll` in lists) or older ones (`class`).
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -57,6 +57,7 @@ impl Serialize for Full<'_> {
         state(&mut map, s, created)?;
         intervals(&mut map, s)?;
         map.serialize_entry("sandboxClass", "container")?;
+        map.serialize_entry("class", size_class(s))?;
         times(&mut map, s, self.shape != Shape::Ended)?;
         if !created || s.daemon_version.is_some() {
             map.serialize_entry("daemonVersion", &s.daemon_version)?;
@@ -64,6 +65,15 @@ impl Serialize for Full<'_> {
         map.serialize_entry("runnerId", &s.runner_id)?;
         map.serialize_entry("toolboxProxyUrl", &self.origin.toolbox_proxy_url())?;
         map.end()
+    }
+}
+
+/// `class` of clients from 2025: the crate `daytona-client` requires it, SDKs of that time know these three values.
+fn size_class(s: &Sandbox) -> &'static str {
+    match s.cpu {
+        0 | 1 => "small",
+        2 | 3 => "medium",
+        _ => "large",
     }
 }
 

@@ -17,8 +17,9 @@ use crate::runtime::{self, SandboxSpec};
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Between SIGTERM and SIGKILL of a stop without `force`.
 const GRACE: Duration = Duration::from_secs(1);
-/// A deleted sandbox stays readable this long: SDK 0.108 reads it again after deleting it.
-const LINGER: Duration = Duration::from_secs(1);
+/// A deleted sandbox stays readable this long: SDK 0.108 reads it again after deleting it. Not longer, since SDKs that
+/// wait for `destroyed` wait for this.
+const LINGER: Duration = Duration::from_millis(500);
 
 type Launch = tokio::task::JoinHandle<Result<(), ModelError>>;
 

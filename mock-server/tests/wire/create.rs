@@ -13,7 +13,7 @@ async fn the_answer_has_the_observed_fields_in_their_order() {
     let sandbox = api.sandbox(json!({})).await;
     let expected = "id organizationId name target snapshot user env cpu gpu memory disk public networkBlockAll kvm labels \
                     volumes state desiredState recoverable backupState autoStopInterval autoPauseInterval autoArchiveInterval \
-                    autoDeleteInterval sandboxClass createdAt updatedAt lastActivityAt runnerId toolboxProxyUrl";
+                    autoDeleteInterval sandboxClass class createdAt updatedAt lastActivityAt runnerId toolboxProxyUrl";
     assert_eq!(keys(&sandbox), expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!((&sandbox["state"], &sandbox["desiredState"]), (&json!("creating"), &json!("started")));
     assert_eq!(sandbox["name"], sandbox["id"]);

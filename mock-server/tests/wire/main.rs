@@ -15,6 +15,7 @@ mod info;
 mod lifecycle;
 mod lists;
 mod metrics;
+mod model;
 mod ports;
 mod preview_urls;
 mod process;
