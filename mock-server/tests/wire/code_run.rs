@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox, toolbox};
 
 async fn code_run(tb: &Toolbox, body: Value) -> (u16, Value) {
     let res = tb.post("/process/code-run", body).await;
@@ -34,7 +34,7 @@ async fn python() {
 
 #[tokio::test]
 async fn javascript() {
-    let tb = toolbox().await;
+    let tb = local_toolbox().await;
     let code = "const os = require('os'); console.log(typeof os.cpus); console.error('e')";
     assert_eq!(output(&tb, "javascript", code).await, "function\ne\n");
     std::fs::write(tb.dir.join("child.js"), "console.log(process.argv.slice(2), process.execArgv)").expect("write");
@@ -71,7 +71,7 @@ console.log(Color.Green, Color[1], K.A, N.f(), new D("nm").go(), new E().m("z"),
 
 #[tokio::test]
 async fn typescript_modules_await_require_and_using() {
-    let tb = toolbox().await;
+    let tb = local_toolbox().await;
     let code =
         "import path from 'path';\nconst v: number = await Promise.resolve(42);\nconsole.log(v, path.sep);\nexport {};";
     assert_eq!(output(&tb, "typescript", code).await, "42 /\n");

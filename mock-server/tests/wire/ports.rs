@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox as toolbox};
 
 async fn json(tb: &Toolbox, path: &str) -> (u16, Value) {
     let res = tb.get(path).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox, toolbox};
 
 async fn execute(tb: &Toolbox, body: Value) -> (u16, Value) {
     let res = tb.post("/process/execute", body).await;
@@ -86,7 +86,7 @@ async fn any_bytes() {
 
 #[tokio::test]
 async fn working_directory() {
-    let tb = toolbox().await;
+    let tb = local_toolbox().await;
     std::fs::create_dir(tb.dir.join("sub")).expect("mkdir");
     std::fs::write(tb.dir.join("file"), "").expect("write");
     let dir = tb.dir.canonicalize().expect("path");
@@ -181,7 +181,7 @@ async fn a_client_that_goes_away_takes_its_command_along() {
 
 #[tokio::test]
 async fn sdks_before_the_shell_get_their_words_split() {
-    let tb = toolbox().await;
+    let tb = local_toolbox().await;
     let sent = r#"sh -c "export K=$(echo 'YSBiOyBlY2hvIFg=' | base64 -d); echo [$K]""#;
     assert_eq!(execute_as(&tb, "0.108.1", sent).await, json!({"exitCode": 0, "result": "[a b; echo X]\n"}));
     assert_eq!(execute_as(&tb, "0.155.0", "echo $HOME '*'").await["result"], "$HOME *\n");

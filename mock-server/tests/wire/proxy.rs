@@ -13,7 +13,7 @@ use futures_util::{SinkExt, StreamExt, stream};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::support::toolbox;
+use crate::support::local_toolbox as toolbox;
 
 /// A server as someone would run it in the sandbox; its port.
 async fn server() -> u16 {

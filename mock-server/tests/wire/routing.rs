@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode, redirect::Policy};
 
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox};
 
 async fn ask(tb: &Toolbox, method: Method, path: &str) -> reqwest::Response {
     let client = reqwest::Client::builder().redirect(Policy::none()).build().expect("client");
@@ -11,7 +11,7 @@ async fn ask(tb: &Toolbox, method: Method, path: &str) -> reqwest::Response {
 
 #[tokio::test]
 async fn a_wrong_method_is_the_plain_404() {
-    let tb = toolbox().await;
+    let tb = local_toolbox().await;
     for method in [Method::POST, Method::DELETE, Method::HEAD, Method::OPTIONS, Method::PUT, Method::PATCH] {
         let res = ask(&tb, method.clone(), "/version").await;
         assert_eq!(res.status(), StatusCode::NOT_FOUND, "{method}");
@@ -25,7 +25,7 @@ async fn a_wrong_method_is_the_plain_404() {
 
 #[tokio::test]
 async fn a_trailing_slash_is_redirected() {
-    let tb = toolbox().await;
+    let tb = local_toolbox().await;
     let res = ask(&tb, Method::GET, "/version/?a=%2F").await;
     assert_eq!(res.status(), StatusCode::MOVED_PERMANENTLY);
     assert_eq!(res.headers()["location"], "/version?a=%2F");

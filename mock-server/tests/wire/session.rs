@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox, toolbox};
 
 /// A session with the client of some SDK version.
 pub struct Session {
@@ -13,7 +13,15 @@ pub struct Session {
 }
 
 pub async fn session(version: Option<&'static str>) -> Session {
-    let tb = toolbox().await;
+    session_in(toolbox().await, version).await
+}
+
+/// In a toolbox whose files can be looked at from outside.
+async fn local_session(version: Option<&'static str>) -> Session {
+    session_in(local_toolbox().await, version).await
+}
+
+async fn session_in(tb: Toolbox, version: Option<&'static str>) -> Session {
     assert_eq!(tb.post("/process/session", json!({"sessionId": "s"})).await.status(), 201);
     Session { tb, version }
 }
@@ -62,7 +70,7 @@ const NEW: Option<&str> = Some("0.216.0");
 
 #[tokio::test]
 async fn sessions_are_made_listed_and_deleted() {
-    let s = session(NEW).await;
+    let s = local_session(NEW).await;
     assert_eq!(s.call("GET", "", json!(null)).await, (200, json!({"sessionId": "s", "commands": []})));
     let list: Value = s.tb.get("/process/session").await.json().await.expect("JSON");
     assert_eq!(list, json!([{"sessionId": "s", "commands": []}]));
@@ -121,7 +129,7 @@ async fn the_entrypoint_session_is_not_there() {
 
 #[tokio::test]
 async fn odd_ids() {
-    let tb = toolbox().await;
+    let tb = local_toolbox().await;
     for id in ["a b", "ü/../x", "..", "'; exit 1 #", &"long".repeat(100)] {
         assert_eq!(tb.post("/process/session", json!({"sessionId": id})).await.status(), 201, "{id}");
         let mut url: reqwest::Url = format!("{}/process/session", tb.url).parse().expect("URL");
@@ -329,7 +337,7 @@ async fn bad_input() {
 
 #[tokio::test]
 async fn deleting_ends_every_process_and_every_waiting_call() {
-    let s = session(NEW).await;
+    let s = local_session(NEW).await;
     s.start("setsid sleep 66.601 & sleep 66.602 & sleep 66.603").await;
     let waiting = s.call("POST", "/exec", json!({"command": "true"}));
     let delete = async {
@@ -349,7 +357,7 @@ async fn deleting_ends_every_process_and_every_waiting_call() {
 
 #[tokio::test]
 async fn what_ignores_sigterm_is_killed() {
-    let s = session(NEW).await;
+    let s = local_session(NEW).await;
     s.start("trap '' TERM; sleep 67.701 & touch ready; wait; sleep 67.702").await;
     let deadline = Instant::now() + Duration::from_secs(20);
     while !running("67.701") || !s.tb.dir.join("ready").exists() {

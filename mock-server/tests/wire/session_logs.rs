@@ -21,6 +21,9 @@ async fn connect(s: &Session, path: &str, headers: &[(&'static str, &str)]) -> t
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().expect("value"));
     }
+    if let Some(key) = &s.tb.key {
+        request.headers_mut().insert("authorization", format!("Bearer {key}").parse().expect("value"));
+    }
     tokio_tungstenite::connect_async(request).await
 }
 

@@ -153,18 +153,28 @@ impl Sandbox {
     }
 }
 
-/// A sandbox's toolbox, reached over HTTP.
+/// A toolbox, reached over HTTP.
 pub struct Toolbox {
     /// Base URL without a trailing slash.
     pub url: String,
+    /// Sends the key.
     pub client: reqwest::Client,
-    /// An absolute directory inside the sandbox that this test may fill.
+    /// What WebSockets need as `Authorization: Bearer`; `None` in a local toolbox, which asks for nothing.
+    pub key: Option<String>,
+    /// Its work directory and home, an absolute path inside, which this test may fill.
     pub dir: PathBuf,
-    _temp: tempfile::TempDir,
+    _temp: Option<tempfile::TempDir>,
 }
 
-/// A fresh toolbox. (For now served in this process; goes through the whole server once it is assembled.)
+/// The toolbox of a fresh sandbox, through the whole server.
 pub async fn toolbox() -> Toolbox {
+    let sandbox = sandbox().await;
+    let (url, key) = (sandbox.url(""), Some(sandbox.key));
+    Toolbox { url, client: sandbox.client, key, dir: "/home/daytona".into(), _temp: None }
+}
+
+/// A toolbox in this very process, for tests that look at its files from outside.
+pub async fn local_toolbox() -> Toolbox {
     let temp = tempfile::tempdir().expect("temp dir");
     let dir = temp.path().to_path_buf();
     let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", dir.to_str().expect("utf-8"))];
@@ -179,7 +189,7 @@ pub async fn toolbox() -> Toolbox {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     tokio::spawn(async move { axum::serve(listener, routes(Ctx::new(config))).await });
-    Toolbox { url, client: reqwest::Client::new(), dir, _temp: temp }
+    Toolbox { url, client: reqwest::Client::new(), key: None, dir, _temp: Some(temp) }
 }
 
 impl Toolbox {

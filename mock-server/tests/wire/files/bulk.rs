@@ -7,7 +7,7 @@ use reqwest::{
 use serde_json::{Value, json as value};
 
 use super::refused;
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox as toolbox};
 
 async fn send(tb: &Toolbox, form: Form) -> Response {
     tb.client.post(format!("{}/files/bulk-upload", tb.url)).multipart(form).send().await.expect("answer")

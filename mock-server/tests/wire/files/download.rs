@@ -3,7 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use reqwest::{Response, header::HeaderMap};
 
 use super::refused;
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox as toolbox};
 
 async fn download(tb: &Toolbox, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = tb.client.get(format!("{}{}", tb.url, super::url("/download", &[("path", path)])));

@@ -3,7 +3,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::{Value, json as value};
 
 use super::{json, refused, skip_as_root};
-use crate::support::toolbox;
+use crate::support::local_toolbox as toolbox;
 
 #[tokio::test]
 async fn info_has_every_field() {

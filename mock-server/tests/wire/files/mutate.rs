@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::{refused, skip_as_root};
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox as toolbox};
 
 fn mode(tb: &Toolbox, name: &str) -> u32 {
     fs::metadata(tb.dir.join(name)).expect(name).mode() & 0o7777

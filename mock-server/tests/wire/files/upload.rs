@@ -13,7 +13,7 @@ use serde_json::json as value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{json, refused, url};
-use crate::support::{Toolbox, toolbox};
+use crate::support::{Toolbox, local_toolbox as toolbox};
 
 fn form(contents: impl Into<Vec<u8>>) -> Form {
     Form::new().part("file", Part::bytes(contents.into()).file_name("f"))
