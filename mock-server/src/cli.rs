@@ -146,7 +146,8 @@ impl ServeArgs {
             base_include: self.base_include.clone(),
             git_mirrors: self.git_mirrors.clone(),
             env: self.env.iter().flat_map(|text| text.lines()).filter_map(parse_env).collect(),
-            binary: None,
+            // Whatever it was renamed to, this is the program.
+            binary: std::env::current_exe().ok(),
         }
     }
 }

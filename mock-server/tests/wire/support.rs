@@ -1,6 +1,10 @@
 //! What every test needs: a toolbox of its own to talk to.
 
-use std::{path::PathBuf, sync::OnceLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use daytona_mock::{
     MockServer,
@@ -51,6 +55,22 @@ pub fn config() -> Config {
     Config { isolation: isolation(), binary: Some(binary()), cache_dir: Some(cache_dir()), ..Config::default() }
 }
 
+/// Where the shared server of this run keeps its data. It lives as long as the process and can't tidy up after itself,
+/// so each run removes what earlier ones left.
+fn run_dir() -> PathBuf {
+    const PREFIX: &str = "daytona-mock-wire-";
+    let temp = std::env::temp_dir();
+    for entry in std::fs::read_dir(&temp).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another user's, or with other users' files in it: that user's next run removes it.
+            _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    temp.join(format!("{PREFIX}{}", std::process::id()))
+}
+
 /// The shared server; the first test that asks starts it.
 pub fn server() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
@@ -60,7 +80,8 @@ pub fn server() -> &'static Shared {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("runtime").block_on(async {
-                let server = MockServer::start(config()).await.expect("the server starts");
+                let config = Config { data_dir: Some(run_dir()), ..config() };
+                let server = MockServer::start(config).await.expect("the server starts");
                 let shared = Shared {
                     base_url: server.api_url.trim_end_matches("/api").to_owned(),
                     api_url: server.api_url.clone(),
