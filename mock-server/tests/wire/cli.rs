@@ -39,11 +39,10 @@ fn command(dir: &Path, args: &[&str]) -> Command {
 
 /// Its `daytona-mock` leads to the bases that all tests share.
 fn cache_home() -> PathBuf {
-    let bases = support::cache_dir();
-    let home = bases.parent().expect("a parent").join("cli-cache");
+    let shared = support::cache_dir();
+    let home = shared.join("xdg");
     fs::create_dir_all(&home).expect("mkdir");
-    fs::create_dir_all(&bases).expect("mkdir");
-    _ = std::os::unix::fs::symlink(&bases, home.join("daytona-mock"));
+    _ = std::os::unix::fs::symlink(&shared, home.join("daytona-mock"));
     home
 }
 
