@@ -6,6 +6,7 @@ mod idmap;
 mod inside;
 mod launch;
 mod manager;
+pub mod net;
 mod nursery;
 mod probe;
 mod sandbox;

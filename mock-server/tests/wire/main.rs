@@ -16,6 +16,7 @@ mod lifecycle;
 mod lists;
 mod metrics;
 mod model;
+mod network;
 mod ports;
 mod preview_urls;
 mod process;

@@ -4,6 +4,7 @@
 
 pub mod fdpass;
 pub mod mounts;
+pub mod net;
 pub mod netif;
 pub mod process;
 pub mod seccomp;

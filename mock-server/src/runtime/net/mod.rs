@@ -1,0 +1,112 @@
+//! The sandbox's network: a NAT gateway in the server, fed by a TUN device in the sandbox's network namespace.
+//!
+//! ```text
+//!  program in the sandbox ── kernel TCP ── eth0 (TUN, 10.0.2.15/24) ── packets ──┐
+//!  NAT listener, same netns ── kernel TCP ── eth0 ── packets ───────────── gateway (server)
+//!  the same listener's sockets, held by the server ── bytes ── real destination
+//! ```
+//!
+//! There is no TCP implementation here. A SYN makes the gateway dial the real destination first; when that succeeds
+//! the flow's packets are rewritten so that the sandbox's own kernel connects the program to a listener in the same
+//! network namespace whose descriptor the server holds. Both ends of both connections are kernel TCP, and the server
+//! copies bytes between two sockets. A refused dial becomes a reset, an unreachable host an ICMP message, a dial that
+//! times out answers nothing (the program's own time-out rules), and what the policy forbids is dropped silently, as
+//! the real product's packet filter does.
+//!
+//! # What a sandbox can reach
+//!
+//! | Address | What it is |
+//! |---|---|
+//! | 10.0.2.15 | the sandbox |
+//! | 10.0.2.2 | the host's loopback, as `host.internal` or `host.docker.internal`: where a developer's own servers listen |
+//! | 10.0.2.3, port 53 | DNS over UDP and TCP, forwarded to the host's resolvers |
+//! | anything else in 10.0.2.0/24, 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, multicast, broadcast | refused at once, never dialled |
+//! | everything else | dialled from the server, if the sandbox's [`NetworkPolicy`] lets it |
+//!
+//! The server's own ports ([`OwnPorts`]) are refused on every address of this host, so that a hostile program can
+//! never ask the server that contains it for anything. 169.254.0.0/16 holds the metadata services of clouds, which
+//! hand out the host's credentials. There is no IPv6. ICMP echo is answered for 10.0.2.2 and 10.0.2.3 only;
+//! fragments are dropped.
+//!
+//! # Policy
+//!
+//! `block_all` drops everything, DNS too. An allow list of networks leaves DNS alone and drops what goes elsewhere.
+//! A list of domains resolves only those (the others don't exist, NXDOMAIN) and opens the addresses they resolve to;
+//! on ports 443 and 80 the server name in the TLS hello or the `Host` of the first request must be on the list too,
+//! as such addresses are often shared. QUIC (UDP 443) hides its server name, so it is dropped under such a list.
+//! [`NetHandle::set_policy`] holds at once: flows that the new policy forbids lose both their ends.
+
+use std::{
+    collections::HashSet,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+
+mod dns;
+mod dns_message;
+mod flows;
+mod gateway;
+pub mod inside;
+mod link;
+mod packet;
+mod policy;
+mod sniff;
+mod splice;
+mod tcp;
+mod udp;
+
+pub use gateway::{NetHandle, attach};
+
+use super::{NetworkPolicy, sys};
+
+/// The sandbox's address.
+pub const SANDBOX: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// The host's loopback, seen from the sandbox; also its default gateway.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// Where the sandbox's `resolv.conf` points.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+/// Stands for the program while it talks to the NAT listener; no program has a reason to use it.
+const NAT: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
+const PREFIX: u8 = 24;
+/// The largest that a TUN packet can be in practice: fewer, larger packets are what makes the gateway fast.
+const MTU: i32 = 65520;
+const DNS_PORT: u16 = 53;
+
+/// What every sandbox's gateway needs to know. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct NetConfig {
+    pub resolvers: Resolvers,
+    pub own_ports: OwnPorts,
+}
+
+/// Who answers the sandboxes' DNS queries.
+#[derive(Clone, Debug, Default)]
+pub enum Resolvers {
+    /// The name servers of the host's `/etc/resolv.conf`, read at each query since laptops change networks;
+    /// where it names none, the host's `getaddrinfo` answers queries for IPv4 addresses.
+    #[default]
+    Host,
+    /// Exactly these; none means `getaddrinfo`.
+    Fixed(Vec<SocketAddr>),
+}
+
+/// TCP ports on which this server itself listens. All clones are one set.
+#[derive(Clone, Debug, Default)]
+pub struct OwnPorts(Arc<RwLock<HashSet<u16>>>);
+
+impl OwnPorts {
+    /// Call this before the listener accepts anything.
+    pub fn add(&self, port: u16) {
+        self.0.write().insert(port);
+    }
+
+    pub fn remove(&self, port: u16) {
+        self.0.write().remove(&port);
+    }
+
+    fn contains(&self, port: u16) -> bool {
+        self.0.read().contains(&port)
+    }
+}

@@ -1,0 +1,225 @@
+//! The server name that a client asks for: SNI of a TLS hello (port 443), `Host` of an HTTP request (port 80).
+//!
+//! Read once, from the first bytes of a flow. A client that later asks the same server for another name over the same
+//! connection isn't noticed; that server is one that an allowed name resolved to.
+
+use std::{io, time::Duration};
+
+use tokio::net::TcpStream;
+
+use super::policy::normal;
+
+/// The longest hello or request head looked at.
+const MAX_OPENING: usize = 16 * 1024;
+/// How long a client may take to say the name.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client said first.
+pub struct Opening {
+    pub name: String,
+    /// All that was read, to be passed on.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Name(String),
+    /// So far so good.
+    More,
+    /// There is no name, or more than one: not a client that this can check.
+    Nothing,
+}
+
+/// Reads until the name is known. `PermissionDenied` when there is none.
+pub async fn opening(client: &TcpStream, port: u16) -> io::Result<Opening> {
+    tokio::time::timeout(TIMEOUT, read_opening(client, port)).await?
+}
+
+async fn read_opening(client: &TcpStream, port: u16) -> io::Result<Opening> {
+    let mut bytes = Vec::with_capacity(2048);
+    loop {
+        client.readable().await?;
+        match client.try_read_buf(&mut bytes) {
+            Ok(0) => return Err(io::ErrorKind::PermissionDenied.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        }
+        match if port == 443 { tls_name(&bytes) } else { http_name(&bytes) } {
+            Found::Name(name) => return Ok(Opening { name, bytes }),
+            Found::More if bytes.len() < MAX_OPENING => bytes.reserve(2048),
+            Found::More | Found::Nothing => return Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+}
+
+/// The name in a ClientHello, which may be spread over several records (RFC 8446, sections 4.1.2 and 5.1).
+fn tls_name(bytes: &[u8]) -> Found {
+    const HANDSHAKE: u8 = 22;
+    let mut hello = Vec::new();
+    let mut rest = bytes;
+    while let Some((&kind, _)) = rest.split_first() {
+        if kind != HANDSHAKE {
+            return Found::Nothing;
+        }
+        let Some(length) = rest.get(3..5).map(|l| usize::from(u16::from_be_bytes([l[0], l[1]]))) else { break };
+        let record = &rest[5..];
+        hello.extend_from_slice(&record[..length.min(record.len())]);
+        if let Some(found) = hello_name(&hello) {
+            return found;
+        }
+        let Some(next) = record.get(length..) else { break };
+        rest = next;
+    }
+    Found::More
+}
+
+/// `None` while the message is incomplete.
+fn hello_name(message: &[u8]) -> Option<Found> {
+    const CLIENT_HELLO: u8 = 1;
+    if *message.first()? != CLIENT_HELLO {
+        return Some(Found::Nothing);
+    }
+    let length = message.get(1..4)?.iter().fold(0, |sum, &b| sum << 8 | usize::from(b));
+    let body = message.get(4..4 + length)?;
+    Some(Fields(body).server_name().and_then(host_name).map_or(Found::Nothing, Found::Name))
+}
+
+/// Reads length-prefixed fields in order.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(field)
+    }
+
+    /// A number of `width` bytes.
+    fn number(&mut self, width: usize) -> Option<usize> {
+        Some(self.take(width)?.iter().fold(0, |sum, &b| sum << 8 | usize::from(b)))
+    }
+
+    /// A field behind its length, which has `width` bytes.
+    fn sized(&mut self, width: usize) -> Option<&'a [u8]> {
+        let length = self.number(width)?;
+        self.take(length)
+    }
+
+    /// The first host name of the server name extension, of a ClientHello's body.
+    fn server_name(mut self) -> Option<&'a [u8]> {
+        const SERVER_NAME: usize = 0;
+        const HOST_NAME: usize = 0;
+        self.take(2 + 32)?; // version, random
+        self.sized(1)?; // session
+        self.sized(2)?; // cipher suites
+        self.sized(1)?; // compression methods
+        let mut extensions = Fields(self.sized(2)?);
+        loop {
+            let kind = extensions.number(2)?;
+            let data = extensions.sized(2)?;
+            if kind == SERVER_NAME {
+                let mut names = Fields(Fields(data).sized(2)?);
+                return (names.number(1)? == HOST_NAME).then(|| names.sized(2))?;
+            }
+        }
+    }
+}
+
+/// The `Host` of a request whose head is complete. Requests that name a host elsewhere too aren't taken.
+fn http_name(bytes: &[u8]) -> Found {
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+        // A TLS hello or any other binary protocol needn't wait for the time-out.
+        return if bytes.first().is_some_and(u8::is_ascii_uppercase) { Found::More } else { Found::Nothing };
+    };
+    let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return Found::Nothing };
+    let mut lines = head.split("\r\n");
+    let target = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let mut hosts =
+        lines.filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim().eq_ignore_ascii_case("host"));
+    let (Some((_, host)), None) = (hosts.next(), hosts.next()) else { return Found::Nothing };
+    let host = host.trim();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    match host_name(name.as_bytes()) {
+        Some(name) if target.starts_with('/') || target == "*" => Found::Name(name),
+        _ => Found::Nothing,
+    }
+}
+
+/// A name as policies compare it.
+fn host_name(name: &[u8]) -> Option<String> {
+    let plain = !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(b));
+    plain.then(|| normal(&String::from_utf8_lossy(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hello(extensions: &[u8]) -> Vec<u8> {
+        let mut body = vec![3, 3];
+        body.extend([7; 32]);
+        body.extend([0, 0, 2, 0x13, 1, 1, 0]);
+        body.extend((extensions.len() as u16).to_be_bytes());
+        body.extend(extensions);
+        [&[1, 0, 0, body.len() as u8][..], &body].concat()
+    }
+
+    fn named(name: &str) -> Vec<u8> {
+        let length = name.len() as u8;
+        let other = [0, 43, 0, 3, 2, 3, 4];
+        hello(&[&other[..], &[0, 0, 0, length + 5, 0, length + 3, 0, 0, length], name.as_bytes()].concat())
+    }
+
+    fn records(message: &[u8], size: usize) -> Vec<u8> {
+        message.chunks(size).flat_map(|part| [&[22, 3, 1, 0, part.len() as u8][..], part].concat()).collect()
+    }
+
+    #[test]
+    fn a_tls_name_is_found_in_one_record_or_many() {
+        for size in [255, 20, 1] {
+            let bytes = records(&named("API.example"), size);
+            assert_eq!(tls_name(&bytes), Found::Name("api.example".into()));
+            for cut in 0..bytes.len() {
+                assert_eq!(tls_name(&bytes[..cut]), Found::More, "{cut} bytes in records of {size}");
+            }
+        }
+        assert_eq!(tls_name(&records(&hello(&[]), 255)), Found::Nothing);
+        assert_eq!(tls_name(&records(&named("a b"), 255)), Found::Nothing);
+        assert_eq!(tls_name(b"SSH-2.0"), Found::Nothing);
+    }
+
+    #[test]
+    fn an_http_name_is_found() {
+        let name = |text: &str| http_name(text.as_bytes());
+        assert_eq!(name("GET / HTTP/1.1\r\nhost: A.Example:80\r\n\r\n"), Found::Name("a.example".into()));
+        assert_eq!(name("GET / HTTP/1.1\r\nHost: a.example\r\nX: y"), Found::More);
+        for bad in [
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\nHost : b.example\r\n\r\n",
+            "GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "\x16\x03\x01",
+        ] {
+            assert_eq!(name(bad), Found::Nothing, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (tls_name(&bytes), http_name(&bytes), hello_name(&bytes));
+            let _ = tls_name(&records(&bytes, 50));
+        }
+
+        #[test]
+        fn damaged_hellos_never_panic(at in 0usize..80, byte: u8) {
+            let mut message = named("api.example");
+            if let Some(place) = message.get_mut(at) { *place = byte; }
+            let _ = tls_name(&records(&message, 255));
+        }
+    }
+}
