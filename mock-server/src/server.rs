@@ -73,6 +73,8 @@ impl MockServer {
         let address = listener.local_addr()?;
         let data = DataDir::open(config.data_dir.as_deref())?;
         let runtime = Runtime::start(runtime_config(&config, data.path())?).await?;
+        // A program inside must never ask the server that contains it for anything.
+        runtime.own_ports().add(address.port());
         let cp = ControlPlane::open(model_config(&config, data.path()), Clock::default(), runtime.clone()).await?;
         let ready = ready(&config, &cp, address);
         let data_dir = data.path().to_owned();

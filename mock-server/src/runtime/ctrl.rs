@@ -35,8 +35,8 @@ pub enum Request {
 /// Agent → server.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
-    /// Set up; comes with what the network needs (TUN, listener) if there is one.
-    Ready,
+    /// Set up; comes with TUN and NAT listener, or why there is no way out.
+    Ready { no_outbound: Option<String> },
     /// The sandbox can't be; the process ends.
     Failed { message: String },
     /// Answers [`Request::Connect`], with the connection unless it failed with this errno.
@@ -97,10 +97,12 @@ impl AgentLink {
         Ok(AgentLink(Arc::new(Link { channel: Channel::new(socket)?, next: AtomicU32::new(0), waiting })))
     }
 
-    /// The first message: ready, with the network's descriptors, or why not.
-    pub async fn ready(&self) -> io::Result<Vec<OwnedFd>> {
+    /// The first message: ready, with TUN and NAT listener or the reason why there are none; or why it can't be.
+    pub async fn ready(&self) -> io::Result<Result<[OwnedFd; 2], String>> {
         match self.0.channel.recv().await? {
-            Some((Event::Ready, fds)) => Ok(fds),
+            Some((Event::Ready { no_outbound }, fds)) => {
+                Ok(fds.try_into().map_err(|_| no_outbound.unwrap_or_default()))
+            }
             Some((Event::Failed { message }, _)) => Err(io::Error::other(message)),
             Some((Event::Connected { .. }, _)) => Err(io::Error::other("the agent spoke out of turn")),
             None => Err(io::Error::other("the agent ended during set-up")),

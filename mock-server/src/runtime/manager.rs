@@ -17,6 +17,7 @@ use super::{
     ctrl::AgentLink,
     idmap::{self, IdMap},
     launch::LaunchSpec,
+    net::{self, NetConfig, OwnPorts},
     nursery::{Launched, Nursery},
     probe,
     sys::fdpass,
@@ -41,6 +42,7 @@ pub struct Runtime {
     idmap: IdMap,
     nursery: tokio::sync::RwLock<Option<Nursery>>,
     running: Arc<Mutex<HashMap<String, Arc<Sandbox>>>>,
+    net: NetConfig,
 }
 
 impl Runtime {
@@ -68,11 +70,16 @@ impl Runtime {
         };
         tokio::spawn(remove_all(leftovers(&config), config.binary.clone(), idmap.clone()));
         let nursery = tokio::sync::RwLock::new(Some(chosen.nursery));
-        Ok(Arc::new(Runtime { config, info, base, idmap, nursery, running: Arc::default() }))
+        Ok(Arc::new(Runtime { config, info, base, idmap, nursery, running: Arc::default(), net: NetConfig::default() }))
     }
 
     pub fn info(&self) -> &RuntimeInfo {
         &self.info
+    }
+
+    /// Ports that the server listens on: whoever binds one adds it here, for sandboxes must not reach them.
+    pub fn own_ports(&self) -> &OwnPorts {
+        &self.net.own_ports
     }
 
     /// Starts a sandbox over its files (made at the first start); returns when its toolbox accepts connections.
@@ -85,15 +92,28 @@ impl Runtime {
             blocking(move || prepare_dir(&dir, isolation)).await.map_err(failed)?
         };
         let launch = self.launch_spec(spec, dir);
-        let (launched, link) = self.start_process(&launch, &lock).await.map_err(failed)?;
+        let (launched, link, outlet) = self.start_process(&launch, &lock).await.map_err(failed)?;
+        let network = match outlet {
+            Some([tun, listener]) => {
+                Some(net::attach(tun, listener, spec.network.clone(), &self.net).map_err(|error| {
+                    launched.kill();
+                    failed(error)
+                })?)
+            }
+            None => None,
+        };
         let (running, id) = (self.running.clone(), spec.id.clone());
         let gone = move || drop(running.lock().remove(&id));
-        let sandbox = Sandbox::watch(spec.id.clone(), isolation, link, launched, gone).map_err(failed)?;
+        let sandbox = Sandbox::watch(spec.id.clone(), isolation, link, launched, network, gone).map_err(failed)?;
         self.running.lock().insert(spec.id.clone(), sandbox.clone());
         Ok(sandbox)
     }
 
-    async fn start_process(&self, spec: &LaunchSpec, lock: &OwnedFd) -> io::Result<(Launched, AgentLink)> {
+    async fn start_process(
+        &self,
+        spec: &LaunchSpec,
+        lock: &OwnedFd,
+    ) -> io::Result<(Launched, AgentLink, Option<[OwnedFd; 2]>)> {
         let (ours, theirs) = fdpass::pair()?;
         self.revive_nursery().await?;
         let launched = {
@@ -103,7 +123,7 @@ impl Runtime {
         let link = AgentLink::new(ours)?;
         let ready = tokio::time::timeout(SET_UP, link.ready()).await.map_err(io::Error::from).flatten();
         match ready {
-            Ok(_network) => Ok((launched, link)),
+            Ok(outlet) => Ok((launched, link, outlet.ok())),
             Err(error) => {
                 launched.kill();
                 Err(error)

@@ -18,7 +18,6 @@ mod zygote;
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -27,12 +26,6 @@ use serde::{Deserialize, Serialize};
 
 pub use manager::Runtime;
 pub use sandbox::{Exit, Sandbox};
-
-/// A sandbox's own address, the same in each: every one has a network of its own.
-pub const INSIDE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-
-/// Where sandboxes send their DNS queries.
-pub const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 
 /// An isolation tier (`design/decisions.md`: root, subuid, single, process).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Which tier this machine allows: found out by building a throw-away sandbox, never by reading settings.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{collections::BTreeMap, fs, io, os::fd::OwnedFd};
 
 use super::{
     Capability, Isolation, IsolationChoice, RuntimeConfig, RuntimeError,
@@ -38,7 +38,7 @@ pub async fn choose(config: &RuntimeConfig) -> Result<Chosen, RuntimeError> {
     let mut why_not_better = Vec::new();
     for isolation in tiers {
         match try_tier(config, isolation).await {
-            Ok(nursery) => return Ok(Chosen::new(isolation, nursery, why_not_better)),
+            Ok((nursery, outbound)) => return Ok(Chosen::new(isolation, nursery, why_not_better, outbound)),
             Err(error) => why_not_better.push(format!("{isolation}: {error}")),
         }
     }
@@ -47,17 +47,19 @@ pub async fn choose(config: &RuntimeConfig) -> Result<Chosen, RuntimeError> {
         return Err(refused());
     }
     let Some(boundary) = surroundings::boundary() else { return Err(refused()) };
-    let nursery = try_tier(config, Isolation::Process).await.map_err(|_| refused())?;
+    let (nursery, outbound) = try_tier(config, Isolation::Process).await.map_err(|_| refused())?;
     let loud =
         format!("NOT ISOLATED: sandboxes are plain processes of this user, as {boundary} is a boundary of its own");
     tracing::warn!("{loud}");
     why_not_better.push(loud);
-    Ok(Chosen::new(Isolation::Process, nursery, why_not_better))
+    Ok(Chosen::new(Isolation::Process, nursery, why_not_better, outbound))
 }
 
 impl Chosen {
-    fn new(isolation: Isolation, nursery: Nursery, why_not_better: Vec<String>) -> Chosen {
-        Chosen { isolation, nursery, why_not_better, capabilities: surroundings::capabilities(isolation) }
+    fn new(isolation: Isolation, nursery: Nursery, why_not_better: Vec<String>, outbound: Capability) -> Chosen {
+        let mut capabilities = surroundings::capabilities(isolation);
+        capabilities.insert("outbound".to_owned(), outbound);
+        Chosen { isolation, nursery, why_not_better, capabilities }
     }
 }
 
@@ -70,7 +72,8 @@ kernel.unprivileged_userns_clone=1 (older Debian), user.max_user_namespaces=1500
     `userns,` for this program;
   - give up isolation, so that sandboxes run as you and see your files: --isolation process";
 
-async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<Nursery> {
+/// The zygote of a tier that works, and whether its sandboxes get out.
+async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<(Nursery, Capability)> {
     let is_root = nix::unistd::geteuid().is_root();
     match isolation {
         Isolation::Root if !is_root => return Err(io::Error::other("the server does not run as root")),
@@ -83,10 +86,15 @@ async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<Nu
     let zygote =
         ZygoteConfig { isolation, mount_dir: config.data_dir.join("m"), sandboxes: config.data_dir.join("sandboxes") };
     let nursery = Nursery::start(&config.binary, &zygote).await?;
-    if isolation != Isolation::Process {
-        build_one(config, isolation, &nursery).await?;
+    if isolation == Isolation::Process {
+        let detail = "the host's network, without any policy".to_owned();
+        return Ok((nursery, Capability { available: true, detail }));
     }
-    Ok(nursery)
+    let outbound = match build_one(config, isolation, &nursery).await? {
+        Ok(_) => Capability { available: true, detail: "a TUN device and a gateway in the server".into() },
+        Err(reason) => Capability { available: false, detail: reason },
+    };
+    Ok((nursery, outbound))
 }
 
 /// What a zygote is told.
@@ -96,7 +104,11 @@ pub fn zygote_config(config: &RuntimeConfig, isolation: Isolation) -> ZygoteConf
 }
 
 /// Builds a sandbox over an almost empty layer, and ends it.
-async fn build_one(config: &RuntimeConfig, isolation: Isolation, nursery: &Nursery) -> io::Result<()> {
+async fn build_one(
+    config: &RuntimeConfig,
+    isolation: Isolation,
+    nursery: &Nursery,
+) -> io::Result<Result<[OwnedFd; 2], String>> {
     let id = format!("{PREFIX}{}", std::process::id());
     let (lower, dir) = (config.data_dir.join("probe"), config.data_dir.join("sandboxes").join(&id));
     let spec = LaunchSpec {
@@ -124,5 +136,5 @@ async fn build_one(config: &RuntimeConfig, isolation: Isolation, nursery: &Nurse
     launched.kill();
     let _ = (&mut launched.exit).await;
     userns::remove_tree(&config.binary, &spec.idmap, dir).await?;
-    ready.map(drop)
+    ready
 }

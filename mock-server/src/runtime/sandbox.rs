@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     Isolation, NetworkPolicy,
     ctrl::AgentLink,
+    net::NetHandle,
     nursery::Launched,
     sys::{fdpass, process::signal_pidfd},
 };
@@ -37,6 +38,8 @@ pub struct Sandbox {
     link: AgentLink,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     pid: i32,
+    /// The way out, where there is one.
+    network: Option<NetHandle>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -47,6 +50,7 @@ impl Sandbox {
         isolation: Isolation,
         link: AgentLink,
         launched: Launched,
+        network: Option<NetHandle>,
         gone: impl FnOnce() + Send + 'static,
     ) -> io::Result<Arc<Sandbox>> {
         let pidfd = Arc::new(fdpass::watch(launched.pidfd)?);
@@ -54,7 +58,7 @@ impl Sandbox {
         tokio::spawn(watch_exit(pidfd.clone(), launched.exit, sender, gone));
         let answers = link.clone();
         tokio::spawn(async move { answers.run().await });
-        Ok(Arc::new(Sandbox { id, isolation, link, pidfd, pid: launched.pid, exit }))
+        Ok(Arc::new(Sandbox { id, isolation, link, pidfd, pid: launched.pid, network, exit }))
     }
 
     pub fn id(&self) -> &str {
@@ -80,7 +84,11 @@ impl Sandbox {
     }
 
     /// Changes what the sandbox may reach, at once, for new and established flows.
-    pub fn set_network_policy(&self, _policy: NetworkPolicy) {}
+    pub fn set_network_policy(&self, policy: NetworkPolicy) {
+        if let Some(network) = &self.network {
+            network.set_policy(policy);
+        }
+    }
 
     /// SIGTERM, then after `grace` SIGKILL to every process; returns when all are gone.
     pub async fn stop(&self, grace: Duration) {

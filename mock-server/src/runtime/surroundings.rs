@@ -25,7 +25,7 @@ fn names_container(groups: &str) -> bool {
     CONTAINER_GROUPS.iter().any(|word| groups.contains(word))
 }
 
-/// What sandboxes of a tier have; `outbound` and `tun` are added by who tried them.
+/// What sandboxes of a tier have; `outbound` is added by who tried it.
 pub fn capabilities(isolation: Isolation) -> BTreeMap<String, Capability> {
     let rows = match isolation {
         Isolation::Root | Isolation::Subuid => [

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daytona_mock::runtime::{BaseChoice, Isolation, IsolationChoice, Runtime, RuntimeConfig, Sandbox, SandboxSpec};
+use daytona_mock::runtime::{
+    BaseChoice, Isolation, IsolationChoice, NetworkPolicy, Runtime, RuntimeConfig, Sandbox, SandboxSpec,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -528,4 +530,36 @@ async fn leftovers_of_a_killed_server_are_cleaned_up() {
     runtime.shutdown().await;
     runtime.purge().await.expect("purge");
     assert_eq!(runtime.known_ids().expect("ids"), [""; 0]);
+}
+
+#[tokio::test]
+async fn sandboxes_get_out_unless_the_policy_says_no() {
+    let world = World::start().await;
+    if !world.isolates("a network of its own") {
+        return;
+    }
+    let outbound = &world.runtime.info().capabilities["outbound"];
+    if !outbound.available {
+        println!("SKIPPED: no way out: {}", outbound.detail);
+        return;
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"hi from outside").await;
+        }
+    });
+    let sandbox = world.launch().await;
+    let ask = format!(
+        "python3 -c 'import socket; s=socket.create_connection((\"10.0.2.2\", {port}), 2); print(s.recv(99).decode())'"
+    );
+    assert_eq!(sh(&sandbox, &ask).await, "hi from outside");
+    sandbox.set_network_policy(NetworkPolicy { block_all: true, ..Default::default() });
+    assert_ne!(execute(&sandbox, &ask).await.0, 0);
+    sandbox.set_network_policy(NetworkPolicy::default());
+    assert_eq!(sh(&sandbox, &ask).await, "hi from outside");
+    world.runtime.own_ports().add(port);
+    assert_ne!(execute(&sandbox, &ask).await.0, 0, "the server's own port is reached");
+    world.runtime.shutdown().await;
 }

@@ -16,6 +16,7 @@ use super::{
     Isolation,
     ctrl::Event,
     launch::LaunchSpec,
+    net,
     sys::{fdpass, process},
     zygote::step,
 };
@@ -25,8 +26,9 @@ use crate::toolbox::AgentConfig;
 pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd) -> ! {
     let isolation = spec.isolation;
     match set_up(spec, wait) {
-        Ok(config) => {
-            tell(&ctrl, &Event::Ready, &[]);
+        Ok((config, network)) => {
+            tell(&ctrl, &Event::Ready { no_outbound: network.missing }, &network.descriptors);
+            drop(network.descriptors);
             agent::run(isolation, config, ctrl, lock)
         }
         Err(error) => {
@@ -36,21 +38,33 @@ pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd) -> ! {
     }
 }
 
-fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<AgentConfig> {
+/// What the server needs to connect the sandbox to the world.
+#[derive(Default)]
+struct Network {
+    /// TUN and NAT listener; empty without a way out.
+    descriptors: Vec<OwnedFd>,
+    /// Why there is none.
+    missing: Option<String>,
+}
+
+fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<(AgentConfig, Network)> {
     let die_with_zygote = || prctl::set_pdeathsig(reaper::death_signal(spec.isolation));
     die_with_zygote()?;
     SigSet::empty().thread_set_mask()?;
     process::default_signals();
     nix::unistd::setsid()?;
+    // Now or never: in tier root this is still the host's root, whose device it is.
+    let tun = (spec.isolation != Isolation::Process).then(net::inside::open_tun);
     wait_for_map(&spec, &wait)?;
     drop(wait);
+    let mut network = Network::default();
     let mut config = spec.agent.clone();
     if spec.isolation == Isolation::Process {
         prctl::set_child_subreaper(true)?;
     } else {
         mounts::set_up(&spec)?;
         let user = step("user", users::find(&spec.user))?;
-        network(user.gid)?;
+        network = step("network", connect(tun))?;
         step("user", users::become_user(&user, spec.isolation))?;
         complete(&mut config, &user);
     }
@@ -61,7 +75,7 @@ fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<AgentConfig> {
     if std::env::set_current_dir(&config.work_dir).is_err() {
         std::env::set_current_dir("/")?;
     }
-    Ok(config)
+    Ok((config, network))
 }
 
 fn wait_for_map(spec: &LaunchSpec, wait: &OwnedFd) -> io::Result<()> {
@@ -75,12 +89,18 @@ fn wait_for_map(spec: &LaunchSpec, wait: &OwnedFd) -> io::Result<()> {
     step("becoming root inside", users::become_root())
 }
 
-fn network(gid: u32) -> io::Result<()> {
-    step("lo", super::sys::netif::up("lo"))?;
-    // Low ports and ping for everyone, as in a container. Refused by some kernels: then they just need sudo.
-    let _ = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-    let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", format!("{gid} {gid}"));
-    Ok(())
+/// Interfaces, address, route; after the mounts, as some settings need the sandbox's own `/proc`.
+fn connect(tun: Option<io::Result<OwnedFd>>) -> io::Result<Network> {
+    let missing = match tun {
+        Some(Ok(tun)) => match net::inside::configure(&tun) {
+            Ok(listener) => return Ok(Network { descriptors: vec![tun, listener], missing: None }),
+            Err(error) => error.to_string(),
+        },
+        Some(Err(error)) => format!("/dev/net/tun: {error}"),
+        None => String::new(),
+    };
+    net::inside::configure_loopback()?;
+    Ok(Network { descriptors: Vec::new(), missing: Some(missing) })
 }
 
 /// What only the sandbox's own passwd file tells.

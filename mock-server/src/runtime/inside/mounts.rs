@@ -12,7 +12,7 @@ use nix::{
     unistd::{chdir, pivot_root, sethostname},
 };
 
-use super::super::{Isolation, idmap::IdMap, launch::LaunchSpec, sys, zygote::step};
+use super::super::{Isolation, idmap::IdMap, launch::LaunchSpec, net, sys, zygote::step};
 
 const NONE: Option<&str> = None;
 
@@ -148,13 +148,10 @@ fn enter() -> io::Result<()> {
 /// sandbox left there leads nowhere outside.
 fn host_files(id: &str) -> io::Result<()> {
     ensure_dir(Path::new("/etc"))?;
-    let hosts = format!(
-        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{}\t{id}\n",
-        super::super::INSIDE_ADDRESS
-    );
+    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{}\t{id}\n", net::SANDBOX);
     write_plain("/etc/hostname", &format!("{id}\n"))?;
     write_plain("/etc/hosts", &hosts)?;
-    write_plain("/etc/resolv.conf", &format!("nameserver {}\n", super::super::DNS_ADDRESS))
+    write_plain("/etc/resolv.conf", &format!("nameserver {}\n", net::RESOLVER))
 }
 
 fn write_plain(path: &str, text: &str) -> io::Result<()> {

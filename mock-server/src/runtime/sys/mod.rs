@@ -5,7 +5,6 @@
 pub mod fdpass;
 pub mod mounts;
 pub mod net;
-pub mod netif;
 pub mod process;
 pub mod seccomp;
 pub mod worker;
