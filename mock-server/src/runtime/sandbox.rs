@@ -11,6 +11,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use parking_lot::Mutex;
 use tokio::{
     io::unix::AsyncFd,
     net::{TcpStream, UnixStream},
@@ -38,8 +39,8 @@ pub struct Sandbox {
     link: AgentLink,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     pid: i32,
-    /// The way out, where there is one.
-    network: Option<NetHandle>,
+    /// The way out, where there is one and as long as the sandbox lives: it keeps the network namespace alive.
+    network: Arc<Mutex<Option<NetHandle>>>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -55,6 +56,12 @@ impl Sandbox {
     ) -> io::Result<Arc<Sandbox>> {
         let pidfd = Arc::new(fdpass::watch(launched.pidfd)?);
         let (sender, exit) = watch::channel(None);
+        let network = Arc::new(Mutex::new(network));
+        let way_out = network.clone();
+        let gone = move || {
+            way_out.lock().take();
+            gone();
+        };
         tokio::spawn(watch_exit(pidfd.clone(), launched.exit, sender, gone));
         let answers = link.clone();
         tokio::spawn(async move { answers.run().await });
@@ -85,7 +92,7 @@ impl Sandbox {
 
     /// Changes what the sandbox may reach, at once, for new and established flows.
     pub fn set_network_policy(&self, policy: NetworkPolicy) {
-        if let Some(network) = &self.network {
+        if let Some(network) = self.network.lock().as_ref() {
             network.set_policy(policy);
         }
     }

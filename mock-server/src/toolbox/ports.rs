@@ -1,10 +1,17 @@
 //! Which TCP ports programs in the sandbox listen on.
 
-use std::{collections::BTreeSet, io, net::Ipv6Addr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use axum::{Router, extract::Path, response::IntoResponse, routing::get};
 use serde_json::json;
 use tokio::{net::TcpStream, time::timeout};
+
+use crate::runtime::net;
 
 use super::{Ctx, ToolboxError, go_errors, json::GoJson};
 
@@ -37,13 +44,15 @@ fn listening() -> io::Result<BTreeSet<u16>> {
     Ok(parse(&std::fs::read_to_string("/proc/self/net/tcp")?))
 }
 
-/// Local ports of the lines in state `0A`, which is LISTEN.
+/// Local ports of the lines in state `0A`, which is LISTEN; but for the gateway's own listener, which no program opened.
 fn parse(table: &str) -> BTreeSet<u16> {
     let port = |line: &str| {
         let mut columns = line.split_ascii_whitespace().skip(1);
         let (local, _remote, state) = (columns.next()?, columns.next()?, columns.next()?);
-        let (_, port) = local.rsplit_once(':').filter(|_| state == "0A")?;
-        u16::from_str_radix(port, 16).ok()
+        let (address, port) = local.rsplit_once(':').filter(|_| state == "0A")?;
+        let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+        let port = u16::from_str_radix(port, 16).ok()?;
+        ((Ipv4Addr::from(address), port) != (net::SANDBOX, net::inside::NAT_PORT)).then_some(port)
     };
     table.lines().filter_map(port).collect()
 }
@@ -68,6 +77,7 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue\n\
             \x20  0: 0100007F:0FA1 00000000:0000 0A 00000000:00000000\n\
             \x20  1: 00000000:1F90 00000000:0000 0A 00000000:00000000\n\
+            \x20  1: 0F02000A:FE5F 00000000:0000 0A 00000000:00000000\n\
             \x20  2: 0100007F:0FA2 0100007F:C350 01 00000000:00000000\n";
         assert_eq!(parse(table), BTreeSet::from([4001, 8080]));
     }

@@ -11,16 +11,16 @@ use std::{
 
 use nix::{
     fcntl::{OFlag, open},
-    sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket, sockopt},
+    sys::socket::{AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, socket},
     sys::stat::Mode,
 };
 
 use super::{HOST, MTU, PREFIX, SANDBOX, sys};
 
 const INTERFACE: &str = "eth0";
-/// Preferred port of the NAT listener: above the kernel's range for outgoing connections and away from what programs
-/// choose for themselves, since nothing else can listen on it inside.
-const NAT_PORT: u16 = 65_119;
+/// Where the NAT listener listens, on the sandbox's own address: above the kernel's range for outgoing connections and
+/// away from what programs choose for themselves, since nothing else can listen on it inside.
+pub const NAT_PORT: u16 = 65_119;
 const BACKLOG: i32 = 1024;
 
 /// Opens `/dev/net/tun`. Its interface will live in the network namespace that this process is in *now*.
@@ -66,15 +66,9 @@ pub fn tune() {
 }
 
 fn nat_listener() -> io::Result<OwnedFd> {
-    bound(NAT_PORT).or_else(|_| bound(0))
-}
-
-fn bound(port: u16) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let listener = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
-    // A restart over a live namespace must not trip over connections in TIME_WAIT.
-    setsockopt(&listener, sockopt::ReuseAddr, &true)?;
-    bind(listener.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(SANDBOX, port)))?;
+    bind(listener.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(SANDBOX, NAT_PORT)))?;
     listen(&listener, Backlog::new(BACKLOG)?)?;
     Ok(listener)
 }
