@@ -91,7 +91,7 @@ async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<(N
         return Ok((nursery, Capability { available: true, detail }));
     }
     let outbound = match build_one(config, isolation, &nursery).await? {
-        Ok(_) => Capability { available: true, detail: "a TUN device and a gateway in the server".into() },
+        Ok([wire, _]) => Capability { available: true, detail: super::net::describe(wire).into() },
         Err(reason) => Capability { available: false, detail: reason },
     };
     Ok((nursery, outbound))

@@ -41,7 +41,7 @@ pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd) -> ! {
 /// What the server needs to connect the sandbox to the world.
 #[derive(Default)]
 struct Network {
-    /// TUN and NAT listener; empty without a way out.
+    /// TUN (or what stands for it) and NAT listener; empty without a way out.
     descriptors: Vec<OwnedFd>,
     /// Why there is none.
     missing: Option<String>,
@@ -91,13 +91,14 @@ fn wait_for_map(spec: &LaunchSpec, wait: &OwnedFd) -> io::Result<()> {
 
 /// Interfaces, address, route; after the mounts, as some settings need the sandbox's own `/proc`.
 fn connect(tun: Option<io::Result<OwnedFd>>) -> io::Result<Network> {
-    let missing = match tun {
-        Some(Ok(tun)) => match net::inside::configure(&tun) {
-            Ok(listener) => return Ok(Network { descriptors: vec![tun, listener], missing: None }),
-            Err(error) => error.to_string(),
-        },
-        Some(Err(error)) => format!("/dev/net/tun: {error}"),
-        None => String::new(),
+    let Some(tun) = tun else { return Ok(Network::default()) };
+    let wire = tun.or_else(|no_tun| {
+        let both = |no_veth| io::Error::other(format!("/dev/net/tun: {no_tun}; veth: {no_veth}"));
+        net::inside::open_veth().map_err(both)
+    });
+    let missing = match wire.and_then(|wire| Ok((net::inside::configure(&wire)?, wire))) {
+        Ok((listener, wire)) => return Ok(Network { descriptors: vec![wire, listener], missing: None }),
+        Err(error) => error.to_string(),
     };
     net::inside::configure_loopback()?;
     Ok(Network { descriptors: Vec::new(), missing: Some(missing) })

@@ -15,9 +15,9 @@ use nix::{
     sys::stat::Mode,
 };
 
-use super::{HOST, MTU, PREFIX, SANDBOX, sys};
+use super::{HOST, MTU, PREFIX, SANDBOX, VETH_MTU, link, sys, sys::net::Resolution, veth};
 
-const INTERFACE: &str = "eth0";
+pub(super) const INTERFACE: &str = "eth0";
 /// Where the NAT listener listens, on the sandbox's own address: above the kernel's range for outgoing connections and
 /// away from what programs choose for themselves, since nothing else can listen on it inside.
 pub const NAT_PORT: u16 = 65_119;
@@ -31,24 +31,33 @@ pub fn open_tun() -> io::Result<OwnedFd> {
     Ok(open("/dev/net/tun", OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())?)
 }
 
-/// Gives the namespace its interfaces, address and route. Returns the listener that the gateway sends flows to: both
+/// What to do where [`open_tun`] fails: makes a veth pair in this network namespace and opens its far end.
+pub fn open_veth() -> io::Result<OwnedFd> {
+    veth::open()
+}
+
+/// Gives the namespace its interfaces, address and route. `wire` is what one of the two functions above opened. Returns the listener that the gateway sends flows to: both
 /// descriptors go to the server, and the sandbox keeps neither.
 ///
 /// Comes after the user namespace's maps are written, or group ids in `ping_group_range` would be unknown.
-pub fn configure(tun: &OwnedFd) -> io::Result<OwnedFd> {
-    sys::net::set_up("lo")?;
-    sys::net::attach_tun(tun, INTERFACE)?;
-    sys::net::set_mtu(INTERFACE, MTU)?;
+pub fn configure(wire: &OwnedFd) -> io::Result<OwnedFd> {
+    sys::net::set_up("lo", Resolution::Default)?;
+    if link::is_veth(wire)? {
+        sys::net::set_mtu(INTERFACE, VETH_MTU)?;
+    } else {
+        sys::net::attach_tun(wire, INTERFACE)?;
+        sys::net::set_mtu(INTERFACE, MTU)?;
+    }
     tune();
     sys::net::set_address(INTERFACE, SANDBOX, PREFIX)?;
-    sys::net::set_up(INTERFACE)?;
+    sys::net::set_up(INTERFACE, Resolution::None)?;
     sys::net::add_default_route(HOST)?;
     nat_listener()
 }
 
 /// Loopback only: what a sandbox without a gateway has.
 pub fn configure_loopback() -> io::Result<()> {
-    sys::net::set_up("lo")?;
+    sys::net::set_up("lo", Resolution::Default)?;
     tune();
     Ok(())
 }
@@ -61,8 +70,12 @@ pub fn tune() {
     if fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65535").is_err() {
         let _ = fs::write("/proc/sys/net/ipv4/ping_group_range", format!("{group} {group}"));
     }
-    // The gateway drops IPv6; without this each sandbox wakes the server with router solicitations.
-    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{INTERFACE}/disable_ipv6"), "1");
+    silence_ipv6(INTERFACE);
+}
+
+/// The gateway drops IPv6; without this each sandbox wakes the server with router solicitations.
+pub(super) fn silence_ipv6(interface: &str) {
+    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1");
 }
 
 fn nat_listener() -> io::Result<OwnedFd> {

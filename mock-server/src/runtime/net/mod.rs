@@ -13,6 +13,8 @@
 //! times out answers nothing (the program's own time-out rules), and what the policy forbids is dropped silently, as
 //! the real product's packet filter does.
 //!
+//! Where `/dev/net/tun` can't be opened (it is often `0600 root`), a veth pair takes its place; see `veth.rs`.
+//!
 //! # What a sandbox can reach
 //!
 //! | Address | What it is |
@@ -56,8 +58,10 @@ mod sniff;
 mod splice;
 mod tcp;
 mod udp;
+mod veth;
 
 pub use gateway::{NetHandle, attach};
+pub use link::describe;
 
 use super::{NetworkPolicy, sys};
 
@@ -72,6 +76,8 @@ const NAT: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 1);
 const PREFIX: u8 = 24;
 /// The largest that a TUN packet can be in practice: fewer, larger packets are what makes the gateway fast.
 const MTU: i32 = 65520;
+/// Smaller, as a packet socket's buffer (208 KiB by default) would hold just a few of the largest frames, and loses the rest.
+const VETH_MTU: i32 = 32_000;
 const DNS_PORT: u16 = 53;
 
 /// What every sandbox's gateway needs to know. Cheap to clone.

@@ -1,4 +1,4 @@
-//! Network interface ioctls: TUN, address, MTU, route.
+//! Network interfaces: TUN, address, MTU, route, and the far end of a veth pair.
 
 use std::{
     ffi::CString,
@@ -33,9 +33,18 @@ pub fn set_mtu(name: &str, mtu: i32) -> io::Result<()> {
     interface_ioctl(libc::SIOCSIFMTU as _, &mut request)
 }
 
-pub fn set_up(name: &str) -> io::Result<()> {
+/// How an interface learns hardware addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    Default,
+    /// Never: there is just one to talk to.
+    None,
+}
+
+pub fn set_up(name: &str, resolution: Resolution) -> io::Result<()> {
+    let no_arp = if resolution == Resolution::None { libc::IFF_NOARP } else { 0 };
     let mut request = request_for(name)?;
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING | no_arp) as i16;
     interface_ioctl(libc::SIOCSIFFLAGS as _, &mut request)
 }
 
@@ -50,6 +59,37 @@ pub fn add_default_route(gateway: Ipv4Addr) -> io::Result<()> {
     let socket = control_socket()?;
     // SAFETY: SIOCADDRT reads one `rtentry`; its only pointer, the device name, is null.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT as _, &raw const route) })
+}
+
+/// Makes the kernel finish checksums (and so segmentation) before it hands packets to the interface.
+pub fn compute_checksums(name: &str) -> io::Result<()> {
+    #[repr(C)]
+    struct EthtoolValue {
+        command: u32,
+        data: u32,
+    }
+    const ETHTOOL_STXCSUM: u32 = 0x17;
+    let mut off = EthtoolValue { command: ETHTOOL_STXCSUM, data: 0 };
+    let mut request = request_for(name)?;
+    request.ifr_ifru.ifru_data = (&raw mut off).cast();
+    // Here too one `ifreq`; what it points to is the command's own structure, which outlives the call.
+    interface_ioctl(libc::SIOCETHTOOL as _, &mut request)
+}
+
+/// A socket for whole IPv4 frames of one interface, both ways, non-blocking.
+pub fn packet_socket(name: &str) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    // No protocol yet: it would receive from every interface until it is bound.
+    let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+    // SAFETY: `sockaddr_ll` is plain data for which all zeroes is valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as _;
+    address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
+    address.sll_ifindex = nix::net::if_::if_nametoindex(name)? as _;
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address has the length that is given and outlives the call.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(socket)
 }
 
 fn interface_ioctl(code: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
