@@ -19,6 +19,8 @@ pub struct ZygoteConfig {
     pub mount_dir: PathBuf,
     /// `<data_dir>/sandboxes`.
     pub sandboxes: PathBuf,
+    /// How many descriptors each process of a sandbox may have, unless it asks for more.
+    pub descriptors: u64,
 }
 
 /// Everything that a sandbox's first process needs. Travels in a memfd: the environment may be large.

@@ -139,7 +139,7 @@ impl Runtime {
         let mut nursery = self.nursery.write().await;
         if !nursery.as_ref().ok_or_else(stopping)?.alive() {
             *nursery = Some(
-                Nursery::start(&self.config.binary, &probe::zygote_config(&self.config, self.info.isolation)).await?,
+                Nursery::start(&self.config.binary, &probe::zygote_config(&self.config, self.info.isolation)?).await?,
             );
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod base;
 mod ctrl;
+mod descriptors;
 mod idmap;
 mod inside;
 mod launch;

@@ -6,7 +6,7 @@ use super::{
     Capability, Isolation, IsolationChoice, RuntimeConfig, RuntimeError,
     base::OverlaySpec,
     ctrl::AgentLink,
-    idmap,
+    descriptors, idmap,
     launch::{LaunchSpec, ZygoteConfig},
     manager::{blocking, prepare_dir, probe_agent},
     nursery::Nursery,
@@ -83,9 +83,7 @@ async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<(N
         }
         _ => {}
     }
-    let zygote =
-        ZygoteConfig { isolation, mount_dir: config.data_dir.join("m"), sandboxes: config.data_dir.join("sandboxes") };
-    let nursery = Nursery::start(&config.binary, &zygote).await?;
+    let nursery = Nursery::start(&config.binary, &zygote_config(config, isolation)?).await?;
     if isolation == Isolation::Process {
         let detail = "the host's network, without any policy".to_owned();
         return Ok((nursery, Capability { available: true, detail }));
@@ -98,9 +96,9 @@ async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<(N
 }
 
 /// What a zygote is told.
-pub fn zygote_config(config: &RuntimeConfig, isolation: Isolation) -> ZygoteConfig {
+pub fn zygote_config(config: &RuntimeConfig, isolation: Isolation) -> io::Result<ZygoteConfig> {
     let (mount_dir, sandboxes) = (config.data_dir.join("m"), config.data_dir.join("sandboxes"));
-    ZygoteConfig { isolation, mount_dir, sandboxes }
+    Ok(ZygoteConfig { isolation, mount_dir, sandboxes, descriptors: descriptors::raise()? })
 }
 
 /// Builds a sandbox over an almost empty layer, and ends it.

@@ -26,7 +26,7 @@ use nix::{
 };
 
 use super::{
-    Isolation,
+    Isolation, descriptors,
     idmap::IdMap,
     inside,
     launch::{LaunchRequest, LaunchSpec, ZygoteConfig, ZygoteEvent},
@@ -69,6 +69,7 @@ fn start() -> io::Result<Zygote> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block()?;
+    descriptors::limit(config.descriptors)?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     prctl::set_name(c"daytona-agent")?;
     // Orphans of a dead init come here instead of to the host's init, where nobody would end them.
