@@ -65,10 +65,12 @@ impl Events {
         let weak = Arc::downgrade(cp);
         let authenticate = async move |socket: SocketRef, TryData(auth): TryData<Handshake>| {
             let identity = identify(&weak, &auth.unwrap_or_default()).ok_or(Unauthorized)?;
-            socket.extensions.insert(identity);
+            // Here and not in the connect handler, which runs after the client was told that it is connected: it
+            // would miss what it causes at once.
+            socket.join(identity.organization_id);
             Ok::<_, Unauthorized>(())
         };
-        io.ns("/", join.with(authenticate));
+        io.ns("/", connected.with(authenticate));
         tokio::spawn(publish(io.clone(), cp.events()));
         Events { service, io }
     }
@@ -93,11 +95,8 @@ fn identify(cp: &Weak<ControlPlane>, handshake: &Handshake) -> Option<Identity> 
     cp.upgrade()?.authenticate(&handshake.token)
 }
 
-async fn join(socket: SocketRef) {
-    if let Some(identity) = socket.extensions.get::<Identity>() {
-        socket.join(identity.organization_id);
-    }
-}
+/// Nothing is left to do for a client that was let in.
+async fn connected(_: SocketRef) {}
 
 /// Sends what happens to whom it concerns, in order, until the control plane is gone.
 async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>) {
