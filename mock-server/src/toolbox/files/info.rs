@@ -163,13 +163,11 @@ pub fn base_name(path: &Path) -> OsString {
     }
 }
 
-/// The absolute, lexically clean form of a path, as the sandbox sees it.
+/// The absolute, lexically clean form of a path. In tier `process` it keeps the form that the client used: below
+/// `/home/daytona`, or below the work directory as `GET /work-dir` told it.
 fn full_path(ctx: &Ctx, given: &Path) -> PathBuf {
-    let config = ctx.config();
-    let absolute = config.work_dir.join(given);
-    let inside = config.fake_root.as_ref().and_then(|root| absolute.strip_prefix(root).ok());
     let mut clean = PathBuf::from("/");
-    for component in inside.unwrap_or(&absolute).components() {
+    for component in ctx.config().work_dir.join(given).components() {
         match component {
             Component::Normal(name) => clean.push(name),
             Component::ParentDir => _ = clean.pop(),
