@@ -111,8 +111,10 @@ async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>) {
 
 /// Each client gets URLs that start where it reached this server.
 fn send(io: &SocketIo, event: &ModelEvent) {
+    // None once the server has closed its sockets.
+    let Some(namespace) = io.of("/") else { return };
     let mut last = None;
-    for socket in io.to(event.organization_id().to_owned()).sockets() {
+    for socket in namespace.to(event.organization_id().to_owned()).sockets() {
         let Some(origin) = socket.req_parts().extensions.get::<Origin>() else { continue };
         let payload = match last.take() {
             Some((of, payload)) if of == *origin => payload,
