@@ -17,6 +17,7 @@ pub mod operations;
 mod ports;
 mod process;
 mod proxy;
+mod pty;
 mod routing;
 pub mod sdk_version;
 mod session;
@@ -61,6 +62,7 @@ struct Inner {
     env: parking_lot::RwLock<BTreeMap<String, String>>,
     metrics: metrics::Sampler,
     sessions: session::Sessions,
+    pty: pty::Sessions,
 }
 
 impl Ctx {
@@ -71,6 +73,7 @@ impl Ctx {
             env,
             metrics: metrics::Sampler::default(),
             sessions: session::Sessions::default(),
+            pty: pty::Sessions::default(),
         }))
     }
 
@@ -94,6 +97,10 @@ impl Ctx {
 
     fn sessions(&self) -> &session::Sessions {
         &self.0.sessions
+    }
+
+    fn pty(&self) -> &pty::Sessions {
+        &self.0.pty
     }
 
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`
@@ -127,5 +134,6 @@ fn all() -> Router<Ctx> {
         .merge(ports::routes())
         .merge(proxy::routes())
         .merge(session::routes())
+        .merge(pty::routes())
         .merge(files::routes())
 }

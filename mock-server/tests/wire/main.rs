@@ -21,6 +21,7 @@ mod ports;
 mod preview_urls;
 mod process;
 mod proxy;
+mod pty;
 mod routing;
 mod runtime;
 mod session;

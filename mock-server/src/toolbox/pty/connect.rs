@@ -1,0 +1,291 @@
+//! The WebSockets of terminals: `ConnectPtySession`, and `create-connect`, which makes the session, too.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        Path, RawQuery, State,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use serde_json::json;
+
+use super::{MAX_SIZE, NewSession, Session, bad_request, clients::Attached};
+use crate::toolbox::{Ctx, ToolboxError, go_errors, json::to_vec};
+
+/// Whoever offers this sub-protocol is told the exit in a frame, too.
+const EXIT_CONTROL: &str = "X-Daytona-Pty-Exit-Control";
+
+/// Starts the sub-protocol that carries environment variables.
+const ENVS: &str = "X-Daytona-Pty-Envs~";
+
+/// The longest such token.
+const MAX_ENVS: usize = 64 << 10;
+
+/// The largest frame of input (observed).
+const MAX_INPUT: usize = 64 << 10;
+
+/// What is read of a frame that is too large, so that it can be refused in good order.
+const MAX_FRAME: usize = 1 << 20;
+
+/// A close frame's reason holds no more.
+const MAX_REASON: usize = 123;
+
+/// For a client to take what is left after the shell's end.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
+/// For a client to answer a close frame.
+const CLOSING: Duration = Duration::from_secs(5);
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+type Sink = SplitSink<WebSocket, Message>;
+
+/// `ConnectPtySession`: the upgrade succeeds for unknown ids, too (observed); the socket tells.
+pub async fn connect(State(ctx): State<Ctx>, Path(id): Path<String>, headers: HeaderMap, upgrade: Upgrade) -> Response {
+    let Ok(upgrade) = upgrade else { return not_a_web_socket() };
+    let (upgrade, exit_control) = negotiate(upgrade, &headers);
+    upgrade.on_upgrade(async move |socket| {
+        let attached = match ctx.pty().get(&id) {
+            Some(session) => attach(&ctx, session),
+            None => Err(super::not_found(&id)),
+        };
+        match attached {
+            Ok((session, attached)) => serve(socket, session, attached, exit_control).await,
+            Err(error) => refuse(socket, format!("Failed to connect to PTY session: {error}")).await,
+        }
+    })
+}
+
+/// `create-connect` of the newest SDKs. What is wrong with the request is told before the upgrade; the client is there
+/// before the shell, so it sees the prompt.
+pub async fn create_connect(
+    State(ctx): State<Ctx>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: Upgrade,
+) -> Result<Response, ToolboxError> {
+    let mut new = parse_query(query.as_deref().unwrap_or_default())?;
+    let Ok(upgrade) = upgrade else { return Ok(not_a_web_socket()) };
+    new.envs = offered_envs(&upgrade)?;
+    let session = ctx.pty().insert(&ctx, new)?;
+    let reservation = Reservation { ctx: ctx.clone(), session: Some(session) };
+    let (upgrade, exit_control) = negotiate(upgrade, &headers);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        let mut reservation = reservation;
+        let attached = match &reservation.session {
+            Some(session) => attach(&ctx, session.clone()),
+            None => return,
+        };
+        match attached {
+            Ok((session, attached)) => {
+                reservation.session = None;
+                serve(socket, session, attached, exit_control).await;
+            }
+            Err(error) => {
+                // The id is free before the client hears of it.
+                drop(reservation);
+                refuse(socket, format!("Failed to start PTY session: {error}")).await;
+            }
+        }
+    }))
+}
+
+/// An id that is taken until its shell runs, or until the upgrade turns out to fail.
+struct Reservation {
+    ctx: Ctx,
+    session: Option<Arc<Session>>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take().filter(|session| session.terminal().is_none()) {
+            self.ctx.pty().remove(&session);
+        }
+    }
+}
+
+fn attach(ctx: &Ctx, session: Arc<Session>) -> Result<(Arc<Session>, Attached), String> {
+    let attached = session.clients.attach().ok_or_else(|| session.not_found())?;
+    session.start(ctx).map_err(|error| go_errors::text(&error))?;
+    Ok((session, attached))
+}
+
+fn not_a_web_socket() -> Response {
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "Bad Request\n").into_response()
+}
+
+/// Selects the first sub-protocol that is offered: SDKs on Node insist on one of theirs. Also, whether the client wants
+/// to be told the exit.
+fn negotiate(mut upgrade: WebSocketUpgrade, headers: &HeaderMap) -> (WebSocketUpgrade, bool) {
+    let exit_control = upgrade.requested_protocols().any(|protocol| protocol == EXIT_CONTROL);
+    // axum gives them sorted.
+    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
+    let first = offered.and_then(|offered| offered.split(',').map(str::trim).find(|token| !token.is_empty()));
+    if let Some(first) = first.and_then(|first| HeaderValue::from_str(first).ok()) {
+        upgrade.set_selected_protocol(first);
+    }
+    (upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME), exit_control)
+}
+
+fn parse_query(query: &str) -> Result<NewSession, ToolboxError> {
+    let parameter = |wanted: &str| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+    };
+    let size = |name: &str| {
+        let parse = |value: String| value.parse::<u16>();
+        let parsed = parameter(name).map(parse).transpose();
+        parsed.map_err(|_| bad_request(format!("{name} must be an integer between 0 and 65535")))
+    };
+    let id = parameter("id").ok_or_else(|| bad_request("session ID is required (query param 'id')"))?;
+    let (cols, rows) = (size("cols")?, size("rows")?);
+    if cols.max(rows).is_some_and(|size| size > MAX_SIZE) {
+        return Err(bad_request("cols and rows must be less than 1000"));
+    }
+    Ok(NewSession { id, cwd: parameter("cwd"), envs: BTreeMap::new(), cols, rows, lazy_start: false })
+}
+
+fn offered_envs(upgrade: &WebSocketUpgrade) -> Result<BTreeMap<String, String>, ToolboxError> {
+    let mut protocols = upgrade.requested_protocols().filter_map(|protocol| protocol.to_str().ok());
+    let token = protocols.find_map(|protocol| protocol.strip_prefix(ENVS));
+    let envs = token.map_or_else(|| Ok(BTreeMap::new()), parse_envs);
+    envs.map_err(|error| bad_request(format!("invalid envs subprotocol: {error}")))
+}
+
+fn parse_envs(token: &str) -> Result<BTreeMap<String, String>, String> {
+    if token.len() > MAX_ENVS {
+        return Err(format!("longer than {MAX_ENVS} bytes"));
+    }
+    let json = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|error| error.to_string())?;
+    let envs: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+    let odd = |name: &str| name.is_empty() || name.contains(['=', '\0', '\n']);
+    if let Some(name) = envs.keys().find(|name| odd(name)) {
+        return Err(format!("invalid environment variable name {name:?}"));
+    }
+    Ok(envs)
+}
+
+/// Says why there is no terminal, and closes.
+async fn refuse(socket: WebSocket, error: String) {
+    let (mut sink, stream) = socket.split();
+    let control = text(&json!({"type": "control", "status": "error", "error": error}));
+    if let Ok(Ok(())) = tokio::time::timeout(CLOSING, sink.send(control)).await {
+        close(sink, stream, close_code::ERROR, &error).await;
+    }
+}
+
+/// One client's time at a terminal.
+async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached, exit_control: bool) {
+    let (mut sink, mut stream) = socket.split();
+    let too_slow = attached.too_slow.clone();
+    let deadline = async {
+        session.clients.ended.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    let end = tokio::select! {
+        end = output(&mut sink, &session, &mut attached, exit_control) => end.ok(),
+        end = input(&mut stream, &session) => end,
+        () = too_slow.cancelled() => Some((close_code::POLICY, "slow consumer".to_owned())),
+        () = deadline => None,
+    };
+    // Nothing more is to be queued for it.
+    drop(attached);
+    if let Some((code, reason)) = end {
+        close(sink, stream, code, &reason).await;
+    }
+}
+
+/// Sends what the terminal shows until the shell ends; the close frame's code and reason.
+async fn output(
+    sink: &mut Sink,
+    session: &Session,
+    attached: &mut Attached,
+    exit_control: bool,
+) -> Result<(u16, String), axum::Error> {
+    sink.send(text(&json!({"type": "control", "status": "connected"}))).await?;
+    while let Some(chunk) = attached.queue.recv().await {
+        sink.feed(Message::Binary(chunk)).await?;
+        while let Ok(chunk) = attached.queue.try_recv() {
+            sink.feed(Message::Binary(chunk)).await?;
+        }
+        sink.flush().await?;
+    }
+    let Some(exit) = session.clients.exit() else {
+        // Dropped as too slow: the queue ends then, too.
+        return std::future::pending().await;
+    };
+    if exit_control {
+        let mut control = json!({"type": "control", "status": "exited", "exitCode": exit.exit_code});
+        if let Some(reason) = &exit.exit_reason {
+            control["exitReason"] = json!(reason);
+        }
+        sink.send(text(&control)).await?;
+    }
+    let code = if exit.exit_code == 0 { close_code::NORMAL } else { close_code::ERROR };
+    Ok((code, String::from_utf8_lossy(&to_vec(exit)).into_owned()))
+}
+
+/// Types what the client sends until it goes; the close frame's code and reason when it is at fault.
+async fn input(stream: &mut SplitStream<WebSocket>, session: &Session) -> Option<(u16, String)> {
+    let too_large = Some((close_code::SIZE, "frame too large".to_owned()));
+    loop {
+        let bytes = match stream.next().await? {
+            Ok(Message::Text(text)) => text.into(),
+            Ok(Message::Binary(bytes)) => bytes,
+            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+            Ok(Message::Close(_)) => return None,
+            Err(error) if error.to_string().contains("too long") => return too_large,
+            Err(_) => return None,
+        };
+        if bytes.len() > MAX_INPUT {
+            return too_large;
+        }
+        // A terminal that takes nothing any more is about to end, and the other half tells that.
+        if let Some(terminal) = session.terminal() {
+            tokio::select! {
+                _ = terminal.write(&bytes) => {}
+                () = session.clients.ended.cancelled() => {}
+            }
+        }
+    }
+}
+
+async fn close(mut sink: Sink, mut stream: SplitStream<WebSocket>, code: u16, reason: &str) {
+    let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
+    let reason = reason[..end].into();
+    let closing = async {
+        if sink.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_ok() {
+            // Until the client has closed as well: dropped before, the connection could be reset under the last frames.
+            while let Some(Ok(_)) = stream.next().await {}
+        }
+    };
+    let _ = tokio::time::timeout(CLOSING, closing).await;
+}
+
+fn text(control: &serde_json::Value) -> Message {
+    Message::Text(String::from_utf8_lossy(&to_vec(control)).as_ref().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_tokens() {
+        let token = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        let envs = parse_envs(&token(r#"{"A":"1","B":"x=y\n"}"#)).expect("fine");
+        assert_eq!(envs, BTreeMap::from([("A".into(), "1".into()), ("B".into(), "x=y\n".into())]));
+        for bad in [r#"{"":"1"}"#, r#"{"A=B":"1"}"#, r#"{"A\u0000":"1"}"#, r#"{"A\n":"1"}"#, r#"{"A":1}"#, "[]", ""] {
+            assert!(parse_envs(&token(bad)).is_err(), "{bad}");
+        }
+        assert!(parse_envs("%").is_err());
+        assert!(parse_envs(&"A".repeat(MAX_ENVS + 1)).is_err());
+    }
+}

@@ -1,0 +1,199 @@
+//! One running terminal: the master side of a pseudo-terminal, and the shell on the other side.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{OwnedFd, RawFd},
+    path::Path,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use filedescriptor::FileDescriptor;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, killpg},
+    unistd::{AccessFlags, Pid, access},
+};
+use parking_lot::Mutex;
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::clients::{Clients, Exit};
+use crate::runtime::sys::fdpass::watch;
+
+/// The largest frame of output (observed).
+const CHUNK: usize = 32 << 10;
+
+/// What the kernel gives of a terminal's output at a time.
+const PAGE: usize = 4 << 10;
+
+/// What is still read after the shell's end; a process that it left behind could go on for ever.
+const MAX_REST: usize = 4 << 20;
+
+/// What a shell is started with.
+pub struct Start<'a> {
+    pub program: &'a Path,
+    pub cwd: &'a Path,
+    pub env: &'a BTreeMap<String, String>,
+    pub cols: u16,
+    pub rows: u16,
+}
+
+/// The master side. Dropped, the kernel hangs up on whoever is left on the other side.
+pub struct Terminal {
+    master: Mutex<Box<dyn MasterPty + Send>>,
+    /// A duplicate of the master's descriptor that doesn't block.
+    io: AsyncFd<OwnedFd>,
+    /// Input goes in whole frames, in order of arrival.
+    writing: tokio::sync::Mutex<()>,
+}
+
+/// The shell, to be waited for with [`Running::run`].
+pub struct Running {
+    terminal: Arc<Terminal>,
+    child: Box<dyn Child + Send + Sync>,
+    children: tokio::signal::unix::Signal,
+}
+
+impl Terminal {
+    /// Starts an interactive login shell. Not on a blocking thread: its children would lose their parent with it.
+    pub fn start(start: &Start<'_>) -> io::Result<(Arc<Terminal>, Running)> {
+        check_directory(start.cwd)?;
+        // Before the shell, so that its end can't be missed.
+        let children = signal(SignalKind::child())?;
+        let pair = native_pty_system().openpty(size(start.cols, start.rows)).map_err(other)?;
+        let raw: RawFd = pair.master.as_raw_fd().ok_or(io::ErrorKind::Unsupported)?;
+        let mut fd = FileDescriptor::dup(&raw).map_err(other)?;
+        fd.set_non_blocking(true).map_err(other)?;
+        let io = watch(OwnedFd::from(fd.as_file().map_err(other)?))?;
+        let child = pair.slave.spawn_command(shell(start)).map_err(other)?;
+        let terminal = Terminal { master: Mutex::new(pair.master), io, writing: Default::default() };
+        let terminal = Arc::new(terminal);
+        Ok((terminal.clone(), Running { terminal, child, children }))
+    }
+
+    pub fn resize(&self, cols: u16, rows: u16) -> io::Result<()> {
+        self.master.lock().resize(size(cols, rows)).map_err(other)
+    }
+
+    /// Types `bytes`, as soon as the terminal takes them.
+    pub async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let _turn = self.writing.lock().await;
+        while !bytes.is_empty() {
+            let mut ready = self.io.writable().await?;
+            match ready.try_io(|io| nix::unistd::write(io.get_ref(), bytes).map_err(io::Error::from)) {
+                Ok(Ok(written)) => bytes = &bytes[written..],
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The next output; an error when there is nobody left to write any.
+    async fn read(&self) -> io::Result<Bytes> {
+        loop {
+            let mut ready = self.io.readable().await?;
+            if let Ok(chunk) = ready.try_io(|io| read_chunk(io.get_ref())) {
+                return chunk;
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Shows the output to `clients` until the shell has ended; kills it when it is `deleted`.
+    pub async fn run(mut self, clients: &Clients, deleted: &CancellationToken) -> Exit {
+        let (mut open, mut killed) = (true, false);
+        let code = loop {
+            tokio::select! {
+                () = deleted.cancelled(), if !killed => {
+                    self.kill();
+                    killed = true;
+                }
+                _ = self.children.recv() => match self.child.try_wait() {
+                    Ok(None) => {}
+                    Ok(Some(status)) if status.signal().is_none() => {
+                        break i32::try_from(status.exit_code()).unwrap_or(-1);
+                    }
+                    Ok(Some(_)) | Err(_) => break -1,
+                },
+                chunk = self.terminal.read(), if open => match chunk {
+                    Ok(chunk) => clients.broadcast(chunk, deleted).await,
+                    Err(_) => open = false,
+                },
+            }
+        };
+        self.drain(clients, deleted).await;
+        Exit::new(if deleted.is_cancelled() { Exit::DELETED } else { code })
+    }
+
+    /// What the shell left in the terminal.
+    async fn drain(&self, clients: &Clients, deleted: &CancellationToken) {
+        let mut read = 0;
+        while read < MAX_REST {
+            let Ok(chunk) = read_chunk(self.terminal.io.get_ref()) else { return };
+            read += chunk.len();
+            clients.broadcast(chunk, deleted).await;
+        }
+    }
+
+    /// The shell's process group, and the one in the foreground. The shell was not waited for, so its number is its own.
+    fn kill(&self) {
+        let shell = self.child.process_id().and_then(|id| i32::try_from(id).ok());
+        let foreground = self.terminal.master.lock().process_group_leader();
+        for group in [foreground, shell].into_iter().flatten().filter(|group| *group > 1) {
+            // It may be gone, or belong to root (sudo): the hang-up ends that.
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
+}
+
+/// All that is there, up to [`CHUNK`]. `WouldBlock` when nothing is, another error at the end.
+fn read_chunk(fd: &OwnedFd) -> io::Result<Bytes> {
+    let (mut page, mut chunk) = ([0; PAGE], Vec::new());
+    while chunk.len() + PAGE <= CHUNK {
+        match nix::unistd::read(fd, &mut page) {
+            Ok(length) if length > 0 => chunk.extend_from_slice(&page[..length]),
+            Err(Errno::EINTR) => {}
+            // What was read comes first; the next call meets the end again.
+            _ if !chunk.is_empty() => break,
+            Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(chunk.into())
+}
+
+/// Otherwise portable-pty would start the shell at home and not say so.
+fn check_directory(cwd: &Path) -> io::Result<()> {
+    if !cwd.metadata()?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(cwd, AccessFlags::X_OK)?)
+}
+
+fn shell(start: &Start<'_>) -> CommandBuilder {
+    let mut command = CommandBuilder::new(start.program);
+    command.args(["-i", "-l"]);
+    command.cwd(start.cwd);
+    command.env_clear();
+    for (name, value) in start.env {
+        command.env(name, value);
+    }
+    command
+}
+
+fn size(cols: u16, rows: u16) -> PtySize {
+    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
+}
+
+fn other(error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(error.to_string())
+}
