@@ -13,7 +13,7 @@ use crate::{
     runtime::{BaseChoice, Isolation, IsolationChoice},
 };
 
-/// Daytona on your own machine: the whole API, real sandboxes, offline.
+/// Daytona on your own machine: its API, real sandboxes, offline.
 #[derive(Parser)]
 #[command(name = "daytona-mock", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
 #[command(after_help = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, …")]
@@ -75,7 +75,7 @@ struct ServeArgs {
     /// How sandboxes are isolated; auto takes the best that this machine allows.
     #[arg(long, env = "DAYTONA_MOCK_ISOLATION", hide_env = true, value_enum, default_value_t = IsolationArg::Auto)]
     isolation: IsolationArg,
-    /// What sandboxes are made of: `host`, a directory, a tarball or an image.
+    /// What sandboxes are made of: `host`, a directory or a tarball (images are refused so far).
     #[arg(long, env = "DAYTONA_MOCK_BASE", hide_env = true, default_value = "host", value_parser = parse_base, value_name = "host|DIR|TAR|IMAGE")]
     base: BaseChoice,
     /// Host directory to bind read-only into every sandbox at the same path (repeatable).
