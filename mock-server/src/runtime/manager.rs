@@ -159,6 +159,7 @@ impl Runtime {
             work_dir: base.work_dir.clone(),
             fake_root: None,
             version: DAEMON_VERSION.to_owned(),
+            pty: Default::default(),
         };
         if self.info.isolation == Isolation::Process {
             live_in(&dir, &base.user.name, &mut agent);
@@ -321,5 +322,6 @@ pub(super) fn probe_agent(id: &str) -> AgentConfig {
         work_dir: "/".into(),
         fake_root: None,
         version: String::new(),
+        pty: Default::default(),
     }
 }

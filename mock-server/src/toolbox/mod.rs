@@ -17,7 +17,7 @@ pub mod operations;
 mod ports;
 mod process;
 mod proxy;
-mod pty;
+pub mod pty;
 mod routing;
 pub mod sdk_version;
 mod session;
@@ -51,6 +51,8 @@ pub struct AgentConfig {
     pub fake_root: Option<PathBuf>,
     /// What `GET /version` answers.
     pub version: String,
+    #[serde(default)]
+    pub pty: pty::Limits,
 }
 
 /// Shared by all handlers of one agent. Cheap to clone.
@@ -101,6 +103,10 @@ impl Ctx {
 
     fn pty(&self) -> &pty::Sessions {
         &self.0.pty
+    }
+
+    fn pty_limits(&self) -> &pty::Limits {
+        &self.0.config.pty
     }
 
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`

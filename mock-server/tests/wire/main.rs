@@ -22,6 +22,7 @@ mod preview_urls;
 mod process;
 mod proxy;
 mod pty;
+mod pty_bounds;
 mod routing;
 mod runtime;
 mod session;

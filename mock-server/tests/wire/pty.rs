@@ -10,13 +10,13 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
-use crate::support::{PATIENCE, Toolbox, eventually, local_toolbox, toolbox};
+use crate::support::{PATIENCE, Toolbox, eventually, toolbox};
 
-type Stream = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+pub type Stream = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-const EXIT_CONTROL: &str = "X-Daytona-Pty-Exit-Control";
+pub const EXIT_CONTROL: &str = "X-Daytona-Pty-Exit-Control";
 
-async fn upgrade(tb: &Toolbox, path: &str, protocols: &str) -> tungstenite::Result<(Stream, Response)> {
+pub async fn upgrade(tb: &Toolbox, path: &str, protocols: &str) -> tungstenite::Result<(Stream, Response)> {
     let url = format!("{}/process/pty/{path}", tb.url.replacen("http", "ws", 1));
     let mut request = url.into_client_request().expect("request");
     if !protocols.is_empty() {
@@ -29,15 +29,16 @@ async fn upgrade(tb: &Toolbox, path: &str, protocols: &str) -> tungstenite::Resu
 }
 
 /// A client of a terminal.
-struct Terminal {
-    stream: Stream,
-    output: String,
-    controls: Vec<Value>,
-    close: Option<CloseFrame>,
+pub struct Terminal {
+    pub stream: Stream,
+    /// Bytes of no character are replaced at the end of each frame.
+    pub output: String,
+    pub controls: Vec<Value>,
+    pub close: Option<CloseFrame>,
 }
 
 /// Connects and waits for the first frame.
-async fn terminal(tb: &Toolbox, path: &str, protocols: &str) -> Terminal {
+pub async fn terminal(tb: &Toolbox, path: &str, protocols: &str) -> Terminal {
     let (stream, _) = upgrade(tb, path, protocols).await.expect("upgrade");
     let mut terminal = Terminal { stream, output: String::new(), controls: Vec::new(), close: None };
     assert!(terminal.next().await);
@@ -45,7 +46,7 @@ async fn terminal(tb: &Toolbox, path: &str, protocols: &str) -> Terminal {
 }
 
 /// One that is ready for commands.
-async fn connected(tb: &Toolbox, path: &str, protocols: &str) -> Terminal {
+pub async fn connected(tb: &Toolbox, path: &str, protocols: &str) -> Terminal {
     let terminal = terminal(tb, path, protocols).await;
     assert_eq!(terminal.controls, [json!({"type": "control", "status": "connected"})]);
     terminal
@@ -53,7 +54,7 @@ async fn connected(tb: &Toolbox, path: &str, protocols: &str) -> Terminal {
 
 impl Terminal {
     /// Takes a frame; false after the last.
-    async fn next(&mut self) -> bool {
+    pub async fn next(&mut self) -> bool {
         let message = tokio::time::timeout(PATIENCE, self.stream.next()).await;
         match message.unwrap_or_else(|_| panic!("silent after {:?}", self.output)) {
             Some(Ok(Message::Binary(bytes))) => self.output.push_str(&String::from_utf8_lossy(&bytes)),
@@ -65,34 +66,34 @@ impl Terminal {
         true
     }
 
-    async fn type_in(&mut self, text: &str) {
+    pub async fn type_in(&mut self, text: &str) {
         self.stream.send(Message::Binary(text.to_owned().into())).await.expect("sent");
     }
 
-    async fn until(&mut self, text: &str) {
+    pub async fn until(&mut self, text: &str) {
         while !self.output.contains(text) {
             assert!(self.next().await, "ended without {text:?}: {:?}", self.output);
         }
     }
 
     /// Code and reason of the close frame.
-    async fn closed(&mut self) -> (CloseCode, String) {
+    pub async fn closed(&mut self) -> (CloseCode, String) {
         while self.next().await {}
         let close = self.close.take().unwrap_or_else(|| panic!("no close frame: {:?}", self.output));
         (close.code, close.reason.as_str().to_owned())
     }
 }
 
-async fn answer(res: reqwest::Response) -> (u16, Value) {
+pub async fn answer(res: reqwest::Response) -> (u16, Value) {
     let status = res.status().as_u16();
     (status, res.json().await.expect("JSON"))
 }
 
-fn closing(code: CloseCode, reason: &str) -> (CloseCode, String) {
+pub fn closing(code: CloseCode, reason: &str) -> (CloseCode, String) {
     (code, reason.to_owned())
 }
 
-async fn gone(tb: &Toolbox, id: &str) {
+pub async fn gone(tb: &Toolbox, id: &str) {
     let path = format!("/process/pty/{id}");
     eventually("the session is gone", async || (tb.get(&path).await.status() == 404).then_some(())).await;
 }
@@ -117,7 +118,7 @@ async fn a_terminal_in_a_sandbox() {
 
 #[tokio::test]
 async fn a_killed_shell_and_a_deleted_one() {
-    let tb = local_toolbox().await;
+    let tb = toolbox().await;
     let mut pty = connected(&tb, "create-connect?id=p", "").await;
     pty.type_in("kill -9 $$\n").await;
     let killed = r#"{"exitCode":-1,"exitReason":"non-zero exit"}"#;
@@ -135,7 +136,7 @@ async fn a_killed_shell_and_a_deleted_one() {
 
 #[tokio::test]
 async fn a_lazy_session_starts_with_its_first_client() {
-    let tb = local_toolbox().await;
+    let tb = toolbox().await;
     let body = json!({"id": "p", "lazyStart": true, "envs": {"A": "1"}, "rows": 0, "cols": 1000});
     assert_eq!(answer(tb.post("/process/pty", body).await).await, (201, json!({"sessionId": "p"})));
     let (_, mut info) = answer(tb.get("/process/pty/p").await).await;
@@ -152,8 +153,26 @@ async fn a_lazy_session_starts_with_its_first_client() {
 }
 
 #[tokio::test]
+async fn a_lazy_session_that_cannot_start_stays() {
+    let tb = toolbox().await;
+    assert_eq!(tb.post("/process/pty", json!({"id": "p", "lazyStart": true, "cwd": "later"})).await.status(), 201);
+    let mut pty = terminal(&tb, "p/connect", "").await;
+    let (code, reason) = pty.closed().await;
+    assert!(code == CloseCode::Error && reason.starts_with("Failed to connect to PTY session: "), "{reason}");
+    assert_eq!((&pty.controls[0]["status"], &pty.controls[0]["error"]), (&json!("error"), &json!(reason)));
+    assert_eq!(answer(tb.get("/process/pty/p").await).await.1["active"], false);
+    tb.run("mkdir later").await;
+    let mut pty = connected(&tb, "p/connect", "").await;
+    pty.type_in("pwd\n").await;
+    pty.until("/home/daytona/later\r\n").await;
+    assert_eq!(tb.post("/process/pty", json!({"id": "q", "lazyStart": true})).await.status(), 201);
+    assert_eq!(tb.delete("/process/pty/q").await.status(), 200);
+    gone(&tb, "q").await;
+}
+
+#[tokio::test]
 async fn clients_share_a_terminal_and_may_leave() {
-    let tb = local_toolbox().await;
+    let tb = toolbox().await;
     assert_eq!(tb.post("/process/pty", json!({"id": "p"})).await.status(), 201);
     let (mut one, mut two) = (connected(&tb, "p/connect", "").await, connected(&tb, "p/connect", "").await);
     one.type_in("echo o''ne\n").await;
@@ -171,7 +190,7 @@ async fn clients_share_a_terminal_and_may_leave() {
 
 #[tokio::test]
 async fn resizing() {
-    let tb = local_toolbox().await;
+    let tb = toolbox().await;
     let mut pty = connected(&tb, "create-connect?id=p", "").await;
     let (status, info) = answer(tb.post("/process/pty/p/resize", json!({"cols": 123, "rows": 45})).await).await;
     assert_eq!((status, &info["cols"], &info["rows"]), (200, &json!(123), &json!(45)));
@@ -187,7 +206,7 @@ async fn resizing() {
 
 #[tokio::test]
 async fn bad_requests() {
-    let tb = local_toolbox().await;
+    let tb = toolbox().await;
     assert_eq!(tb.post("/process/pty", json!({"id": "p", "lazyStart": true})).await.status(), 201);
     for (body, status, message) in [
         (json!({}), 400, "session ID is required"),
@@ -221,7 +240,7 @@ async fn bad_requests() {
 
 #[tokio::test]
 async fn failures_after_the_upgrade() {
-    let tb = local_toolbox().await;
+    let tb = toolbox().await;
     let mut pty = terminal(&tb, "x/connect", "").await;
     let error = "Failed to connect to PTY session: PTY session x not found";
     assert_eq!(pty.closed().await, closing(CloseCode::Error, error));
@@ -251,17 +270,8 @@ async fn sub_protocols() {
 }
 
 #[tokio::test]
-async fn large_frames_are_refused() {
-    let tb = local_toolbox().await;
-    let mut pty = connected(&tb, "create-connect?id=p", "").await;
-    pty.type_in(&"x".repeat((64 << 10) + 1)).await;
-    assert_eq!(pty.closed().await.0, CloseCode::Size);
-    assert_eq!(tb.get("/process/pty/p").await.status(), 200);
-}
-
-#[tokio::test]
 async fn all_output_comes_before_the_end() {
-    let tb = local_toolbox().await;
+    let tb = toolbox().await;
     let mut pty = connected(&tb, "create-connect?id=p", "").await;
     pty.type_in("seq 100000; exit\n").await;
     assert_eq!(pty.closed().await.0, CloseCode::Normal);
@@ -269,14 +279,61 @@ async fn all_output_comes_before_the_end() {
 }
 
 #[tokio::test]
-async fn thirty_at_once() {
-    let tb = local_toolbox().await;
-    join_all((0..30).map(async |n| {
+async fn any_bytes_in_any_pieces() {
+    let tb = toolbox().await;
+    let mut pty = connected(&tb, "create-connect?id=p", "").await;
+    pty.until("$").await;
+    // One character in three frames, the first of them text.
+    pty.stream.send(Message::Text("echo i''n-".into())).await.expect("sent");
+    for piece in [&b"\xe2\x82"[..], b"\xac", b"\n"] {
+        pty.stream.send(Message::Binary(piece.to_vec().into())).await.expect("sent");
+    }
+    pty.until("in-€\r\n").await;
+    // The other way each byte has a frame of its own, so it can't be read as text alone.
+    pty.type_in("printf '\\342'; sleep 0.2; printf '\\202'; sleep 0.2; printf '\\254'; printf '\\n%s\\n' do''ne\n")
+        .await;
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"done\r\n") && !String::from_utf8_lossy(&bytes).contains("\ndone") {
+        match pty.stream.next().await.expect("frame").expect("frame") {
+            Message::Binary(chunk) => bytes.extend_from_slice(&chunk),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(String::from_utf8_lossy(&bytes).contains("€\r\ndone"), "{:?}", String::from_utf8_lossy(&bytes));
+}
+
+#[tokio::test]
+async fn the_shell_is_gone_when_delete_answers() {
+    let tb = toolbox().await;
+    let mut pty = connected(&tb, "create-connect?id=p", "").await;
+    pty.type_in("trap '' HUP TERM INT; echo pid=$$; sleep 77.707\n").await;
+    eventually("it sleeps", async || {
+        tb.run("pgrep -f '[s]leep 77.707' || true").await.contains(char::is_numeric).then_some(())
+    })
+    .await;
+    assert_eq!(tb.delete("/process/pty/p").await.status(), 200);
+    assert_eq!(tb.run("pgrep -f '[s]leep 77.707' || true").await, "");
+    assert_eq!(answer(tb.get("/process/pty").await).await.1, json!({"sessions": []}));
+    assert_eq!(pty.closed().await.0, CloseCode::Error);
+    // The id is free at once.
+    connected(&tb, "create-connect?id=p", "").await;
+}
+
+#[tokio::test]
+async fn two_hundred_at_once_in_one_sandbox() {
+    let tb = toolbox().await;
+    join_all((0..200).map(async |n| {
         let mut pty = connected(&tb, &format!("create-connect?id=p{n}"), "").await;
-        pty.type_in(&format!("echo $((1000 + {n})); exit {n}\n")).await;
+        pty.type_in(&format!("echo $((1000 + {n})); read; exit {}\n", n % 100)).await;
+        pty.until(&format!("{}\r\n", 1000 + n)).await;
+        if n == 199 {
+            let (_, list) = answer(tb.get("/process/pty").await).await;
+            assert!(!list["sessions"].as_array().expect("list").is_empty());
+        }
+        pty.type_in("\n").await;
         let (_, reason) = pty.closed().await;
-        assert!(reason.starts_with(&format!("{{\"exitCode\":{n}")), "{reason}");
-        assert!(pty.output.contains(&format!("{}", 1000 + n)), "{:?}", pty.output);
+        assert!(reason.starts_with(&format!("{{\"exitCode\":{}", n % 100)), "{reason}");
     }))
     .await;
+    assert_eq!(answer(tb.get("/process/pty").await).await.1, json!({"sessions": []}));
 }

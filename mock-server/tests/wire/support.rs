@@ -10,7 +10,7 @@ use daytona_mock::{
     MockServer,
     config::Config,
     runtime::{Isolation, IsolationChoice},
-    toolbox::{AgentConfig, Ctx, routes},
+    toolbox::{AgentConfig, Ctx, pty::Limits, routes},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -196,6 +196,11 @@ pub async fn toolbox() -> Toolbox {
 
 /// A toolbox in this very process, for tests that look at its files from outside.
 pub async fn local_toolbox() -> Toolbox {
+    limited_toolbox(Limits::default()).await
+}
+
+/// The same, with other bounds for terminals.
+pub async fn limited_toolbox(pty: Limits) -> Toolbox {
     let temp = tempfile::tempdir().expect("temp dir");
     let dir = temp.path().to_path_buf();
     let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", dir.to_str().expect("utf-8"))];
@@ -206,6 +211,7 @@ pub async fn local_toolbox() -> Toolbox {
         work_dir: dir.clone(),
         fake_root: None,
         version: "0.205.1".into(),
+        pty,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("address"));

@@ -1,22 +1,15 @@
 //! Who watches a terminal, and how it ended.
 
-use std::{sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
-use futures_util::future::select_all;
+use futures_util::{FutureExt, future::select_all};
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Chunks that may wait for one client.
-const QUEUE: usize = 256;
-
-/// Clients of one session.
-const MAX_CLIENTS: usize = 256;
-
-/// How long a program waits when nobody takes its output.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::limits::Limits;
 
 /// How a shell ended, as clients are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,16 +39,18 @@ impl Exit {
 }
 
 /// The clients of one session. They may come before its shell is started.
-#[derive(Default)]
 pub struct Clients {
+    limits: Limits,
     attached: Mutex<Vec<Client>>,
     exit: OnceLock<Exit>,
     /// Set when the shell has ended and all of its output is queued.
     pub ended: CancellationToken,
 }
 
+type Queue = mpsc::Sender<Bytes>;
+
 struct Client {
-    queue: mpsc::Sender<Bytes>,
+    queue: Queue,
     too_slow: CancellationToken,
 }
 
@@ -67,25 +62,29 @@ pub struct Attached {
 }
 
 impl Clients {
+    pub fn new(limits: Limits) -> Clients {
+        Clients { limits, attached: Mutex::default(), exit: OnceLock::new(), ended: CancellationToken::new() }
+    }
+
     /// `None` when the shell has ended, or there are too many.
     pub fn attach(&self) -> Option<Attached> {
         let mut attached = self.attached.lock();
         attached.retain(|client| !client.queue.is_closed());
-        if self.exit.get().is_some() || attached.len() >= MAX_CLIENTS {
+        if self.exit.get().is_some() || attached.len() >= self.limits.clients {
             return None;
         }
-        let ((sender, queue), too_slow) = (mpsc::channel(QUEUE), CancellationToken::new());
+        let ((sender, queue), too_slow) = (mpsc::channel(self.limits.queue), CancellationToken::new());
         attached.push(Client { queue: sender, too_slow: too_slow.clone() });
         Some(Attached { queue, too_slow })
     }
 
-    /// Gives a chunk to everybody. A client that is behind is dropped, unless all are: then the terminal waits.
+    /// Gives a chunk to everybody. Waits for a client that is behind as long as that keeps no other from reading, and not
+    /// for ever; then it is dropped. So the speed is that of the fastest client, and equally fast ones stay.
     pub async fn broadcast(&self, chunk: Bytes, deleted: &CancellationToken) {
-        if let Some(waiting) = self.all_full() {
-            let room = select_all(waiting.iter().map(|queue| Box::pin(queue.reserve())));
+        if self.behind().is_some() {
             tokio::select! {
-                _ = deleted.cancelled() => {}
-                _ = tokio::time::timeout(PATIENCE, room) => {}
+                () = deleted.cancelled() => {}
+                _ = timeout(self.limits.patience, self.room()) => {}
             }
         }
         self.attached.lock().retain(|client| match client.queue.try_send(chunk.clone()) {
@@ -98,12 +97,24 @@ impl Clients {
         });
     }
 
-    /// The queues to wait for when none has room.
-    fn all_full(&self) -> Option<Vec<mpsc::Sender<Bytes>>> {
+    /// Waits until every queue has room, or one is empty while another has none.
+    async fn room(&self) {
+        while let Some((full, others)) = self.behind() {
+            let room = full.iter().map(|queue| queue.reserve().map(|_| ()).boxed());
+            let read = others.iter().map(|queue| queue.reserve_many(self.limits.queue).map(|_| ()).boxed());
+            select_all(room.chain(read)).await;
+        }
+    }
+
+    /// The queues without room, and the others; `None` when there is nothing to wait for.
+    fn behind(&self) -> Option<(Vec<Queue>, Vec<Queue>)> {
         let mut attached = self.attached.lock();
         attached.retain(|client| !client.queue.is_closed());
-        let full = !attached.is_empty() && attached.iter().all(|client| client.queue.capacity() == 0);
-        full.then(|| attached.iter().map(|client| client.queue.clone()).collect())
+        let room = |at_least: usize| attached.iter().any(|client| client.queue.capacity() >= at_least);
+        if attached.iter().all(|client| client.queue.capacity() > 0) || room(self.limits.queue) {
+            return None;
+        }
+        Some(attached.iter().map(|client| client.queue.clone()).partition(|queue| queue.capacity() == 0))
     }
 
     /// The shell has ended: the queues do, too.
@@ -141,12 +152,24 @@ mod tests {
         }
     }
 
+    const QUEUE: usize = 8;
+
+    fn clients() -> Clients {
+        Clients::new(Limits { queue: QUEUE, ..Limits::default() })
+    }
+
+    async fn show(clients: &Clients, chunks: std::ops::Range<usize>) {
+        for n in chunks {
+            clients.broadcast(Bytes::from(n.to_string()), &CancellationToken::new()).await;
+        }
+    }
+
     #[tokio::test]
     async fn only_the_slow_client_is_dropped() {
-        let (clients, never) = (Clients::default(), CancellationToken::new());
+        let clients = clients();
         let (mut quick, mut slow) = (clients.attach().expect("room"), clients.attach().expect("room"));
         for n in 0..=QUEUE {
-            clients.broadcast(Bytes::from(n.to_string()), &never).await;
+            show(&clients, n..n + 1).await;
             assert_eq!(quick.queue.recv().await, Some(Bytes::from(n.to_string())));
         }
         assert!(slow.too_slow.is_cancelled() && !quick.too_slow.is_cancelled());
@@ -162,13 +185,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_terminal_waits_for_its_only_client() {
-        let (clients, never) = (Clients::default(), CancellationToken::new());
+        let clients = clients();
         let mut only = clients.attach().expect("room");
-        for _ in 0..QUEUE {
-            clients.broadcast(Bytes::from_static(b"x"), &never).await;
-        }
-        let ((), first) = tokio::join!(clients.broadcast(Bytes::from_static(b"y"), &never), only.queue.recv());
-        assert_eq!(first, Some(Bytes::from_static(b"x")));
+        show(&clients, 0..QUEUE).await;
+        let ((), first) = tokio::join!(show(&clients, QUEUE..QUEUE + 1), only.queue.recv());
+        assert_eq!(first, Some(Bytes::from_static(b"0")));
         assert!(!only.too_slow.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn clients_that_read_equally_fast_all_stay() {
+        let clients = clients();
+        let mut attached = [(); 3].map(|()| clients.attach().expect("room"));
+        let readers = attached.iter_mut().map(async |client| {
+            for n in 0..1000 {
+                assert_eq!(client.queue.recv().await, Some(Bytes::from(n.to_string())));
+                tokio::task::yield_now().await;
+            }
+        });
+        tokio::join!(show(&clients, 0..1000), futures_util::future::join_all(readers));
+    }
+
+    #[tokio::test]
+    async fn patience_ends() {
+        let patience = std::time::Duration::from_millis(10);
+        let clients = Clients::new(Limits { queue: QUEUE, patience, ..Limits::default() });
+        let only = clients.attach().expect("room");
+        show(&clients, 0..QUEUE + 1).await;
+        assert!(only.too_slow.is_cancelled());
     }
 }

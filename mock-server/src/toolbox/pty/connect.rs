@@ -1,8 +1,9 @@
 //! The WebSockets of terminals: `ConnectPtySession`, and `create-connect`, which makes the session, too.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
+    body::Bytes,
     extract::{
         Path, RawQuery, State,
         ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
@@ -16,8 +17,14 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use serde_json::json;
+use tokio::sync::Notify;
 
-use super::{MAX_SIZE, NewSession, Session, bad_request, clients::Attached};
+use super::{
+    MAX_SIZE, NewSession, Session, bad_request,
+    clients::{Attached, Exit},
+    input::input,
+    limits::Limits,
+};
 use crate::toolbox::{Ctx, ToolboxError, go_errors, json::to_vec};
 
 /// Whoever offers this sub-protocol is told the exit in a frame, too.
@@ -29,20 +36,11 @@ const ENVS: &str = "X-Daytona-Pty-Envs~";
 /// The longest such token.
 const MAX_ENVS: usize = 64 << 10;
 
-/// The largest frame of input (observed).
-const MAX_INPUT: usize = 64 << 10;
-
 /// What is read of a frame that is too large, so that it can be refused in good order.
 const MAX_FRAME: usize = 1 << 20;
 
 /// A close frame's reason holds no more.
 const MAX_REASON: usize = 123;
-
-/// For a client to take what is left after the shell's end.
-const LAST_WORDS: Duration = Duration::from_secs(30);
-
-/// For a client to answer a close frame.
-const CLOSING: Duration = Duration::from_secs(5);
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 type Sink = SplitSink<WebSocket, Message>;
@@ -58,7 +56,7 @@ pub async fn connect(State(ctx): State<Ctx>, Path(id): Path<String>, headers: He
         };
         match attached {
             Ok((session, attached)) => serve(socket, session, attached, exit_control).await,
-            Err(error) => refuse(socket, format!("Failed to connect to PTY session: {error}")).await,
+            Err(error) => refuse(socket, format!("Failed to connect to PTY session: {error}"), ctx.pty_limits()).await,
         }
     })
 }
@@ -91,7 +89,7 @@ pub async fn create_connect(
             Err(error) => {
                 // The id is free before the client hears of it.
                 drop(reservation);
-                refuse(socket, format!("Failed to start PTY session: {error}")).await;
+                refuse(socket, format!("Failed to start PTY session: {error}"), ctx.pty_limits()).await;
             }
         }
     }))
@@ -173,32 +171,33 @@ fn parse_envs(token: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 /// Says why there is no terminal, and closes.
-async fn refuse(socket: WebSocket, error: String) {
+async fn refuse(socket: WebSocket, error: String, limits: &Limits) {
     let (mut sink, stream) = socket.split();
     let control = text(&json!({"type": "control", "status": "error", "error": error}));
-    if let Ok(Ok(())) = tokio::time::timeout(CLOSING, sink.send(control)).await {
-        close(sink, stream, close_code::ERROR, &error).await;
+    if let Ok(Ok(())) = tokio::time::timeout(limits.closing, sink.send(control)).await {
+        close(sink, stream, close_code::ERROR, &error, limits).await;
     }
 }
 
 /// One client's time at a terminal.
 async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached, exit_control: bool) {
     let (mut sink, mut stream) = socket.split();
+    let (limits, ping) = (&session.limits, Notify::new());
     let too_slow = attached.too_slow.clone();
     let deadline = async {
         session.clients.ended.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(limits.last_words).await;
     };
     let end = tokio::select! {
-        end = output(&mut sink, &session, &mut attached, exit_control) => end.ok(),
-        end = input(&mut stream, &session) => end,
+        end = output(&mut sink, &session, &mut attached, &ping, exit_control) => end.ok(),
+        end = input(&mut stream, &session, limits, &ping) => end,
         () = too_slow.cancelled() => Some((close_code::POLICY, "slow consumer".to_owned())),
         () = deadline => None,
     };
     // Nothing more is to be queued for it.
     drop(attached);
     if let Some((code, reason)) = end {
-        close(sink, stream, code, &reason).await;
+        close(sink, stream, code, &reason, limits).await;
     }
 }
 
@@ -207,10 +206,19 @@ async fn output(
     sink: &mut Sink,
     session: &Session,
     attached: &mut Attached,
+    ping: &Notify,
     exit_control: bool,
 ) -> Result<(u16, String), axum::Error> {
     sink.send(text(&json!({"type": "control", "status": "connected"}))).await?;
-    while let Some(chunk) = attached.queue.recv().await {
+    loop {
+        let next = tokio::select! {
+            next = attached.queue.recv() => next,
+            () = ping.notified() => {
+                sink.send(Message::Ping(Bytes::new())).await?;
+                continue;
+            }
+        };
+        let Some(chunk) = next else { break };
         sink.feed(Message::Binary(chunk)).await?;
         while let Ok(chunk) = attached.queue.try_recv() {
             sink.feed(Message::Binary(chunk)).await?;
@@ -222,42 +230,22 @@ async fn output(
         return std::future::pending().await;
     };
     if exit_control {
-        let mut control = json!({"type": "control", "status": "exited", "exitCode": exit.exit_code});
-        if let Some(reason) = &exit.exit_reason {
-            control["exitReason"] = json!(reason);
-        }
-        sink.send(text(&control)).await?;
+        sink.send(text(&exited(exit))).await?;
     }
     let code = if exit.exit_code == 0 { close_code::NORMAL } else { close_code::ERROR };
     Ok((code, String::from_utf8_lossy(&to_vec(exit)).into_owned()))
 }
 
-/// Types what the client sends until it goes; the close frame's code and reason when it is at fault.
-async fn input(stream: &mut SplitStream<WebSocket>, session: &Session) -> Option<(u16, String)> {
-    let too_large = Some((close_code::SIZE, "frame too large".to_owned()));
-    loop {
-        let bytes = match stream.next().await? {
-            Ok(Message::Text(text)) => text.into(),
-            Ok(Message::Binary(bytes)) => bytes,
-            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-            Ok(Message::Close(_)) => return None,
-            Err(error) if error.to_string().contains("too long") => return too_large,
-            Err(_) => return None,
-        };
-        if bytes.len() > MAX_INPUT {
-            return too_large;
-        }
-        // A terminal that takes nothing any more is about to end, and the other half tells that.
-        if let Some(terminal) = session.terminal() {
-            tokio::select! {
-                _ = terminal.write(&bytes) => {}
-                () = session.clients.ended.cancelled() => {}
-            }
-        }
+/// The frame that tells the exit to whoever asked for it.
+fn exited(exit: &Exit) -> serde_json::Value {
+    let mut control = json!({"type": "control", "status": "exited", "exitCode": exit.exit_code});
+    if let Some(reason) = &exit.exit_reason {
+        control["exitReason"] = json!(reason);
     }
+    control
 }
 
-async fn close(mut sink: Sink, mut stream: SplitStream<WebSocket>, code: u16, reason: &str) {
+async fn close(mut sink: Sink, mut stream: SplitStream<WebSocket>, code: u16, reason: &str, limits: &Limits) {
     let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
     let reason = reason[..end].into();
     let closing = async {
@@ -266,7 +254,7 @@ async fn close(mut sink: Sink, mut stream: SplitStream<WebSocket>, code: u16, re
             while let Some(Ok(_)) = stream.next().await {}
         }
     };
-    let _ = tokio::time::timeout(CLOSING, closing).await;
+    let _ = tokio::time::timeout(limits.closing, closing).await;
 }
 
 fn text(control: &serde_json::Value) -> Message {
@@ -275,7 +263,39 @@ fn text(control: &serde_json::Value) -> Message {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn environments_come_out_as_they_went_in(
+            envs in prop::collection::btree_map("[^=\0\n]{1,8}", ".*", 0..5)
+        ) {
+            let token = BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&envs).expect("JSON"));
+            prop_assert_eq!(parse_envs(&token), Ok(envs));
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in ".*", json in any::<Vec<u8>>()) {
+            let _ = parse_envs(&text);
+            let _ = parse_envs(&BASE64_URL_SAFE_NO_PAD.encode(json));
+            if let Ok(new) = parse_query(&text) {
+                prop_assert!(!new.id.is_empty() && new.cols.max(new.rows).unwrap_or(0) <= MAX_SIZE);
+            }
+        }
+
+        #[test]
+        fn whoever_reads_only_the_reason_learns_the_exit(code in any::<i32>()) {
+            let exit = Exit::new(code);
+            let reason = String::from_utf8(to_vec(&exit)).expect("text");
+            prop_assert!(reason.len() <= MAX_REASON);
+            let (reason, control) = (serde_json::from_str::<serde_json::Value>(&reason).expect("JSON"), exited(&exit));
+            prop_assert_eq!(&control["exitCode"], &reason["exitCode"]);
+            prop_assert_eq!(control.get("exitReason"), reason.get("exitReason"));
+            prop_assert_eq!(reason.get("exitReason").is_none(), code == 0);
+        }
+    }
 
     #[test]
     fn environment_tokens() {

@@ -2,6 +2,8 @@
 
 mod clients;
 mod connect;
+mod input;
+mod limits;
 mod terminal;
 
 use std::{
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+pub use self::limits::Limits;
 use self::{
     clients::Clients,
     terminal::{Start, Terminal},
@@ -34,9 +37,6 @@ use super::{
     json::GoJson,
     process::shell::{find_program, user_shell},
 };
-
-/// Terminals of one sandbox.
-const MAX_SESSIONS: usize = 1024;
 
 /// The largest width and height (observed).
 const MAX_SIZE: u16 = 1000;
@@ -66,6 +66,7 @@ struct Session {
     lazy_start: bool,
     state: Mutex<SessionState>,
     clients: Clients,
+    limits: Limits,
     deleted: CancellationToken,
 }
 
@@ -98,8 +99,9 @@ impl Sessions {
             let message = format!("PTY session with ID '{}' already exists", new.id);
             return Err(ToolboxError::new(StatusCode::CONFLICT, "CONFLICT", message));
         }
-        if by_id.len() >= MAX_SESSIONS {
-            return Err(bad_request(format!("no more than {MAX_SESSIONS} PTY sessions")));
+        let most = ctx.pty_limits().sessions;
+        if by_id.len() >= most {
+            return Err(bad_request(format!("no more than {most} PTY sessions")));
         }
         let session = Arc::new(Session::new(ctx, new));
         by_id.insert(session.id.clone(), session.clone());
@@ -128,7 +130,8 @@ impl Session {
             created_at: timestamp(chrono::Utc::now()),
             lazy_start: new.lazy_start,
             state: Mutex::new(SessionState { cols, rows, terminal: None }),
-            clients: Clients::default(),
+            clients: Clients::new(*ctx.pty_limits()),
+            limits: *ctx.pty_limits(),
             deleted: CancellationToken::new(),
         }
     }
@@ -289,15 +292,16 @@ async fn get_one(State(ctx): State<Ctx>, Path(id): Path<String>) -> Result<impl 
     Ok(GoJson(session.to_wire()).into_response())
 }
 
-/// `DeletePtySession`: its clients are told 137.
+/// `DeletePtySession`: answers when the shell is gone; its clients are told 137.
 async fn delete(State(ctx): State<Ctx>, Path(id): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
     let session = ctx.pty().by_id.lock().remove(&id).ok_or_else(unknown)?;
     session.deleted.cancel();
     // Clients that wait for a shell which now never starts.
-    let state = session.state.lock();
-    if state.terminal.is_none() {
+    if session.terminal().is_none() {
         session.clients.finish(clients::Exit::new(clients::Exit::DELETED));
     }
+    // What the kernel itself holds up can't be waited for.
+    let _ = tokio::time::timeout(session.limits.closing, session.clients.ended.cancelled()).await;
     Ok(GoJson(json!({"message": "PTY session deleted"})))
 }
 

@@ -5,7 +5,10 @@ use std::{
     io,
     os::fd::{OwnedFd, RawFd},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -51,6 +54,8 @@ pub struct Terminal {
     io: AsyncFd<OwnedFd>,
     /// Input goes in whole frames, in order of arrival.
     writing: tokio::sync::Mutex<()>,
+    /// Nobody has the other side open.
+    abandoned: AtomicBool,
 }
 
 /// The shell, to be waited for with [`Running::run`].
@@ -72,7 +77,12 @@ impl Terminal {
         fd.set_non_blocking(true).map_err(other)?;
         let io = watch(OwnedFd::from(fd.as_file().map_err(other)?))?;
         let child = pair.slave.spawn_command(shell(start)).map_err(other)?;
-        let terminal = Terminal { master: Mutex::new(pair.master), io, writing: Default::default() };
+        let terminal = Terminal {
+            master: Mutex::new(pair.master),
+            io,
+            writing: Default::default(),
+            abandoned: AtomicBool::new(false),
+        };
         let terminal = Arc::new(terminal);
         Ok((terminal.clone(), Running { terminal, child, children }))
     }
@@ -94,6 +104,11 @@ impl Terminal {
             }
         }
         Ok(())
+    }
+
+    /// Whether the shell let go of it, at its end or before.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// The next output; an error when there is nobody left to write any.
@@ -126,7 +141,10 @@ impl Running {
                 },
                 chunk = self.terminal.read(), if open => match chunk {
                     Ok(chunk) => clients.broadcast(chunk, deleted).await,
-                    Err(_) => open = false,
+                    Err(_) => {
+                        open = false;
+                        self.terminal.abandoned.store(true, Ordering::Relaxed);
+                    }
                 },
             }
         };
