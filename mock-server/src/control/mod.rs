@@ -3,7 +3,8 @@
 //! * `POST /keys`: mints a key with an organisation of its own: `{apiKey, organizationId}`.
 //! * `POST /reset`: destroys everything that the calling key's organisation owns, and waits until it is gone.
 //! * `GET /operations`: every operation of both planes: `[{operationId, plane, emulated}]`.
-//! * `GET /clock`: `{now, frozen}`; `POST /clock` with `{freeze: true}`, `{advance: seconds}` or `{run: true}` turns it.
+//! * `GET /clock`: `{now, frozen}`; `POST /clock` with `{freeze: true}`, `{advance: seconds}` or `{run: true}` turns it; what is
+//!   due then has begun when the answer comes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,9 +52,9 @@ async fn mint(State(cp): State<Arc<ControlPlane>>, _: Caller) -> ApiResult {
     Ok(created(&json!({"apiKey": key, "organizationId": organization_id})))
 }
 
-async fn reset(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> StatusCode {
-    cp.reset(&caller.0.organization_id).await;
-    StatusCode::NO_CONTENT
+async fn reset(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResult<StatusCode> {
+    cp.reset(&caller.0.organization_id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn operations(_: Caller) -> Response {
@@ -93,6 +94,8 @@ async fn turn(State(cp): State<Arc<ControlPlane>>, _: Caller, Body(body): Body) 
     if is_true("run") {
         cp.clock().run();
     }
+    // A test looks at once.
+    cp.do_what_is_due().await;
     Ok(now(&cp))
 }
 

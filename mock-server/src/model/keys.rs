@@ -10,8 +10,9 @@ use super::{
     ControlPlane, Identity,
     error::{ErrorKind, ModelError},
     organization::Organization,
-    store::{Commit, Table, Write},
+    store::{Table, Write},
     tokens,
+    world::Tenant,
 };
 
 /// Every permission of the contract, in its order.
@@ -121,10 +122,12 @@ impl ControlPlane {
     }
 
     fn note_use(&self, hash: &str, now: DateTime<Utc>) {
+        let turn = self.store.try_turn();
         if let Some(key) = self.keys.by_hash.write().get_mut(hash) {
             key.last_used_at = Some(now);
-            // Nobody waits for this one.
-            drop(self.store.write(put(key)));
+            if let Some(turn) = turn {
+                turn.note(vec![put(key)]);
+            }
         }
     }
 
@@ -143,7 +146,12 @@ impl ControlPlane {
         }
         let value = tokens::api_key();
         let key = self.describe(&value, &caller.organization_id, &caller.user_id, new);
-        self.insert_key(key.clone())?.wait().await?;
+        let turn = self.store.turn().await;
+        if self.keys.of(&caller.organization_id).iter().any(|other| other.name == key.name) {
+            return Err(ModelError::conflict("API key with this name already exists"));
+        }
+        let (keys, made) = (self.keys.clone(), key.clone());
+        turn.commit(vec![put(&key)], move || keys.load([made])).wait().await?;
         Ok((key, value))
     }
 
@@ -162,25 +170,14 @@ impl ControlPlane {
         }
     }
 
-    fn insert_key(&self, key: ApiKey) -> Result<Commit, ModelError> {
-        let mut keys = self.keys.by_hash.write();
-        if keys.values().any(|other| other.organization_id == key.organization_id && other.name == key.name) {
-            return Err(ModelError::conflict("API key with this name already exists"));
-        }
-        let commit = self.store.write(put(&key));
-        keys.insert(key.hash.clone(), key);
-        Ok(commit)
-    }
-
     /// Removes a key by name: it is refused from this moment on.
     pub async fn delete_key(&self, organization_id: &str, name: &str) -> Result<(), ModelError> {
-        let commit = {
-            let mut keys = self.keys.by_hash.write();
-            let found = keys.values().find(|key| key.organization_id == organization_id && key.name == name);
-            let hash = found.map(|key| key.hash.clone()).ok_or_else(|| ModelError::not_found("API key not found"))?;
-            keys.remove(&hash);
-            self.store.write(Write::Delete { table: Table::ApiKey, key: hash })
-        };
+        let turn = self.store.turn().await;
+        let found = self.keys.of(organization_id).into_iter().find(|key| key.name == name);
+        let hash = found.ok_or_else(|| ModelError::not_found("API key not found"))?.hash;
+        let (keys, gone) = (self.keys.clone(), hash.clone());
+        let write = Write::Delete { table: Table::ApiKey, key: hash };
+        let commit = turn.commit(vec![write], move || drop(keys.by_hash.write().remove(&gone)));
         commit.wait().await
     }
 
@@ -199,10 +196,13 @@ impl ControlPlane {
         let mut key = self.describe(value, &organization.id, &organization.created_by, new);
         key.given = given;
         let id = organization.id.clone();
-        let first = self.insert_organization(organization);
-        let second = self.insert_key(key)?;
-        first.wait().await?;
-        second.wait().await?;
+        let writes = vec![organization.put(), put(&key)];
+        let (world, keys) = (self.world.clone(), self.keys.clone());
+        let apply = move || {
+            world.write().tenants.insert(organization.id.clone(), Tenant::new(organization));
+            keys.load([key]);
+        };
+        self.store.turn().await.commit(writes, apply).wait().await?;
         Ok(id)
     }
 

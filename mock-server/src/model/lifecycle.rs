@@ -6,12 +6,11 @@ use std::{sync::Arc, time::Duration};
 use super::{
     ControlPlane,
     error::{ErrorKind, ModelError},
-    rules::{Operation, Phase, Progress},
+    rules::{OUTRUN, Operation, Phase, Progress},
     sandbox::{DesiredState, Sandbox, State},
-    store::Commit,
     tokens,
 };
-use crate::runtime::{self, SandboxSpec};
+use crate::runtime::{self, NetworkPolicy, SandboxSpec};
 
 /// Requests wait this long for `started` (observed); the launch goes on.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -26,9 +25,13 @@ type Launch = tokio::task::JoinHandle<Result<(), ModelError>>;
 impl ControlPlane {
     /// Launches a record that was just added, and waits for it. The answer is the record from before: `creating` (observed).
     pub async fn create(self: &Arc<Self>, record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
-        let (record, commit) = self.add(record)?;
-        let launch = self.spawn_launch(&record.id);
-        commit.wait().await?;
+        let cp = self.clone();
+        let begun = apart(async move {
+            let record = cp.add(record).await?;
+            let launch = cp.spawn_launch(&record.id);
+            Ok((record, launch))
+        });
+        let (record, launch) = begun.await?;
         started(launch).await?;
         Ok(record)
     }
@@ -38,29 +41,23 @@ impl ControlPlane {
         if sandbox.phase().begin(Operation::Start, false)? == sandbox.phase() {
             return Ok(sandbox.clone());
         }
-        let (record, commit) = self.change(&sandbox.id, |sandbox, _| {
-            sandbox.set_phase(sandbox.phase().begin(Operation::Start, false)?);
-            sandbox.preview_token = tokens::preview_token();
-            Ok(())
-        })?;
-        let launch = self.spawn_launch(&record.id);
-        commit.wait().await?;
-        started(launch).await?;
+        let (cp, seen) = (self.clone(), sandbox.clone());
+        let begun = apart(async move {
+            let record = cp.advance(&seen, Operation::Start).await?;
+            Ok(cp.spawn_launch(&record.id))
+        });
+        started(begun.await?).await?;
         self.find(&sandbox.organization_id, &sandbox.id)
     }
 
     /// Begins to stop a sandbox (an ephemeral one: to delete it). `force` skips the time that processes get to end.
     pub async fn stop(self: &Arc<Self>, sandbox: &Sandbox, force: bool) -> Result<Arc<Sandbox>, ModelError> {
-        let (record, commit) = self.begin(&sandbox.id, Operation::Stop, force)?;
-        commit.wait().await?;
-        Ok(record)
+        self.begin(sandbox, Operation::Stop, force).await
     }
 
     /// Begins to delete a sandbox.
     pub async fn delete(self: &Arc<Self>, sandbox: &Sandbox) -> Result<Arc<Sandbox>, ModelError> {
-        let (record, commit) = self.begin(&sandbox.id, Operation::Delete, true)?;
-        commit.wait().await?;
-        Ok(record)
+        self.begin(sandbox, Operation::Delete, true).await
     }
 
     /// Whether an operation is allowed now; for those that aren't carried out here.
@@ -69,23 +66,39 @@ impl ControlPlane {
     }
 
     /// Stop and delete: changes the desired state and lets a task do the rest.
-    pub(super) fn begin(
+    pub(super) async fn begin(
         self: &Arc<Self>,
-        id: &str,
+        seen: &Sandbox,
         operation: Operation,
         force: bool,
-    ) -> Result<(Arc<Sandbox>, Commit), ModelError> {
-        let (record, commit) = self.change(id, |sandbox, _| {
-            let next = sandbox.phase().begin(operation, sandbox.is_ephemeral())?;
-            sandbox.set_phase(next);
+    ) -> Result<Arc<Sandbox>, ModelError> {
+        let (cp, seen) = (self.clone(), seen.clone());
+        apart(async move {
+            let record = cp.advance(&seen, operation).await?;
+            let grace = if force { Duration::ZERO } else { GRACE };
+            match record.desired_state {
+                DesiredState::Destroyed => drop(tokio::spawn(cp.clone().destroy(record.id.clone(), LINGER))),
+                _ => drop(tokio::spawn(cp.clone().halt(record.id.clone(), grace))),
+            }
+            Ok(record)
+        })
+        .await
+    }
+
+    /// Takes the first step of an operation that was allowed in the state in which the caller saw the sandbox.
+    async fn advance(&self, seen: &Sandbox, operation: Operation) -> Result<Arc<Sandbox>, ModelError> {
+        seen.phase().begin(operation, seen.is_ephemeral())?;
+        let edit = |sandbox: &mut Sandbox| {
+            if sandbox.phase() != seen.phase() {
+                return Err(ModelError::conflict(OUTRUN));
+            }
+            sandbox.set_phase(sandbox.phase().begin(operation, sandbox.is_ephemeral())?);
+            if operation == Operation::Start {
+                sandbox.preview_token = tokens::preview_token();
+            }
             Ok(())
-        })?;
-        let grace = if force { Duration::ZERO } else { GRACE };
-        match record.desired_state {
-            DesiredState::Destroyed => drop(tokio::spawn(self.clone().destroy(record.id.clone(), LINGER))),
-            _ => drop(tokio::spawn(self.clone().halt(record.id.clone(), grace))),
-        }
-        Ok((record, commit))
+        };
+        self.change(&seen.id, edit).await
     }
 
     pub(super) fn spawn_launch(self: &Arc<Self>, id: &str) -> Launch {
@@ -95,37 +108,48 @@ impl ControlPlane {
     async fn launch(self: Arc<Self>, id: String) -> Result<(), ModelError> {
         let Some(turn) = self.turn(&id) else { return Ok(()) };
         let _turn = turn.lock().await;
-        let (sandbox, commit) = self.report(&id, Progress::Creating)?;
-        drop(commit);
+        let sandbox = self.report(&id, Progress::Creating).await?;
         if sandbox.desired_state != DesiredState::Started {
             return Ok(());
         }
-        match self.runtime().launch(&self.spec(&sandbox)).await {
-            Ok(machine) => self.launched(&id, machine),
+        let spec = self.spec(&sandbox);
+        match self.runtime().launch(&spec).await {
+            Ok(machine) => self.launched(&id, machine, spec.network).await,
             // Stopping the server ends launches; the next start tries again.
             Err(_) if self.closing.is_cancelled() => Ok(()),
             Err(error) => {
                 let reason = error.to_string();
                 tracing::warn!(sandbox = id, reason, "did not start");
-                drop(self.change(&id, |sandbox, _| {
+                let failed = |sandbox: &mut Sandbox, _: &mut Option<_>| {
                     sandbox.set_phase(sandbox.phase().after(Progress::LaunchFailed));
                     sandbox.error_reason = Some(reason.clone());
                     Ok(())
-                })?);
+                };
+                self.note(&id, failed).await?;
                 Err(ModelError::bad_request(format!("Sandbox failed to start: {reason}")))
             }
         }
     }
 
-    fn launched(self: &Arc<Self>, id: &str, machine: Arc<runtime::Sandbox>) -> Result<(), ModelError> {
+    async fn launched(
+        self: &Arc<Self>,
+        id: &str,
+        machine: Arc<runtime::Sandbox>,
+        policy: NetworkPolicy,
+    ) -> Result<(), ModelError> {
         let version = self.config().api_version.clone();
-        let (_, commit) = self.change(id, |sandbox, running| {
+        let edit = |sandbox: &mut Sandbox, running: &mut Option<_>| {
             sandbox.set_phase(sandbox.phase().after(Progress::Launched));
             sandbox.daemon_version = Some(version);
+            let now = sandbox.network_policy();
+            if now != policy {
+                // Changed during the launch.
+                machine.set_network_policy(now);
+            }
             *running = Some(machine.clone());
             Ok(())
-        })?;
-        drop(commit);
+        };
+        self.note(id, edit).await?;
         tokio::spawn(self.clone().watch(id.to_owned(), machine));
         Ok(())
     }
@@ -137,7 +161,7 @@ impl ControlPlane {
             exit = machine.exited() => exit,
             () = self.closing.cancelled() => return,
         };
-        let died = self.change(&id, |sandbox, running| {
+        let died = |sandbox: &mut Sandbox, running: &mut Option<Arc<runtime::Sandbox>>| {
             if !running.as_ref().is_some_and(|current| Arc::ptr_eq(current, &machine)) {
                 return Err(ModelError::no_sandbox(&sandbox.id));
             }
@@ -148,9 +172,8 @@ impl ControlPlane {
             }
             sandbox.set_phase(next);
             Ok(())
-        });
-        let Ok((record, commit)) = died else { return };
-        drop(commit);
+        };
+        let Ok(record) = self.note(&id, died).await else { return };
         tracing::info!(sandbox = id, reason = exit.reason, "ended by itself");
         if record.desired_state == DesiredState::Destroyed {
             self.destroy(id, LINGER).await;
@@ -163,7 +186,8 @@ impl ControlPlane {
         if let Some(machine) = self.take_machine(&id) {
             machine.stop(grace).await;
         }
-        drop(self.report(&id, Progress::Halted));
+        // One that is gone needs no report.
+        _ = self.report(&id, Progress::Halted).await;
     }
 
     /// Ends processes, removes files, then after `linger` the record.
@@ -184,43 +208,46 @@ impl ControlPlane {
             () = self.clock().sleep(linger) => {}
             () = tokio::time::sleep_until(gone) => {}
         }
-        match self.change(&id, removed) {
-            Ok((record, commit)) if record.actual_state == State::Destroyed => {
-                drop(commit);
-                drop(self.forget(&id));
-            }
-            _ => {}
+        if self.note(&id, removed).await.is_ok_and(|record| record.actual_state == State::Destroyed) {
+            self.forget(&id).await;
         }
     }
 
-    /// Destroys everything that an organisation owns, whatever it is doing, and waits until it is gone.
-    pub async fn reset(self: &Arc<Self>, organization_id: &str) {
+    /// Destroys everything that an organisation owns, whatever it is doing, and waits until it is gone. Fails if the
+    /// store refused some of it.
+    pub async fn reset(self: &Arc<Self>, organization_id: &str) -> Result<(), ModelError> {
         let ids: Vec<String> = {
             let world = self.world.read();
             world.tenants.get(organization_id).map(|tenant| tenant.ids.iter().cloned().collect()).unwrap_or_default()
         };
         let mut tasks = tokio::task::JoinSet::new();
         for id in ids {
-            let Ok((record, commit)) = self.change(&id, |sandbox, _| {
-                sandbox.set_phase(Phase { desired: DesiredState::Destroyed, ..sandbox.phase() });
-                Ok(())
-            }) else {
-                continue;
-            };
-            drop(commit);
-            let cp = self.clone();
-            tasks.spawn(async move {
-                cp.clone().destroy(id.clone(), Duration::ZERO).await;
-                if record.phase().is_errored_deleted() {
-                    drop(cp.forget(&id));
-                }
-            });
+            tasks.spawn(self.clone().wipe(id));
         }
+        let mut all = Ok(());
         while let Some(result) = tasks.join_next().await {
-            if let Err(error) = result {
-                tracing::error!(%error, "a reset failed");
-            }
+            let done = result.map_err(|error| ModelError::internal(format!("a reset failed: {error}")));
+            all = all.and(done.flatten());
         }
+        all
+    }
+
+    async fn wipe(self: Arc<Self>, id: String) -> Result<(), ModelError> {
+        let doom = |sandbox: &mut Sandbox| {
+            sandbox.set_phase(Phase { desired: DesiredState::Destroyed, ..sandbox.phase() });
+            Ok(())
+        };
+        let record = match self.change(&id, doom).await {
+            Ok(record) => record,
+            // It was just going.
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.clone().destroy(id.clone(), Duration::ZERO).await;
+        if record.phase().is_errored_deleted() {
+            self.forget(&id).await;
+        }
+        Ok(())
     }
 
     /// Takes the machine away from its watcher, so that its end is no surprise.
@@ -232,11 +259,12 @@ impl ControlPlane {
         Some(self.world.read().sandboxes.get(id)?.turn.clone())
     }
 
-    fn report(&self, id: &str, progress: Progress) -> Result<(Arc<Sandbox>, Commit), ModelError> {
-        self.change(id, |sandbox, _| {
+    async fn report(&self, id: &str, progress: Progress) -> Result<Arc<Sandbox>, ModelError> {
+        let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
             sandbox.set_phase(sandbox.phase().after(progress));
             Ok(())
-        })
+        };
+        self.note(id, edit).await
     }
 
     fn spec(&self, sandbox: &Sandbox) -> SandboxSpec {
@@ -264,6 +292,13 @@ fn removed(sandbox: &mut Sandbox, _: &mut Option<Arc<runtime::Sandbox>>) -> Resu
     sandbox.set_phase(sandbox.phase().after(Progress::Removed));
     sandbox.runner_id = None;
     Ok(())
+}
+
+/// Runs a first step to its end even if the client goes away: else nobody would carry on with what it began.
+async fn apart<T: Send + 'static>(
+    step: impl Future<Output = Result<T, ModelError>> + Send + 'static,
+) -> Result<T, ModelError> {
+    tokio::spawn(step).await.map_err(|error| ModelError::internal(format!("an operation failed: {error}")))?
 }
 
 /// Waits for a launch, but not for ever.

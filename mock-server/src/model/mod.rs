@@ -90,11 +90,13 @@ pub struct ControlPlane {
     clock: Clock,
     runtime: Arc<Runtime>,
     events: broadcast::Sender<ModelEvent>,
-    keys: Keys,
-    world: RwLock<World>,
+    keys: Arc<Keys>,
+    world: Arc<RwLock<World>>,
     store: Store,
     /// Wakes the timers' task: there is a new nearest deadline.
     timer: Arc<Notify>,
+    /// Held while what is due is begun.
+    firing: tokio::sync::Mutex<()>,
     closing: CancellationToken,
 }
 

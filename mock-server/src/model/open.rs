@@ -50,16 +50,18 @@ impl ControlPlane {
         let own_key = config.api_keys.is_empty().then(|| own_key(&config.data_dir)).transpose();
         let own_key = own_key.map_err(io_error("the file api-key in the data directory"))?;
         let first_key = own_key.as_ref().or(config.api_keys.first()).cloned().unwrap_or_default();
+        let (events, timer) = (broadcast::channel(EVENTS).0, Arc::new(Notify::new()));
         let cp = Arc::new(ControlPlane {
             runner_id: tokens::uuid(),
             first_key,
             clock,
             runtime,
-            events: broadcast::channel(EVENTS).0,
-            keys: Keys::default(),
-            world: RwLock::default(),
+            world: Arc::new(RwLock::new(World::new(events.clone(), timer.clone()))),
+            events,
+            keys: Arc::new(Keys::default()),
             store,
-            timer: Arc::new(Notify::new()),
+            timer,
+            firing: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             config,
         });
@@ -73,7 +75,7 @@ impl ControlPlane {
     }
 
     fn load(&self, contents: Contents) -> Result<(), OpenError> {
-        let mut world = World::default();
+        let mut world = self.world.write();
         for organization in self.parse::<Organization>(&contents.organizations)? {
             world.tenants.insert(organization.id.clone(), Tenant::new(organization));
         }
@@ -85,7 +87,7 @@ impl ControlPlane {
         for preview in self.parse::<SignedPreview>(&contents.signed_previews)? {
             world.signed_previews.insert(preview.token.clone(), preview);
         }
-        *self.world.write() = world;
+        drop(world);
         let given: Vec<String> = self.config.api_keys.iter().map(|key| tokens::hash(key)).collect();
         let keys = self.parse::<ApiKey>(&contents.api_keys)?;
         self.keys.load(keys.into_iter().filter(|key| !key.given || given.contains(&key.hash)));

@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::tokens;
+use super::{
+    store::{Table, Write},
+    tokens,
+};
 
 /// An organisation as the store keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,5 +22,11 @@ pub struct Organization {
 impl Organization {
     pub fn new(now: DateTime<Utc>) -> Organization {
         Organization { id: tokens::uuid(), name: "Personal".into(), created_by: tokens::uuid(), created_at: now }
+    }
+
+    /// Its record in the store's form.
+    pub(super) fn put(&self) -> Write {
+        let record = serde_json::to_string(self).expect("an organisation is JSON");
+        Write::Put { table: Table::Organization, key: self.id.clone(), organization: String::new(), record }
     }
 }

@@ -38,24 +38,32 @@ impl ControlPlane {
         let expires_at = now + Duration::seconds(seconds);
         let preview = SignedPreview { token: token.clone(), port, sandbox_id: sandbox.id.clone(), expires_at };
         let record = serde_json::to_string(&preview).expect("a token is JSON");
-        let commit = {
-            let mut world = self.world.write();
-            let mine = world.signed_previews.values().filter(|p| p.sandbox_id == sandbox.id);
-            let mut mine: Vec<_> = mine.map(|p| (p.expires_at, p.token.clone())).collect();
-            mine.sort();
-            let room = mine.len().saturating_sub(MAX_TOKENS - 1);
-            for (i, (expires, old)) in mine.into_iter().enumerate() {
-                if i < room || expires <= now {
-                    world.signed_previews.remove(&old);
-                    drop(self.store.write(Write::Delete { table: Table::SignedPreview, key: old }));
-                }
+        let organization = String::new();
+        let mut writes = vec![Write::Put { table: Table::SignedPreview, key: token.clone(), organization, record }];
+        let turn = self.store.turn().await;
+        let gone = self.superfluous_previews(&sandbox.id, now);
+        writes.extend(gone.iter().map(|old| Write::Delete { table: Table::SignedPreview, key: old.clone() }));
+        let world = self.world.clone();
+        let apply = move || {
+            let mut world = world.write();
+            let previews = &mut world.signed_previews;
+            for old in &gone {
+                previews.remove(old);
             }
-            world.signed_previews.insert(token.clone(), preview);
-            let organization = String::new();
-            self.store.write(Write::Put { table: Table::SignedPreview, key: token.clone(), organization, record })
+            previews.insert(preview.token.clone(), preview);
         };
-        commit.wait().await?;
+        turn.commit(writes, apply).wait().await?;
         Ok(token)
+    }
+
+    /// The tokens of a sandbox that go when it gets one more: expired ones, and those that end first of too many.
+    fn superfluous_previews(&self, sandbox_id: &str, now: DateTime<Utc>) -> Vec<String> {
+        let world = self.world.read();
+        let mut mine: Vec<_> = world.signed_previews.values().filter(|p| p.sandbox_id == sandbox_id).collect();
+        mine.sort_by_key(|p| p.expires_at);
+        let room = mine.len().saturating_sub(MAX_TOKENS - 1);
+        let gone = mine.into_iter().enumerate().filter(|(i, p)| *i < room || p.expires_at <= now);
+        gone.map(|(_, p)| p.token.clone()).collect()
     }
 
     /// The sandbox that a signed preview token opens on this port, until it expires.
@@ -67,16 +75,14 @@ impl ControlPlane {
 
     /// Ends a token of a sandbox before its time; unknown ones are fine (observed).
     pub async fn expire_preview(&self, sandbox: &Sandbox, port: u16, token: &str) -> Result<(), ModelError> {
-        let commit = {
-            let mut world = self.world.write();
-            let known = world.signed_previews.get(token).is_some_and(|p| p.port == port && p.sandbox_id == sandbox.id);
-            if !known {
-                return Ok(());
-            }
-            world.signed_previews.remove(token);
-            self.store.write(Write::Delete { table: Table::SignedPreview, key: token.into() })
-        };
-        commit.wait().await
+        let turn = self.store.turn().await;
+        let known = |p: &SignedPreview| p.port == port && p.sandbox_id == sandbox.id;
+        if !self.world.read().signed_previews.get(token).is_some_and(known) {
+            return Ok(());
+        }
+        let write = Write::Delete { table: Table::SignedPreview, key: token.into() };
+        let (world, token) = (self.world.clone(), token.to_owned());
+        turn.commit(vec![write], move || drop(world.write().signed_previews.remove(&token))).wait().await
     }
 
     /// Whether a signed file URL is good: `method` GET or POST, `path` as in the query (decoded), `expires` in unix

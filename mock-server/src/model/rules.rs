@@ -61,6 +61,10 @@ const NO_SNAP: Verdict = Refuse(BadRequest, "Sandbox must be in started or stopp
 const NO_RESIZE: Verdict = Refuse(BadRequest, "Sandbox must be in started or stopped state to resize");
 const BACKING: Verdict = Refuse(BadRequest, "Sandbox backup is already in progress");
 
+/// What the loser of a race reads: it saw a state that allowed the operation, and another was faster (observed). Who
+/// comes later sees the change in progress.
+pub const OUTRUN: &str = "Sandbox was modified by another operation";
+
 /// One row per operation, one column per [`column`].
 #[rustfmt::skip]
 const TABLE: [(Operation, [Verdict; 8]); 10] = [

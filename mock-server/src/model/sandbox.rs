@@ -148,6 +148,14 @@ impl Sandbox {
         }
     }
 
+    /// Whether both have the same network settings.
+    pub(super) fn same_network(&self, other: &Sandbox) -> bool {
+        let all = |sandbox: &Sandbox| {
+            (sandbox.network_block_all, sandbox.network_allow_list.clone(), sandbox.domain_allow_list.clone())
+        };
+        all(self) == all(other)
+    }
+
     /// The label that the SDKs pick the language of code runs by.
     pub fn language(&self) -> Option<&str> {
         self.labels.get(LANGUAGE_LABEL).map(String::as_str)

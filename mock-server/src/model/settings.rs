@@ -97,7 +97,7 @@ impl ControlPlane {
         let (allow, domains) = (filled(&new.allow_list), filled(&new.domains));
         allow.as_deref().map(network::parse_networks).transpose()?;
         domains.as_deref().map(network::parse_domains).transpose()?;
-        let (record, commit) = self.change(&sandbox.id, |sandbox, running| {
+        self.set(sandbox, |sandbox| {
             if let Some(block) = new.block_all {
                 sandbox.network_block_all = block;
                 sandbox.network_allow_list = None;
@@ -109,13 +109,9 @@ impl ControlPlane {
             if new.domains.is_some() {
                 sandbox.domain_allow_list = domains;
             }
-            if let Some(machine) = running {
-                machine.set_network_policy(sandbox.network_policy());
-            }
             Ok(())
-        })?;
-        commit.wait().await?;
-        Ok(record)
+        })
+        .await
     }
 
     /// A new key for file URLs; the old one's signatures are void from now on.
@@ -133,8 +129,6 @@ impl ControlPlane {
         sandbox: &Sandbox,
         edit: impl FnOnce(&mut Sandbox) -> Result<(), ModelError>,
     ) -> Result<Arc<Sandbox>, ModelError> {
-        let (record, commit) = self.change(&sandbox.id, |sandbox, _| edit(sandbox))?;
-        commit.wait().await?;
-        Ok(record)
+        self.change(&sandbox.id, edit).await
     }
 }

@@ -3,16 +3,20 @@
 //! Every acknowledged change is committed before its answer. `synchronous=OFF` with a write-ahead log means: it
 //! survives the server's SIGKILL (the kernel has the pages), a power loss is not promised. Records are JSON in one
 //! column: everything is read once at start, all questions are answered from memory.
+//!
+//! Writes come first, memory follows: whoever wants to change something takes a [`Turn`], decides by what it reads,
+//! commits, and what is committed is applied to memory by the writer itself, so that a client that goes away can't
+//! part the two. A change that the store refuses (a full disk) has never happened.
 
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread::JoinHandle,
 };
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, params};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::{OpenError, error::ModelError};
 
@@ -21,9 +25,6 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE organization (id TEXT PRIMARY KEY, r
      CREATE TABLE api_key (hash TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE sandbox (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE signed_preview (token TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;"];
-
-/// At most this many changes share one commit, so that the first of a burst isn't kept waiting.
-const MAX_BATCH: usize = 256;
 
 /// A kind of record.
 #[derive(Clone, Copy, Debug)]
@@ -51,11 +52,12 @@ pub enum Write {
 }
 
 struct Job {
-    write: Write,
-    done: oneshot::Sender<Result<(), String>>,
+    writes: Vec<Write>,
+    /// Told how it went, on the writer's thread.
+    then: Box<dyn FnOnce(Result<(), String>) + Send>,
 }
 
-/// Resolves when the change is committed. Dropping it doesn't undo the change.
+/// Resolves when the change is committed and applied. Dropping it doesn't undo the change.
 #[must_use = "an answer must wait for its commit"]
 pub struct Commit(oneshot::Receiver<Result<(), String>>);
 
@@ -69,10 +71,44 @@ impl Commit {
     }
 }
 
-/// Hands changes to the writer thread in the order of the calls.
+/// Hands changes to the writer thread.
 pub struct Store {
     queue: Mutex<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    turns: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The right to change something. One at a time has it, so that what its holder reads stays true until its change is
+/// committed and applied. It ends with that, or when it is dropped.
+pub struct Turn<'a> {
+    store: &'a Store,
+    guard: OwnedMutexGuard<()>,
+}
+
+impl Turn<'_> {
+    /// Commits all writes or none, then runs `apply` if they were committed. Both happen even if nobody waits.
+    pub fn commit(self, writes: Vec<Write>, apply: impl FnOnce() + Send + 'static) -> Commit {
+        let (done, commit) = oneshot::channel();
+        let guard = self.guard;
+        let then = Box::new(move |result: Result<(), String>| {
+            if result.is_ok() {
+                apply();
+            }
+            drop(guard);
+            // Nobody waits for what is only noted; that's fine.
+            let _ = done.send(result);
+        });
+        if let Some(queue) = &*self.store.queue.lock() {
+            // A writer that is gone drops `done`, which the commit reports.
+            let _ = queue.send(Job { writes, then });
+        }
+        Commit(commit)
+    }
+
+    /// Writes what is true already and nobody waits for. A refusal is logged; the next write of the record makes up for it.
+    pub fn note(self, writes: Vec<Write>) {
+        drop(self.commit(writes, || ()));
+    }
 }
 
 /// Everything that the file held at start, as JSON texts.
@@ -97,17 +133,18 @@ impl Store {
             .stack_size(256 * 1024)
             .spawn(move || write_all(db, &jobs))
             .map_err(|source| OpenError::Io { what: "the store's thread".into(), source })?;
-        Ok((Store { queue: Mutex::new(Some(queue)), writer: Mutex::new(Some(writer)) }, contents))
+        let (queue, writer) = (Mutex::new(Some(queue)), Mutex::new(Some(writer)));
+        Ok((Store { queue, writer, turns: Arc::default() }, contents))
     }
 
-    /// Queues a change. Calls from one thread are committed in their order.
-    pub fn write(&self, write: Write) -> Commit {
-        let (done, commit) = oneshot::channel();
-        if let Some(queue) = &*self.queue.lock() {
-            // A writer that is gone drops `done`, which the commit reports.
-            let _ = queue.send(Job { write, done });
-        }
-        Commit(commit)
+    /// Waits, in the order of the calls, for the right to change something.
+    pub async fn turn(&self) -> Turn<'_> {
+        Turn { store: self, guard: self.turns.clone().lock_owned().await }
+    }
+
+    /// The right to change something, if nobody else is at it: for what can as well be written the next time.
+    pub fn try_turn(&self) -> Option<Turn<'_>> {
+        Some(Turn { store: self, guard: self.turns.clone().try_lock_owned().ok()? })
     }
 
     /// Commits what is queued and closes the file. Blocking.
@@ -159,30 +196,21 @@ fn read(db: &Connection) -> rusqlite::Result<Contents> {
     })
 }
 
-/// The writer thread: whatever is queued when it looks shares one commit.
+/// The writer thread.
 fn write_all(mut db: Connection, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut batch = vec![first];
-        while batch.len() < MAX_BATCH
-            && let Ok(job) = jobs.try_recv()
-        {
-            batch.push(job);
-        }
-        let result = commit(&mut db, &batch).map_err(|e| e.to_string());
+    while let Ok(Job { writes, then }) = jobs.recv() {
+        let result = commit(&mut db, &writes).map_err(|e| e.to_string());
         if let Err(reason) = &result {
             tracing::error!(reason, "the store refused a change");
         }
-        for job in batch {
-            // Nobody waits for throttled writes; that's fine.
-            let _ = job.done.send(result.clone());
-        }
+        then(result);
     }
 }
 
-fn commit(db: &mut Connection, batch: &[Job]) -> rusqlite::Result<()> {
+fn commit(db: &mut Connection, writes: &[Write]) -> rusqlite::Result<()> {
     let tx = db.transaction()?;
-    for job in batch {
-        apply(&tx, &job.write)?;
+    for write in writes {
+        apply(&tx, write)?;
     }
     tx.commit()
 }
@@ -231,13 +259,36 @@ mod tests {
         let path = dir.path().join("control.sqlite");
         let (store, contents) = Store::open(&path).expect("opens");
         assert!(contents.sandboxes.is_empty());
-        let dropped = store.write(put("a", "1"));
-        drop(dropped);
-        store.write(put("b", "2")).wait().await.expect("commits");
-        store.write(Write::Delete { table: Table::Sandbox, key: "a".into() }).wait().await.expect("commits");
+        store.turn().await.note(vec![put("a", "1")]);
+        store.turn().await.commit(vec![put("b", "2")], || ()).wait().await.expect("commits");
+        let delete = Write::Delete { table: Table::Sandbox, key: "a".into() };
+        store.turn().await.commit(vec![delete], || ()).wait().await.expect("commits");
         store.close();
-        assert!(store.write(put("c", "3")).wait().await.is_err(), "closed");
+        assert!(store.turn().await.commit(vec![put("c", "3")], || ()).wait().await.is_err(), "closed");
         assert_eq!(Store::open(&path).expect("opens again").1.sandboxes, ["2"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_not_applied_and_half_of_it_is_not_written() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("control.sqlite");
+        let (store, _) = Store::open(&path).expect("opens");
+        let trigger =
+            "CREATE TRIGGER full BEFORE INSERT ON sandbox WHEN NEW.id = 'bad' BEGIN SELECT RAISE(FAIL, 'full'); END";
+        Connection::open(&path).expect("opens").execute_batch(trigger).expect("a trigger");
+        let applied = Arc::new(Mutex::new(0));
+        let count = || {
+            let applied = applied.clone();
+            move || *applied.lock() += 1
+        };
+        let refused = store.turn().await.commit(vec![put("good", "1"), put("bad", "2")], count()).wait().await;
+        assert!(refused.is_err_and(|error| error.message.contains("full")));
+        // Its turn is over all the same; nobody waits for the next one, and it is applied.
+        drop(store.turn().await.commit(vec![put("later", "3")], count()));
+        drop(store.turn().await);
+        assert_eq!(*applied.lock(), 1);
+        store.close();
+        assert_eq!(Store::open(&path).expect("opens again").1.sandboxes, ["3"]);
     }
 
     #[test]

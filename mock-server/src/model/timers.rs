@@ -7,6 +7,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use super::{
     ControlPlane,
+    error::ErrorKind,
     rules::Operation,
     sandbox::{Sandbox, State},
 };
@@ -22,6 +23,9 @@ pub enum Due {
 
 /// Rows that were deleted in error are kept this long (observed: destroyed rows are purged after a day).
 const KEEP_ERRED: Duration = Duration::hours(24);
+
+/// Between two attempts of a timer that the store refused (the original looks every 10 seconds).
+const RETRY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// When a sandbox is next due for what, if nothing happens until then. Nothing is due while its state is changing.
 pub fn deadline(sandbox: &Sandbox) -> Option<(DateTime<Utc>, Due)> {
@@ -63,25 +67,39 @@ pub async fn run(cp: Weak<ControlPlane>) {
             () = due => {}
         }
         if let Some(strong) = cp.upgrade() {
-            strong.fire();
+            strong.do_what_is_due().await;
         }
     }
 }
 
+/// Sets a timer anew that could not do its work: the store refused.
+async fn again(cp: Weak<ControlPlane>, id: String) {
+    // In real time: a full disk doesn't mend itself because the clock is turned.
+    tokio::time::sleep(RETRY).await;
+    if let Some(cp) = cp.upgrade() {
+        cp.world.write().reschedule(&id);
+    }
+}
+
 impl ControlPlane {
-    /// Does what is due now.
-    fn fire(self: &Arc<Self>) {
+    /// Begins what is due by now; returns once it has begun, whoever began it.
+    pub async fn do_what_is_due(self: &Arc<Self>) {
+        let _one = self.firing.lock().await;
         for (sandbox, due) in self.take_due() {
             let result = match due {
-                Due::Stop => self.begin(&sandbox.id, Operation::Stop, false).map(|(_, commit)| drop(commit)),
-                Due::Delete => self.begin(&sandbox.id, Operation::Delete, false).map(|(_, commit)| drop(commit)),
+                Due::Stop => self.begin(&sandbox, Operation::Stop, false).await.map(drop),
+                Due::Delete => self.begin(&sandbox, Operation::Delete, false).await.map(drop),
                 Due::Forget => {
-                    drop(self.forget(&sandbox.id));
+                    self.forget(&sandbox.id).await;
                     Ok(())
                 }
             };
             match result {
                 Ok(()) => tracing::info!(sandbox = sandbox.id, ?due, "by its timer"),
+                Err(error) if error.kind == ErrorKind::Internal => {
+                    tracing::warn!(sandbox = sandbox.id, ?due, %error, "its timer comes again");
+                    tokio::spawn(again(Arc::downgrade(self), sandbox.id.clone()));
+                }
                 // Somebody else was faster.
                 Err(error) => tracing::debug!(sandbox = sandbox.id, ?due, %error, "its timer came too late"),
             }

@@ -1,5 +1,6 @@
-//! Everything the model knows, in memory. Every change goes through [`ControlPlane::change`]: it is the one place that
-//! keeps the indexes, the store, the timers and the events in step with a record.
+//! Everything the model knows, in memory. Every change of a sandbox goes through [`ControlPlane::change`] (what somebody
+//! asks for) or [`ControlPlane::note`] (what has happened): they keep the indexes, the store, the timers, the machine's
+//! network and the events in step with its record.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -7,6 +8,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, broadcast};
 
 use super::{
     ControlPlane, EventKind, ModelEvent,
@@ -14,19 +16,21 @@ use super::{
     organization::Organization,
     preview::SignedPreview,
     sandbox::{DesiredState, Sandbox, State},
-    store::{Commit, Table, Write},
+    store::{Table, Write},
     timers,
 };
 use crate::runtime;
 
 /// Everything behind one lock.
-#[derive(Default)]
 pub struct World {
     pub tenants: HashMap<String, Tenant>,
     pub sandboxes: HashMap<String, Entry>,
     pub signed_previews: HashMap<String, SignedPreview>,
     /// When which sandbox's timer is due, at the latest by what was known when it was set: activity since then postpones it.
     pub due: BTreeSet<(DateTime<Utc>, String)>,
+    events: broadcast::Sender<ModelEvent>,
+    /// Wakes the timers' task: there is a new nearest deadline.
+    timer: Arc<Notify>,
 }
 
 /// An organisation and what it owns.
@@ -55,6 +59,64 @@ pub struct Entry {
 }
 
 impl World {
+    pub fn new(events: broadcast::Sender<ModelEvent>, timer: Arc<Notify>) -> World {
+        World {
+            tenants: HashMap::new(),
+            sandboxes: HashMap::new(),
+            signed_previews: HashMap::new(),
+            due: BTreeSet::new(),
+            events,
+            timer,
+        }
+    }
+
+    /// Puts a new sandbox in and tells it.
+    fn add(&mut self, record: Arc<Sandbox>) {
+        self.insert(record.clone());
+        self.tell(EventKind::Created, &record);
+        self.timer.notify_one();
+    }
+
+    /// Puts a changed record in the place of the old one: tells what changed in the observed order (desired state, then
+    /// state), frees the name of what is deleted.
+    fn place(&mut self, mut next: Arc<Sandbox>) {
+        let Some(entry) = self.sandboxes.get_mut(&next.id) else { return };
+        let old = entry.record.clone();
+        if old.last_activity_at > next.last_activity_at {
+            // Touched while the change was written.
+            Arc::make_mut(&mut next).last_activity_at = old.last_activity_at;
+        }
+        entry.record = next.clone();
+        entry.saved_activity = next.last_activity_at;
+        if let Some(machine) = entry.running.as_ref().filter(|_| !next.same_network(&old)) {
+            machine.set_network_policy(next.network_policy());
+        }
+        if next.name != old.name
+            && let Some(tenant) = self.tenants.get_mut(&old.organization_id)
+        {
+            tenant.names.remove(&old.name);
+            tenant.names.insert(next.name.clone(), next.id.clone());
+        }
+        self.reschedule(&next.id);
+        self.tell_changes(&old, &next);
+    }
+
+    fn tell_changes(&self, old: &Sandbox, next: &Arc<Sandbox>) {
+        if next.desired_state != old.desired_state {
+            self.tell(EventKind::DesiredState { old: old.desired_state, new: next.desired_state }, next);
+        }
+        // A new sandbox is told as `creating` and then moves from `unknown` to `creating` (observed).
+        let before = if old.actual_state == State::Unknown { State::Unknown } else { old.state() };
+        if next.state() != before && next.actual_state != State::Unknown {
+            self.tell(EventKind::State { old: before, new: next.state() }, next);
+        }
+    }
+
+    fn tell(&self, kind: EventKind, sandbox: &Arc<Sandbox>) {
+        // Nobody listening is fine.
+        let _ = self.events.send(ModelEvent { kind, sandbox: sandbox.clone() });
+    }
+
     /// Puts a record in all indexes.
     pub fn insert(&mut self, record: Arc<Sandbox>) {
         if let Some(tenant) = self.tenants.get_mut(&record.organization_id) {
@@ -93,20 +155,22 @@ impl World {
         })
     }
 
-    /// Sets the timer of a sandbox anew. Answers whether it is now the first of all.
-    fn reschedule(&mut self, id: &str) -> bool {
-        let Some(entry) = self.sandboxes.get_mut(id) else { return false };
+    /// Sets the timer of a sandbox anew.
+    pub fn reschedule(&mut self, id: &str) {
+        let Some(entry) = self.sandboxes.get_mut(id) else { return };
         let due = timers::deadline(&entry.record).map(|(at, _)| at);
         if due == entry.due {
-            return false;
+            return;
         }
         if let Some(old) = entry.due.take() {
             self.due.remove(&(old, id.to_owned()));
         }
         entry.due = due;
-        let Some(at) = due else { return false };
+        let Some(at) = due else { return };
         self.due.insert((at, id.to_owned()));
-        self.due.first().is_some_and(|(first, _)| *first == at)
+        if self.due.first().is_some_and(|(first, _)| *first == at) {
+            self.timer.notify_one();
+        }
     }
 }
 
@@ -133,44 +197,65 @@ impl ControlPlane {
         self.world.read().tenants.get(id).map(|tenant| tenant.organization.clone())
     }
 
-    pub(super) fn insert_organization(&self, organization: Organization) -> Commit {
-        let record = serde_json::to_string(&organization).expect("an organisation is JSON");
-        let (key, none) = (organization.id.clone(), String::new());
-        let mut world = self.world.write();
-        let commit =
-            self.store.write(Write::Put { table: Table::Organization, key: key.clone(), organization: none, record });
-        world.tenants.insert(key, Tenant::new(organization));
-        commit
-    }
-
     /// Adds a new sandbox and tells it. 409 if its name is taken.
-    pub(super) fn add(&self, record: Sandbox) -> Result<(Arc<Sandbox>, Commit), ModelError> {
-        let mut world = self.world.write();
-        let taken =
-            world.tenants.get(&record.organization_id).is_none_or(|tenant| tenant.names.contains_key(&record.name));
+    pub(super) async fn add(&self, record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
+        let turn = self.store.turn().await;
+        let taken = {
+            let world = self.world.read();
+            let tenant = world.tenants.get(&record.organization_id);
+            tenant.is_none_or(|tenant| tenant.names.contains_key(&record.name))
+        };
         if taken {
             return Err(ModelError::conflict(format!("Sandbox with name {} already exists", record.name)));
         }
         let record = Arc::new(record);
-        let commit = self.store.write(put(&record));
-        world.insert(record.clone());
-        self.tell(EventKind::Created, &record);
-        self.timer.notify_one();
-        Ok((record, commit))
+        let (world, added) = (self.world.clone(), record.clone());
+        turn.commit(vec![put(&record)], move || world.write().add(added)).wait().await?;
+        Ok(record)
     }
 
-    /// Edits a sandbox; nothing happens if `edit` refuses. Stores it, tells what changed in the observed order (desired
-    /// state, then state), frees the name of what is deleted.
-    pub(super) fn change(
+    /// Does to a sandbox what somebody asks for. Nothing happens if `edit` or the store refuses.
+    pub(super) async fn change(
+        &self,
+        id: &str,
+        edit: impl FnOnce(&mut Sandbox) -> Result<(), ModelError>,
+    ) -> Result<Arc<Sandbox>, ModelError> {
+        let turn = self.store.turn().await;
+        let old = self.world.read().sandboxes.get(id).map(|entry| entry.record.clone());
+        let old = old.ok_or_else(|| ModelError::no_sandbox(id))?;
+        let next = Arc::new(self.edited(&old, edit)?);
+        let (world, changed) = (self.world.clone(), next.clone());
+        turn.commit(vec![put(&next)], move || world.write().place(changed)).wait().await?;
+        Ok(next)
+    }
+
+    /// Notes what has happened to a sandbox, and which machine it has since. Memory follows the facts whatever the store
+    /// says: each write is the whole record, so the next one makes up for a refused one, and so does the next start.
+    pub(super) async fn note(
         &self,
         id: &str,
         edit: impl FnOnce(&mut Sandbox, &mut Option<Arc<runtime::Sandbox>>) -> Result<(), ModelError>,
-    ) -> Result<(Arc<Sandbox>, Commit), ModelError> {
-        let mut world = self.world.write();
-        let entry = world.sandboxes.get_mut(id).ok_or_else(|| ModelError::no_sandbox(id))?;
-        let old = entry.record.clone();
-        let mut next = Sandbox::clone(&old);
-        edit(&mut next, &mut entry.running)?;
+    ) -> Result<Arc<Sandbox>, ModelError> {
+        let turn = self.store.turn().await;
+        let next = {
+            let mut world = self.world.write();
+            let entry = world.sandboxes.get_mut(id).ok_or_else(|| ModelError::no_sandbox(id))?;
+            let old = entry.record.clone();
+            let next = Arc::new(self.edited(&old, |sandbox| edit(sandbox, &mut entry.running))?);
+            world.place(next.clone());
+            next
+        };
+        turn.note(vec![put(&next)]);
+        Ok(next)
+    }
+
+    fn edited(
+        &self,
+        old: &Sandbox,
+        edit: impl FnOnce(&mut Sandbox) -> Result<(), ModelError>,
+    ) -> Result<Sandbox, ModelError> {
+        let mut next = Sandbox::clone(old);
+        edit(&mut next)?;
         let now = self.clock().now();
         next.updated_at = now;
         if next.phase() != old.phase() {
@@ -180,48 +265,18 @@ impl ControlPlane {
         if next.desired_state == DesiredState::Destroyed && old.desired_state != DesiredState::Destroyed {
             next.name = format!("DESTROYED_{}_{}", old.name, now.timestamp_millis());
         }
-        let next = Arc::new(next);
-        entry.record = next.clone();
-        entry.saved_activity = next.last_activity_at;
-        let commit = self.store.write(put(&next));
-        if next.name != old.name
-            && let Some(tenant) = world.tenants.get_mut(&old.organization_id)
-        {
-            tenant.names.remove(&old.name);
-            tenant.names.insert(next.name.clone(), next.id.clone());
-        }
-        if world.reschedule(id) {
-            self.timer.notify_one();
-        }
-        self.tell_changes(&old, &next);
-        Ok((next, commit))
+        Ok(next)
     }
 
     /// Forgets a sandbox for good.
-    pub(super) fn forget(&self, id: &str) -> Commit {
+    pub(super) async fn forget(&self, id: &str) {
+        let turn = self.store.turn().await;
         let mut world = self.world.write();
         let tokens = world.signed_previews.values().filter(|preview| preview.sandbox_id == id);
-        for token in tokens.map(|preview| preview.token.clone()) {
-            drop(self.store.write(Write::Delete { table: Table::SignedPreview, key: token }));
-        }
+        let tokens = tokens.map(|preview| (Table::SignedPreview, preview.token.clone()));
+        let all = tokens.chain([(Table::Sandbox, id.to_owned())]);
+        turn.note(all.map(|(table, key)| Write::Delete { table, key }).collect());
         world.remove(id);
-        self.store.write(Write::Delete { table: Table::Sandbox, key: id.into() })
-    }
-
-    fn tell_changes(&self, old: &Sandbox, next: &Arc<Sandbox>) {
-        if next.desired_state != old.desired_state {
-            self.tell(EventKind::DesiredState { old: old.desired_state, new: next.desired_state }, next);
-        }
-        // A new sandbox is told as `creating` and then moves from `unknown` to `creating` (observed).
-        let before = if old.actual_state == State::Unknown { State::Unknown } else { old.state() };
-        if next.state() != before && next.actual_state != State::Unknown {
-            self.tell(EventKind::State { old: before, new: next.state() }, next);
-        }
-    }
-
-    fn tell(&self, kind: EventKind, sandbox: &Arc<Sandbox>) {
-        // Nobody listening is fine.
-        let _ = self.events.send(ModelEvent { kind, sandbox: sandbox.clone() });
     }
 
     /// Notes activity: postpones auto-stop and moves `lastActivityAt`. Cheap enough for every request: it writes at
@@ -236,9 +291,11 @@ impl ControlPlane {
         let mut world = self.world.write();
         let Some(entry) = world.sandboxes.get_mut(sandbox_id) else { return };
         Arc::make_mut(&mut entry.record).last_activity_at = now;
-        if stale(entry.saved_activity, 10) {
+        if stale(entry.saved_activity, 10)
+            && let Some(turn) = self.store.try_turn()
+        {
             entry.saved_activity = now;
-            drop(self.store.write(put(&entry.record)));
+            turn.note(vec![put(&entry.record)]);
         }
     }
 }

@@ -1,11 +1,9 @@
 //! The control plane as a client with a key of its own sees it: an organisation that no other test touches.
 
-use std::time::{Duration, Instant};
-
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, server};
+use crate::support::{eventually, server};
 
 /// A key of the shared server.
 pub struct Api {
@@ -79,29 +77,21 @@ impl Api {
 
     /// Waits until a sandbox is in a state; its object then.
     pub async fn until(&self, id: &str, state: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (status, sandbox) = self.get(&format!("/sandbox/{id}")).await;
-            if status == 200 && sandbox["state"] == state {
-                return sandbox;
-            }
-            assert!(Instant::now() < deadline, "never {state}: {status} {sandbox}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let path = format!("/sandbox/{id}");
+        let reached =
+            async || Some(self.get(&path).await).filter(|(status, now)| *status == 200 && now["state"] == state);
+        eventually(&format!("{id} is {state}"), reached).await.1
     }
 
     /// Waits until a sandbox is gone; meanwhile it is nothing but `destroying`.
     pub async fn until_gone(&self, id: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let (status, sandbox) = self.get(&format!("/sandbox/{id}")).await;
-            if status == 404 {
-                return;
-            }
-            assert_eq!(sandbox["state"], "destroying", "{sandbox}");
-            assert!(Instant::now() < deadline, "never gone");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let path = format!("/sandbox/{id}");
+        let gone = async || {
+            let (status, sandbox) = self.get(&path).await;
+            assert!(status == 404 || sandbox["state"] == "destroying", "{sandbox}");
+            (status == 404).then_some(())
+        };
+        eventually("it is gone", gone).await;
     }
 
     /// A request below `/__control`.

@@ -1,12 +1,11 @@
 //! Keys: who is let in, what permissions allow, and keys as a resource.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::{
     api::{Api, answer},
-    support::{PATIENCE, server},
+    support::server,
+    timers::{advance, frozen},
 };
 
 #[tokio::test]
@@ -128,18 +127,19 @@ async fn permissions_come_before_everything_but_the_key() {
 
 #[tokio::test]
 async fn an_expired_key_is_401() {
-    let api = Api::new().await;
-    let soon = chrono::Utc::now() + chrono::Duration::milliseconds(700);
+    let (server, api) = frozen().await;
+    let (_, clock) = api.control("GET", "/clock", Value::Null).await;
+    let now = chrono::DateTime::parse_from_rfc3339(clock["now"].as_str().expect("a time")).expect("a time");
+    let soon = now + chrono::Duration::seconds(60);
     let body = json!({"name": "soon", "permissions": [], "expiresAt": soon.to_rfc3339()});
     let (status, made) = api.post("/api-keys", body).await;
     assert_eq!(status, 201);
     let soon = api.with_key(made["value"].as_str().expect("a value"));
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while soon.get("/sandbox").await.0 != 401 {
-        assert!(std::time::Instant::now() < deadline, "never expires");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    assert_eq!(soon.get("/sandbox").await.0, 200);
+    advance(&api, 1).await;
+    soon.refused("GET", "/sandbox", Value::Null, 401, "Invalid credentials").await;
     assert_eq!(api.get("/api-keys/soon").await.0, 200, "it stays in the list");
+    server.shutdown().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod cli;
 mod code_run;
 mod control;
 mod create;
+mod durability;
 mod env;
 mod events;
 mod files;

@@ -3,7 +3,9 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use daytona_mock::{
-    model::{Clock, ControlPlane, EventKind, Identity, ModelConfig, ModelEvent, NewSandbox, Sandbox, State},
+    model::{
+        Clock, ControlPlane, EventKind, Identity, ModelConfig, ModelError, ModelEvent, NewSandbox, Sandbox, State,
+    },
     runtime::{BaseChoice, Isolation, Runtime, RuntimeConfig},
 };
 use tokio::sync::broadcast::Receiver;
@@ -98,6 +100,17 @@ async fn a_sandbox_that_dies_is_stopped_and_starts_again() {
     let sandbox = world.cp.find(&world.caller.organization_id, &sandbox.id).expect("there");
     let again = world.cp.start(&sandbox).await.expect("starts");
     assert_eq!(again.state(), State::Started);
+    world.cp.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_saw_the_state_before_the_winner_changed_it_is_told_so() {
+    let world = World::open().await;
+    let seen = world.create().await;
+    world.cp.stop(&seen, true).await.expect("the winner");
+    let outrun = ModelError::conflict("Sandbox was modified by another operation");
+    assert_eq!(world.cp.stop(&seen, true).await.err(), Some(outrun.clone()));
+    assert_eq!(world.cp.delete(&seen).await.err(), Some(outrun));
     world.cp.shutdown().await;
 }
 

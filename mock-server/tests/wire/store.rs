@@ -1,10 +1,6 @@
 //! What a server keeps: keys, sandboxes, tokens, through a shutdown and through SIGKILL.
 
-use std::{
-    path::Path,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::Stdio};
 
 use daytona_mock::{
     MockServer,
@@ -15,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    support::{PATIENCE, binary, cache_dir, config, isolation},
+    support::{binary, cache_dir, config, eventually, isolation},
 };
 
-async fn open(data_dir: &Path, keys: &[&str]) -> (MockServer, Api) {
+pub async fn open(data_dir: &Path, keys: &[&str]) -> (MockServer, Api) {
     let api_keys = keys.iter().map(|key| (*key).to_owned()).collect();
     let config = Config { data_dir: Some(data_dir.to_owned()), api_keys, ..config() };
     let server = MockServer::start(config).await.expect("the server starts");
@@ -78,13 +74,21 @@ async fn given_keys_are_good_while_they_are_given_and_keep_their_organisation() 
     }
 }
 
-struct Serving {
+pub struct Serving {
     child: std::process::Child,
-    api: Api,
+    pub api: Api,
+}
+
+impl Serving {
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
 }
 
 /// The program as a process of its own, so that it can be killed.
-fn serve(data_dir: &Path) -> Serving {
+pub async fn serve(data_dir: &Path) -> Serving {
     let ready = data_dir.join("test-ready.json");
     let _ = std::fs::remove_file(&ready);
     let mut command = std::process::Command::new(binary());
@@ -100,15 +104,11 @@ fn serve(data_dir: &Path) -> Serving {
         command.args(["--isolation", tier]);
     }
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
-    let deadline = Instant::now() + PATIENCE * 3;
-    let told = loop {
+    let told = eventually("a ready file", async || {
         let text = std::fs::read_to_string(&ready).unwrap_or_default();
-        if let Ok(told) = serde_json::from_str::<Value>(&text) {
-            break told;
-        }
-        assert!(Instant::now() < deadline, "never ready");
-        std::thread::sleep(Duration::from_millis(10));
-    };
+        serde_json::from_str::<Value>(&text).ok()
+    })
+    .await;
     let text = |name: &str| told[name].as_str().expect("text").to_owned();
     Serving { child, api: Api { url: text("apiUrl"), key: text("apiKey"), client: reqwest::Client::new() } }
 }
@@ -116,7 +116,7 @@ fn serve(data_dir: &Path) -> Serving {
 #[tokio::test]
 async fn what_was_acknowledged_survives_sigkill() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let mut first = serve(dir.path());
+    let first = serve(dir.path()).await;
     let api = &first.api;
     api.sandbox(json!({"name": "kept"})).await;
     let run = async |api: &Api, command: &str| {
@@ -134,15 +134,13 @@ async fn what_was_acknowledged_survives_sigkill() {
     api.named("deleted").await;
     let made = api.put("/sandbox/kept/labels", json!({"labels": {"n": "1"}})).await;
     assert_eq!(api.delete("/sandbox/deleted").await.0, 200);
-    first.child.kill().expect("killed");
-    first.child.wait().expect("reaped");
+    first.kill();
 
-    let mut second = serve(dir.path());
+    let second = serve(dir.path()).await;
     let kept = second.api.until("kept", "started").await;
     assert_eq!(kept["labels"], made.1["labels"]);
     assert_eq!(run(&second.api, "cat note").await["result"], "there\n");
     assert_eq!(second.api.get("/sandbox").await.1["items"].as_array().map(Vec::len), Some(1));
     second.api.control("POST", "/reset", Value::Null).await;
-    second.child.kill().expect("killed");
-    second.child.wait().expect("reaped");
+    second.kill();
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{api::Api, support::config};
 
-async fn frozen() -> (MockServer, Api) {
+pub async fn frozen() -> (MockServer, Api) {
     let server = MockServer::start(config()).await.expect("the server starts");
     let api = Api { url: server.api_url.clone(), key: server.api_key.clone(), client: reqwest::Client::new() };
     let (status, clock) = api.control("POST", "/clock", json!({"freeze": true})).await;
@@ -13,7 +13,7 @@ async fn frozen() -> (MockServer, Api) {
     (server, api)
 }
 
-async fn advance(api: &Api, minutes: u32) {
+pub async fn advance(api: &Api, minutes: u32) {
     assert_eq!(api.control("POST", "/clock", json!({"advance": minutes * 60})).await.0, 200);
 }
 
