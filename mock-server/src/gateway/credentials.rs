@@ -1,61 +1,131 @@
 //! How a request to a sandbox proves itself, in the order in which the ways are tried (observed): bearer key,
-//! preview token header, auth query, auth cookie. Whatever served as a credential never reaches the sandbox.
+//! preview token header, auth query, auth cookie. Whatever could serve as a credential never reaches the sandbox.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::Mac;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::PathAndQuery};
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
-use super::error::ProxyError;
+use super::{error::ProxyError, hosts::Preview, seal::mac, sign_in};
 use crate::model::{ControlPlane, ToolboxTarget};
 
 pub const PREVIEW_TOKEN: HeaderName = HeaderName::from_static("x-daytona-preview-token");
 const AUTH_QUERY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
 const COOKIE_PREFIX: &str = "daytona-sandbox-auth-";
+/// Of the cookie that a sign-in leaves while it is under way.
+pub const STATE_COOKIE_PREFIX: &str = "daytona-sign-in-";
+/// How long the auth cookie opens a sandbox (observed).
+const COOKIE_SECONDS: i64 = 3600;
 const MISSING: &str = "missing authentication: provide a preview access token (via header, query parameter, or cookie) \
                        or use an API key or JWT";
 
-/// Takes out what would open the sandbox called `id`, whether or not it is needed.
-pub fn strip_tokens(id: &str, parts: &mut Parts) {
-    parts.headers.remove(PREVIEW_TOKEN);
-    take_query(&mut parts.uri, &[AUTH_QUERY]);
-    take_cookie(&mut parts.headers, &format!("{COOKIE_PREFIX}{id}"));
+/// What opened a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Bearer,
+    Header,
+    Query,
+    Cookie,
 }
 
-/// Lets the request through to `target` (the sandbox called `id`), stripped of its credentials, or says why not.
+/// Takes out what would open a sandbox, this or another, whether or not it is needed. A bearer that is no key of this
+/// server is the program's own (observed).
+pub fn strip(cp: &ControlPlane, parts: &mut Parts) {
+    parts.headers.remove(PREVIEW_TOKEN);
+    take_query(&mut parts.uri, &[AUTH_QUERY]);
+    // On `127.0.0.1` a browser sends the cookies of every port to each.
+    take_cookies(&mut parts.headers, |name| name.starts_with(COOKIE_PREFIX) || name.starts_with(STATE_COOKIE_PREFIX));
+    if bearer(&parts.headers).is_some_and(|token| cp.authenticate(token).is_some()) {
+        parts.headers.remove(header::AUTHORIZATION);
+    }
+}
+
+/// Lets the request through to `target` (the sandbox called `id`), stripped of its credentials, or says why not; then
+/// it is as it was. `base` is the origin that was asked: other origins' pages can't use its cookie.
 pub fn authorize(
     cp: &ControlPlane,
     id: &str,
     target: Option<&ToolboxTarget>,
+    base: &str,
     parts: &mut Parts,
-) -> Result<(), ProxyError> {
+) -> Result<Way, ProxyError> {
     let mut failed = Vec::new();
-    let mut passed = false;
-    if let Some(token) = bearer(&parts.headers) {
-        passed = target.is_some_and(|target| owns(cp, token, target));
-        if passed {
-            parts.headers.remove(header::AUTHORIZATION);
-        } else {
-            failed.push("Bearer token is invalid");
-        }
-    }
+    let mut way = None;
     let opens = |token: &str| target.is_some_and(|target| same(token, &target.preview_token));
-    if let Some(token) = parts.headers.remove(PREVIEW_TOKEN).filter(|_| !passed) {
-        passed = token.to_str().is_ok_and(opens);
-        failed.extend((!passed).then_some("Auth key header is invalid"));
+    if let Some(token) = bearer(&parts.headers) {
+        let own = target.is_some_and(|target| owns(cp, token, target));
+        way = own.then_some(Way::Bearer);
+        failed.extend((!own).then_some("Bearer token is invalid"));
     }
-    if let Some(token) = take_query(&mut parts.uri, &[AUTH_QUERY]).pop().filter(|_| !passed) {
-        passed = opens(&token);
-        failed.extend((!passed).then_some("Auth key query parameter is invalid"));
+    if let Some(token) = parts.headers.get(PREVIEW_TOKEN).filter(|_| way.is_none()) {
+        way = token.to_str().is_ok_and(opens).then_some(Way::Header);
+        failed.extend(way.is_none().then_some("Auth key header is invalid"));
     }
-    if let Some(token) = take_cookie(&mut parts.headers, &format!("{COOKIE_PREFIX}{id}")).filter(|_| !passed) {
-        // The original falls silent about a stale cookie: the other ways are what a client can mend.
-        passed = opens(&token);
+    if let Some(token) = query_value(&parts.uri, AUTH_QUERY).filter(|_| way.is_none()) {
+        way = opens(&token).then_some(Way::Query);
+        failed.extend(way.is_none().then_some("Auth key query parameter is invalid"));
     }
-    match (passed, failed.is_empty()) {
-        (true, _) => Ok(()),
-        (false, true) => Err(ProxyError::unauthorized(MISSING)),
-        (false, false) => Err(ProxyError::unauthorized(format_args!("authentication failed: {}", failed.join(",")))),
+    // The original falls silent about a stale cookie: the other ways are what a client can mend.
+    if way.is_none() && target.is_some_and(|target| has_cookie(cp, id, target, base, &parts.headers)) {
+        way = Some(Way::Cookie);
     }
+    match (way, failed.is_empty()) {
+        (Some(way), _) => {
+            strip(cp, parts);
+            Ok(way)
+        }
+        (None, true) => Err(ProxyError::unauthorized(MISSING)),
+        (None, false) => Err(ProxyError::unauthorized(format_args!("authentication failed: {}", failed.join(",")))),
+    }
+}
+
+/// Whether `key`, typed by a person, opens a port of what a preview host calls `name`: a key of its organisation, or
+/// its preview token.
+pub fn opens(cp: &ControlPlane, name: &str, port: u16, key: &str) -> bool {
+    let signed = cp.signed_preview(port, name);
+    let target = cp.toolbox_target(signed.as_deref().unwrap_or(name));
+    target.is_some_and(|target| owns(cp, key, &target) || same(key, &target.preview_token))
+}
+
+/// The cookie by which a browser opens what a preview host calls `name` from now on; `None` if there is no such
+/// sandbox.
+pub fn set_cookie(cp: &ControlPlane, name: &str, preview: &Preview) -> Option<HeaderValue> {
+    let signed = cp.signed_preview(preview.port, name);
+    let target = cp.toolbox_target(signed.as_deref().unwrap_or(name))?;
+    let until = (cp.clock().now().timestamp() + COOKIE_SECONDS).to_string();
+    let proof = cookie_mac(&target, name, &until).finalize().into_bytes();
+    let value = format!("{until}.{}", URL_SAFE_NO_PAD.encode(proof));
+    HeaderValue::from_str(&sign_in::set_cookie(&format!("{COOKIE_PREFIX}{name}"), &value, COOKIE_SECONDS, preview)).ok()
+}
+
+/// Whether the request has a good cookie for `name`, and comes from a page of `base` or a person. The value is what
+/// [`set_cookie`] made, or the preview token itself.
+pub fn has_cookie(cp: &ControlPlane, name: &str, target: &ToolboxTarget, base: &str, headers: &HeaderMap) -> bool {
+    let Some(value) = cookie(headers, &format!("{COOKIE_PREFIX}{name}")) else { return false };
+    if !is_own_page(headers, base) {
+        return false;
+    }
+    let is_good = |(until, proof): (&str, &str)| {
+        let in_time = until.parse::<i64>().is_ok_and(|until| until > cp.clock().now().timestamp());
+        let proof = URL_SAFE_NO_PAD.decode(proof).unwrap_or_default();
+        in_time && cookie_mac(target, name, until).verify_slice(&proof).is_ok()
+    };
+    same(&value, &target.preview_token) || value.split_once('.').is_some_and(is_good)
+}
+
+/// Its key is new at each start of the sandbox, as its preview token is.
+fn cookie_mac(target: &ToolboxTarget, name: &str, until: &str) -> hmac::Hmac<Sha256> {
+    mac(target.preview_token.as_bytes(), &["auth cookie", name, until])
+}
+
+/// Cookies come by themselves, so a page of another sandbox could use them: on `127.0.0.1` all ports are one site.
+/// Browsers tell whose page asks; following a link is a person's doing.
+fn is_own_page(headers: &HeaderMap, base: &str) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let origin = text("origin").is_none_or(|origin| origin.eq_ignore_ascii_case(base));
+    let site = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
+    origin && (site || text("sec-fetch-mode") == Some("navigate"))
 }
 
 /// Whether the key's organisation owns the sandbox. No permission is needed for toolbox and preview access (observed).
@@ -106,21 +176,27 @@ fn decode(value: &str) -> String {
     percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// Removes the cookies called `name` from the Cookie headers; returns the first one's value.
-fn take_cookie(headers: &mut HeaderMap, name: &str) -> Option<String> {
-    let all: Vec<String> =
-        headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect();
-    if !all.iter().any(|cookies| cookies.contains(name)) {
-        return None;
+/// The value of a cookie.
+pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+/// Removes the cookies with such a name from the Cookie headers.
+fn take_cookies(headers: &mut HeaderMap, is_taken: impl Fn(&str) -> bool) {
+    let taken = |pair: &str| is_taken(pair.trim().split('=').next().unwrap_or_default());
+    let all = headers.get_all(header::COOKIE).iter();
+    let all: Vec<String> = all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
+    if !all.iter().any(|cookies| cookies.split(';').any(taken)) {
+        return;
     }
-    let is_named = |pair: &&str| pair.split_once('=').is_some_and(|(key, _)| key == name);
-    let pairs = all.iter().flat_map(|cookies| cookies.split(';')).map(str::trim);
-    let (taken, kept): (Vec<&str>, Vec<&str>) = pairs.partition(is_named);
+    let kept: Vec<&str> =
+        all.iter().flat_map(|cookies| cookies.split(';')).filter(|pair| !taken(pair)).map(str::trim).collect();
     headers.remove(header::COOKIE);
-    if let Some(value) = Some(kept.join("; ")).filter(|text| !text.is_empty()) {
-        headers.insert(header::COOKIE, HeaderValue::from_str(&value).ok()?);
+    if let Some(value) = HeaderValue::from_str(&kept.join("; ")).ok().filter(|value| !value.is_empty()) {
+        headers.insert(header::COOKIE, value);
     }
-    taken.first().and_then(|pair| pair.split_once('=')).map(|(_, value)| value.to_owned())
 }
 
 #[cfg(test)]
@@ -137,12 +213,30 @@ mod tests {
         assert_eq!(uri.to_string(), "/a");
     }
 
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
     #[test]
-    fn only_the_auth_cookie_is_taken() {
-        let mut headers: HeaderMap =
-            [(header::COOKIE, HeaderValue::from_static("a=1; daytona-sandbox-auth-x=t=; b=2"))].into_iter().collect();
-        assert_eq!(take_cookie(&mut headers, "daytona-sandbox-auth-x").as_deref(), Some("t="));
+    fn only_auth_cookies_are_taken() {
+        let mut headers = headers(&[("cookie", "a=1; daytona-sandbox-auth-x=t=; b=2;daytona-sandbox-auth-y=u")]);
+        assert_eq!(cookie(&headers, "daytona-sandbox-auth-x").as_deref(), Some("t="));
+        take_cookies(&mut headers, |name| name.starts_with(COOKIE_PREFIX));
         assert_eq!(headers[header::COOKIE], "a=1; b=2");
+        take_cookies(&mut headers, |name| name.len() == 1);
+        assert!(!headers.contains_key(header::COOKIE));
+    }
+
+    #[test]
+    fn cookies_are_for_own_pages_and_people() {
+        let own = |pairs: &[(&'static str, &'static str)]| is_own_page(&headers(pairs), "http://127.0.0.1:4000");
+        assert!(own(&[]), "no browser");
+        assert!(own(&[("origin", "http://127.0.0.1:4000"), ("sec-fetch-site", "same-origin")]));
+        assert!(own(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]));
+        assert!(!own(&[("origin", "http://127.0.0.1:4001"), ("sec-fetch-site", "same-site")]));
+        assert!(!own(&[("origin", "http://127.0.0.1:4001"), ("sec-fetch-mode", "navigate")]), "a form of another page");
+        assert!(!own(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")]), "an image of another page");
+        assert!(!own(&[("origin", "null")]));
     }
 
     #[test]

@@ -36,6 +36,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
+/// Marks a 502 of the gateway's own making, in the answer's extensions.
+#[derive(Clone, Copy)]
+pub struct NobodyAnswers;
+
 /// Sends `request`, whose URI is what shall be seen inside, to a port of `sandbox` ([`TOOLBOX_PORT`]: its agent).
 /// `active` lives as long as the exchange. 502 without a body when nothing listens (observed).
 pub async fn forward(
@@ -52,7 +56,9 @@ pub async fn forward(
         Ok(answered) => answered,
         Err(error) if port != TOOLBOX_PORT => {
             tracing::debug!(%error, port, "preview");
-            return Ok(StatusCode::BAD_GATEWAY.into_response());
+            let mut response = StatusCode::BAD_GATEWAY.into_response();
+            response.extensions_mut().insert(NobodyAnswers);
+            return Ok(response);
         }
         Err(error) => return Err(ProxyError::bad_gateway(format_args!("the sandbox's toolbox: {error}"))),
     };

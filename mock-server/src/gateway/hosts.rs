@@ -28,10 +28,22 @@ struct PublicUrl {
 pub enum Destination {
     /// The server itself.
     Main(Origin),
-    /// `{port}-{name}.<domain>`: a port of a sandbox; the name is a sandbox id or a signed token.
-    Preview { port: u16, name: String, origin: Origin },
+    /// `{port}-{name}.<domain>`: a port of a sandbox.
+    Preview(Preview),
     /// Not one of ours; the text is what the client asked for.
     Unknown(String),
+}
+
+/// A preview, as a client asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    pub port: u16,
+    /// A sandbox id or a signed token: ASCII letters, digits, `-` and `_`.
+    pub name: String,
+    /// Origin of the preview: `http://3000-x.localhost:3986`.
+    pub base: String,
+    /// Origin of the server itself: `http://localhost:3986`.
+    pub main: String,
 }
 
 impl Hosts {
@@ -52,11 +64,9 @@ impl Hosts {
         };
         let host = authority.host().to_ascii_lowercase();
         if let Some((port, name, domain)) = preview_parts(&host).filter(|parts| self.is_preview_domain(parts.2)) {
-            return Destination::Preview {
-                port,
-                name: name.to_owned(),
-                origin: self.preview_origin(&authority, domain),
-            };
+            let main = self.preview_origin(&authority, domain);
+            let base = format!("{}://{}", main.scheme, authority.as_str().to_ascii_lowercase());
+            return Destination::Preview(Preview { port, name: name.to_owned(), base, main: main.base() });
         }
         if !self.is_main(&host, local) {
             return Destination::Unknown(host);
@@ -114,11 +124,15 @@ fn parse_public_url(url: &str) -> Option<PublicUrl> {
 /// The authority that the client asked for: the request target's, else the Host header's.
 fn requested(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     if let Some(authority) = uri.authority() {
-        return Some(authority.clone());
+        return Some(authority.clone()).filter(is_plain);
     }
     let text = headers.get(header::HOST)?.to_str().ok()?;
-    // An authority may carry user information; a Host may not.
-    text.parse().ok().filter(|authority: &Authority| !authority.as_str().contains('@'))
+    text.parse().ok().filter(is_plain)
+}
+
+/// An authority may carry user information and more; a host of ours doesn't, and pages and headers name it.
+fn is_plain(authority: &Authority) -> bool {
+    authority.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 
 /// `3000-name.rest.of.domain` → (3000, `name`, `rest.of.domain`).
@@ -126,7 +140,8 @@ fn preview_parts(host: &str) -> Option<(u16, &str, &str)> {
     let (label, domain) = host.split_once('.')?;
     let (port, name) = label.split_once('-')?;
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    Some((port.parse().ok().filter(|_| digits)?, name, domain))
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    Some((port.parse().ok().filter(|_| digits && plain)?, name, domain))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -182,7 +197,10 @@ mod tests {
         let Destination::Main(origin) = destination(&hosts, "daytona:3986") else { panic!("unknown") };
         assert_eq!(origin.base(), "https://mock.example:8443");
         assert!(matches!(destination(&hosts, "mock.example"), Destination::Main(_)));
-        assert!(matches!(destination(&hosts, "3000-abc.mock.example:8443"), Destination::Preview { port: 3000, .. }));
+        assert!(matches!(
+            destination(&hosts, "3000-abc.mock.example:8443"),
+            Destination::Preview(Preview { port: 3000, .. })
+        ));
     }
 
     #[test]
@@ -195,9 +213,10 @@ mod tests {
     #[test]
     fn a_preview_host_names_port_and_sandbox() {
         let found = destination(&hosts(None, &[]), "2280-6f9c-11.localhost:3986");
-        let Destination::Preview { port, name, origin } = found else { panic!("{found:?}") };
-        assert_eq!((port, name.as_str()), (2280, "6f9c-11"));
-        assert_eq!(origin.base(), "http://localhost:3986");
+        let Destination::Preview(found) = found else { panic!("{found:?}") };
+        assert_eq!((found.port, found.name.as_str()), (2280, "6f9c-11"));
+        assert_eq!(found.base, "http://2280-6f9c-11.localhost:3986");
+        assert_eq!(found.main, "http://localhost:3986");
         assert!(matches!(destination(&hosts(None, &[]), "x-y.localhost"), Destination::Main(_)));
         assert!(matches!(destination(&hosts(None, &[]), "99999-y.localhost"), Destination::Main(_)));
     }

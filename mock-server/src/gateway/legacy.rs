@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 
 use super::{
     Gateway,
-    credentials::{bearer, strip_tokens},
+    credentials::{bearer, strip},
     toolbox::{LEGACY, to_agent},
 };
 use crate::{
@@ -53,8 +53,7 @@ fn admitted(gateway: &Gateway, request: &mut Request<Body>) -> ApiResult<(String
     let target = gateway.cp().toolbox_target(&sandbox.id).ok_or_else(|| ModelError::no_sandbox(id))?;
     let (id, rest) = (sandbox.id.clone(), rest.to_owned());
     let (mut parts, body) = std::mem::take(request).into_parts();
-    parts.headers.remove(http::header::AUTHORIZATION);
-    strip_tokens(&id, &mut parts);
+    strip(gateway.cp(), &mut parts);
     parts.headers.insert(LEGACY, HeaderValue::from_static("true"));
     *request = Request::from_parts(parts, body);
     Ok((id, rest, target))

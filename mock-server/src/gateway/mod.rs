@@ -13,6 +13,8 @@ pub mod listen;
 pub mod origin;
 mod pool;
 mod preview;
+mod seal;
+mod sign_in;
 mod toolbox;
 mod tunnel;
 
@@ -39,6 +41,7 @@ use self::{
     hosts::{Destination, Hosts},
     origin::Origin,
     pool::Pool,
+    seal::Seal,
 };
 use crate::{api, config::Config, control, model::ControlPlane};
 
@@ -57,6 +60,7 @@ struct Inner {
     pool: Pool,
     activity: Activity,
     events: Events,
+    seal: Seal,
     api_version: HeaderValue,
 }
 
@@ -70,6 +74,7 @@ impl Gateway {
             pool: Pool::default(),
             activity: Activity::new(cp.clone()),
             events: Events::new(&cp),
+            seal: Seal::new(),
             api_version: HeaderValue::from_str(&cp.config().api_version).unwrap_or(HeaderValue::from_static("unknown")),
             cp,
         }))
@@ -81,6 +86,10 @@ impl Gateway {
 
     fn pool(&self) -> &Pool {
         &self.0.pool
+    }
+
+    fn seal(&self) -> &Seal {
+        &self.0.seal
     }
 
     fn activity(&self) -> &Activity {
@@ -96,7 +105,7 @@ impl Gateway {
     pub async fn handle(&self, request: Request<Body>, local: IpAddr) -> Response {
         let mut response = match self.0.hosts.destination(request.uri(), request.headers(), local) {
             Destination::Main(origin) => self.route(request, origin).await,
-            Destination::Preview { port, name, .. } => preview::by_host(self, port, &name, request).await,
+            Destination::Preview(preview) => preview::answer(self, &preview, request).await,
             Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
         };
         response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
@@ -110,7 +119,8 @@ impl Gateway {
         match (first, path) {
             (_, "/health" | "/api/health") => self.health(),
             (_, "/") => welcome(&origin),
-            ("toolbox", _) => toolbox::by_path(self, request).await,
+            ("toolbox", _) => toolbox::by_path(self, &origin, request).await,
+            (_, sign_in::PATH) => sign_in::answer(self, &origin, request).await,
             ("api", _) => {
                 request.extensions_mut().insert(origin);
                 let is_event = request.uri().path().starts_with(events::PATH);

@@ -10,6 +10,7 @@ use super::{
     credentials::{self, PREVIEW_TOKEN, bearer, query_value, take_query, with_path},
     error::ProxyError,
     forward::forward,
+    origin::Origin,
     pool::TOOLBOX_PORT,
 };
 use crate::model::{ControlPlane, State, ToolboxTarget};
@@ -19,7 +20,7 @@ const SKIP_ACTIVITY: HeaderName = HeaderName::from_static("x-daytona-skip-last-a
 pub const LEGACY: HeaderName = HeaderName::from_static("x-daytona-legacy-toolbox");
 
 /// Answers `/toolbox/{id}/{rest}`.
-pub async fn by_path(gateway: &Gateway, request: Request<Body>) -> Response {
+pub async fn by_path(gateway: &Gateway, origin: &Origin, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let cors = match Cors::proxy(&parts).preflight(&parts) {
         Ok(response) => return response,
@@ -27,7 +28,7 @@ pub async fn by_path(gateway: &Gateway, request: Request<Body>) -> Response {
     };
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let answer = match split(&path) {
-        Some((id, rest)) => checked(gateway, id, rest, Request::from_parts(parts, body)).await,
+        Some((id, rest)) => checked(gateway, &origin.base(), id, rest, Request::from_parts(parts, body)).await,
         None => Err(ProxyError::not_found("not found")),
     };
     cors.apply(answer.unwrap_or_else(|error| error.response(&method, &path)))
@@ -40,13 +41,20 @@ fn split(path: &str) -> Option<(&str, &str)> {
     Some(below.split_at(at))
 }
 
-async fn checked(gateway: &Gateway, id: &str, rest: &str, request: Request<Body>) -> Result<Response, ProxyError> {
+async fn checked(
+    gateway: &Gateway,
+    base: &str,
+    id: &str,
+    rest: &str,
+    request: Request<Body>,
+) -> Result<Response, ProxyError> {
     let (mut parts, body) = request.into_parts();
     let target = gateway.cp().toolbox_target(id);
     if is_signed_file_url(&parts, rest) {
         check_signature(gateway.cp(), id, &mut parts)?;
+        credentials::strip(gateway.cp(), &mut parts);
     } else {
-        credentials::authorize(gateway.cp(), id, target.as_ref(), &mut parts)?;
+        credentials::authorize(gateway.cp(), id, target.as_ref(), base, &mut parts)?;
     }
     let target = target.ok_or_else(|| ProxyError::unauthorized("authentication failed: Bearer token is invalid"))?;
     parts.headers.remove(LEGACY);

@@ -34,6 +34,7 @@ pub use error::{ErrorKind, ModelError};
 pub use event::{EventKind, ModelEvent};
 pub use organization::Organization;
 pub use sandbox::{DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
+pub use tokens::{hash, preview_token};
 
 use self::{keys::Keys, store::Store, world::World};
 use crate::runtime::{self, Runtime};

@@ -29,6 +29,7 @@ mod runtime;
 mod session;
 mod session_logs;
 mod settings;
+mod sign_in;
 mod store;
 mod support;
 mod timers;

@@ -137,7 +137,7 @@ async fn redirects_stay_below_the_toolbox() {
     assert_eq!(answer.status(), 301);
     assert_eq!(answer.headers()["location"], format!("/toolbox/{}/version", sandbox.id));
     let port = preview_of(&not_following(), PORT, &sandbox.id, "/redirect").await;
-    assert_eq!(port.status(), 401);
+    assert_eq!(port.status(), 307);
     let token = sandbox.preview_token().await;
     let path = format!("/redirect?DAYTONA_SANDBOX_AUTH_KEY={token}");
     let port = preview_of(&not_following(), PORT, &sandbox.id, &path).await;
@@ -252,15 +252,15 @@ async fn signed_urls_open_one_file_without_a_key() {
 #[tokio::test]
 async fn previews_of_private_and_public_sandboxes() {
     let sandbox = echoing().await;
-    let anonymous = Client::new();
-    assert_eq!(preview_of(&anonymous, PORT, &sandbox.id, "/").await.status(), 401);
+    let anonymous = not_following();
+    assert_eq!(preview_of(&anonymous, PORT, &sandbox.id, "/").await.status(), 307);
     let echo = body(preview(&sandbox, "/a?b").await).await;
     assert_eq!(echo["path"], "/a?b");
     assert_eq!(seen(&echo, "host"), [format!("localhost:{PORT}")]);
     assert_eq!(seen(&echo, "authorization"), [""; 0]);
     assert_eq!(sandbox.api(Method::POST, "/public/true").await.0, 201);
     assert_eq!(preview_of(&anonymous, PORT, &sandbox.id, "/").await.status(), 200);
-    assert_eq!(preview_of(&anonymous, 2280, &sandbox.id, "/version").await.status(), 401);
+    assert_eq!(preview_of(&anonymous, 2280, &sandbox.id, "/version").await.status(), 307);
     let dead = preview_of(&anonymous, 4999, &sandbox.id, "/").await;
     assert_eq!(dead.status(), 502);
     assert_eq!(dead.bytes().await.expect("body").len(), 0);
@@ -272,7 +272,7 @@ async fn a_signed_preview_is_its_own_credential_for_its_port() {
     let (_, signed) = sandbox.api(Method::GET, &format!("/ports/{PORT}/signed-preview-url")).await;
     let token = signed["token"].as_str().expect("token");
     assert_eq!(preview_of(&Client::new(), PORT, token, "/").await.status(), 200);
-    assert_eq!(preview_of(&Client::new(), 2280, token, "/version").await.status(), 401);
+    assert_eq!(preview_of(&not_following(), 2280, token, "/version").await.status(), 307);
 }
 
 #[tokio::test]
