@@ -11,6 +11,7 @@ pub mod error;
 pub mod files;
 pub mod go_errors;
 mod info;
+mod interpreter;
 pub mod json;
 mod metrics;
 pub mod operations;
@@ -21,6 +22,8 @@ pub mod pty;
 mod routing;
 pub mod sdk_version;
 mod session;
+mod utf8;
+mod websocket;
 
 use std::{
     collections::BTreeMap,
@@ -65,6 +68,7 @@ struct Inner {
     metrics: metrics::Sampler,
     sessions: session::Sessions,
     pty: pty::Sessions,
+    interpreter: interpreter::Contexts,
 }
 
 impl Ctx {
@@ -76,6 +80,7 @@ impl Ctx {
             metrics: metrics::Sampler::default(),
             sessions: session::Sessions::default(),
             pty: pty::Sessions::default(),
+            interpreter: interpreter::Contexts::default(),
         }))
     }
 
@@ -107,6 +112,10 @@ impl Ctx {
 
     fn pty_limits(&self) -> &pty::Limits {
         &self.0.config.pty
+    }
+
+    fn interpreter(&self) -> &interpreter::Contexts {
+        &self.0.interpreter
     }
 
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`
@@ -141,5 +150,6 @@ fn all() -> Router<Ctx> {
         .merge(proxy::routes())
         .merge(session::routes())
         .merge(pty::routes())
+        .merge(interpreter::routes())
         .merge(files::routes())
 }

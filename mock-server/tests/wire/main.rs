@@ -13,6 +13,7 @@ mod events;
 mod files;
 mod gateway;
 mod info;
+mod interpreter;
 mod lifecycle;
 mod lists;
 mod metrics;

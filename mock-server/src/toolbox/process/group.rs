@@ -26,12 +26,17 @@ impl Group {
     pub fn id(&self) -> Option<Pid> {
         self.child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
     }
+
+    /// Kills the whole group, unless the leader was reaped.
+    pub fn kill(&self) {
+        if let Some(id) = self.id() {
+            let _ = killpg(id, Signal::SIGKILL);
+        }
+    }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(id) = self.id() {
-            let _ = killpg(id, Signal::SIGKILL);
-        }
+        self.kill();
     }
 }
