@@ -234,7 +234,27 @@ fn time_limit(seconds: Option<i64>) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_an_sdk_sends_arrives(code in ".+", id in prop::option::of(".*"), timeout in prop::option::of(0i64..)) {
+            // Python leaves out what is None, others write null.
+            let frame = serde_json::json!({"code": code, "contextId": id, "timeout": timeout}).to_string();
+            let request = parse(frame.as_bytes()).expect("fine");
+            prop_assert_eq!((request.code, request.context_id, request.timeout), (code, id, timeout));
+        }
+
+        #[test]
+        fn no_frame_is_too_odd(bytes in any::<Vec<u8>>(), text in "[{}\\[\\]\":,a-z0-9 -]{0,40}") {
+            for frame in [bytes.as_slice(), text.as_bytes()] {
+                let refused = parse(frame).map(|_| ()).expect_err("no code").expect("a close frame");
+                prop_assert!(refused.0 == close_code::PROTOCOL || refused.0 == close_code::POLICY);
+            }
+        }
+    }
 
     fn refused(frame: &str) -> Closing {
         parse(frame.as_bytes()).map(|request| request.code).expect_err(frame).expect(frame)
