@@ -69,6 +69,10 @@ struct ServeArgs {
         value_delimiter = ','
     )]
     allow_hosts: Vec<String>,
+    /// Domain that previews live below, {port}-{id}.DOMAIN; none: each has a port of its own [default: localhost where
+    /// *.localhost resolves, else none].
+    #[arg(long, env = "DAYTONA_MOCK_PREVIEW_DOMAIN", hide_env = true, value_name = "DOMAIN|none")]
+    preview_domain: Option<String>,
     /// Version that answers report (X-Daytona-Api-Version) [default: 0.205.1].
     #[arg(long, env = "DAYTONA_MOCK_API_VERSION", hide_env = true, value_name = "VERSION")]
     api_version: Option<String>,
@@ -139,6 +143,7 @@ impl ServeArgs {
             cache_dir: None,
             api_keys: self.api_keys.clone(),
             public_url: self.public_url.clone(),
+            preview_domain: self.preview_domain.clone(),
             allow_hosts: self.allow_hosts.clone(),
             api_version: self.api_version.clone(),
             isolation: self.isolation.into(),

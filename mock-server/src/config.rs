@@ -17,6 +17,9 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Host names accepted besides loopback names, own addresses and the preview domain.
     pub allow_hosts: Vec<String>,
+    /// Domain that previews live below, with a port if it isn't the server's: `{port}-{id}.DOMAIN`. `none`: each preview
+    /// has a port of this machine of its own. Default: `localhost` where `*.localhost` resolves, else as `none`.
+    pub preview_domain: Option<String>,
     /// `X-Daytona-Api-Version` and `/config.version`. Default 0.205.1.
     pub api_version: Option<String>,
     /// Isolation tier; default: the best that this machine allows.

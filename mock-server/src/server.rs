@@ -66,9 +66,7 @@ pub struct MockServer {
 impl MockServer {
     /// Starts a server and returns once it serves requests.
     pub async fn start(config: Config) -> Result<MockServer, StartupError> {
-        if let Some(problem) = config.public_url.as_deref().and_then(|url| gateway::check_public_url(url).err()) {
-            return Err(StartupError::Config(problem));
-        }
+        gateway::check(&config).map_err(StartupError::Config)?;
         let listener = bind(config.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).await?;
         let address = listener.local_addr()?;
         let data = DataDir::open(config.data_dir.as_deref())?;

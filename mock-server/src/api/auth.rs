@@ -7,7 +7,7 @@ use http::{HeaderMap, header, request::Parts};
 
 use super::error::{ApiError, ApiResult};
 use crate::{
-    gateway::origin::Origin,
+    gateway::origin::{Addressing, Origin},
     model::{ControlPlane, Identity, LANGUAGE_LABEL, Sandbox},
 };
 
@@ -79,6 +79,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
                 scheme: "http".into(),
                 authority: "localhost".into(),
                 preview_domain: "localhost".into(),
+                previews: Addressing::Names,
             }),
             python: source.contains("python"),
         })

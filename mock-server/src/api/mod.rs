@@ -24,7 +24,7 @@ mod validate;
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     routing::{delete, get, post, put},
 };
 
@@ -33,11 +33,18 @@ pub use self::{
     body::{Body, read as read_body},
     error::{ApiError, ApiResult, created, ok, render as render_error},
 };
-use crate::model::ControlPlane;
+use crate::{gateway::links::Links, model::ControlPlane};
 
 /// The API, with paths relative to `/api`. Wants [`crate::gateway::origin::Origin`] as a request extension.
-pub fn router(cp: Arc<ControlPlane>) -> Router {
-    transport::finish(routes(), cp)
+pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>) -> Router {
+    transport::finish(routes().merge(preview_links(links)), cp)
+}
+
+fn preview_links(links: Arc<Links>) -> Router<Arc<ControlPlane>> {
+    Router::new()
+        .route("/sandbox/{id}/ports/{port}/preview-url", get(preview::url))
+        .route("/sandbox/{id}/ports/{port}/signed-preview-url", get(preview::signed_url))
+        .layer(Extension(links))
 }
 
 fn routes() -> Router<Arc<ControlPlane>> {
@@ -85,8 +92,6 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/sandbox/{id}/autodelete/{minutes}", post(settings::auto_delete))
         .route("/sandbox/{id}/ttl/{minutes}", post(settings::ttl))
         .route("/sandbox/{id}/network-settings", post(settings::network))
-        .route("/sandbox/{id}/ports/{port}/preview-url", get(preview::url))
-        .route("/sandbox/{id}/ports/{port}/signed-preview-url", get(preview::signed_url))
         .route("/sandbox/{id}/ports/{port}/signed-preview-url/{token}/expire", post(preview::expire))
         .route("/sandbox/{id}/signing-key", get(preview::signing_key))
         .route("/sandbox/{id}/signing-key/rotate", post(preview::rotate))

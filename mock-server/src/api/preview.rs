@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::{
+    Extension,
+    extract::{Path, State},
+};
 use http::StatusCode;
 use serde_json::json;
 
@@ -11,7 +14,7 @@ use super::{
     error::{ApiError, ApiResult, ok, text},
     query::Query,
 };
-use crate::model::ControlPlane;
+use crate::{gateway::links::Links, model::ControlPlane};
 
 /// As the original's number: `port` itself if it is one, `NaN` where it isn't.
 fn port_text(port: &str) -> ApiResult<String> {
@@ -26,15 +29,21 @@ fn port_number(port: &str) -> ApiResult<u16> {
     port.parse().ok().filter(|port| *port > 0).ok_or_else(|| ApiError::bad_request("Invalid port"))
 }
 
+/// No port of this machine is left for the link.
+fn no_link(error: std::io::Error) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("No port for the preview: {error}"))
+}
+
 /// `getPortPreviewUrl`. A port that isn't a number gives a link that leads nowhere (observed).
 pub async fn url(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
     client: Client,
+    Extension(links): Extension<Arc<Links>>,
     Path((id, port)): Path<(String, String)>,
 ) -> ApiResult {
     let sandbox = caller.sandbox(&cp, &id)?;
-    let url = client.origin.preview_url(&port_text(&port)?, &sandbox.id);
+    let url = links.url(&cp, &client.origin, &sandbox.id, &port_text(&port)?, None).await.map_err(no_link)?;
     Ok(ok(&json!({"sandboxId": sandbox.id, "url": url, "token": sandbox.preview_token})))
 }
 
@@ -43,6 +52,7 @@ pub async fn signed_url(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
     client: Client,
+    Extension(links): Extension<Arc<Links>>,
     Path((id, port)): Path<(String, String)>,
     query: Query,
 ) -> ApiResult {
@@ -53,7 +63,7 @@ pub async fn signed_url(
         None => 60,
     };
     let token = cp.sign_preview(&sandbox, port, seconds).await?;
-    let url = client.origin.preview_url(&port.to_string(), &token);
+    let url = links.url(&cp, &client.origin, &sandbox.id, &port.to_string(), Some(&token)).await.map_err(no_link)?;
     Ok(ok(&json!({"sandboxId": sandbox.id, "port": port, "token": token, "url": url})))
 }
 

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, Uri, header, uri::Authority};
 
-use super::origin::Origin;
+use super::origin::{Addressing, Origin};
+use crate::config::Config;
 
 /// The host names of this server.
 #[derive(Debug)]
@@ -13,8 +14,20 @@ pub struct Hosts {
     public: Option<PublicUrl>,
     /// Lower case, without port.
     allowed: Vec<String>,
+    /// `--preview-domain`.
+    previews: Pinned,
     /// Where requests without a Host (HTTP/1.0) are thought to have gone.
     listening: SocketAddr,
+}
+
+/// What `--preview-domain` says.
+#[derive(Debug)]
+enum Pinned {
+    Nothing,
+    /// `none`: a port for each.
+    Ports,
+    /// Lower case.
+    Domain(Authority),
 }
 
 #[derive(Debug)]
@@ -47,11 +60,30 @@ pub struct Preview {
 }
 
 impl Hosts {
-    /// `public_url` must be `http(s)://host[:port]`, see [`check_public_url`].
-    pub fn new(public_url: Option<&str>, allowed: &[String], listening: SocketAddr) -> Hosts {
-        let public = public_url.and_then(parse_public_url);
-        let allowed = allowed.iter().map(|name| name.to_ascii_lowercase()).collect();
-        Hosts { public, allowed, listening }
+    /// Of a configuration that passed [`check`].
+    pub fn new(config: &Config, listening: SocketAddr) -> Hosts {
+        let public = config.public_url.as_deref().and_then(parse_public_url);
+        let allowed = config.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let previews = config.preview_domain.as_deref().and_then(parse_preview_domain).unwrap_or(Pinned::Nothing);
+        Hosts { public, allowed, previews, listening }
+    }
+
+    /// The domains that previews may live below without being told so.
+    pub fn unpinned_domains(&self) -> impl Iterator<Item = String> {
+        self.allowed.iter().cloned().chain(["localhost".into()])
+    }
+
+    /// The preview that is asked for at a port of its own; `name` as in [`Preview`].
+    pub fn at_port(&self, uri: &Uri, headers: &HeaderMap, local: SocketAddr, port: u16, name: String) -> Preview {
+        let (authority, host) = match requested(uri, headers) {
+            Some(authority) => (authority.as_str().to_ascii_lowercase(), authority.host().to_ascii_lowercase()),
+            None => (local.to_string(), bracketed(local.ip())),
+        };
+        let main = match &self.public {
+            Some(url) => format!("{}://{}", url.scheme, url.authority),
+            None => format!("http://{host}:{}", self.listening.port()),
+        };
+        Preview { port, name, base: format!("http://{authority}"), main }
     }
 
     /// Where a request to `uri` with these headers, accepted on `local`, is meant to go.
@@ -64,20 +96,26 @@ impl Hosts {
         };
         let host = authority.host().to_ascii_lowercase();
         if let Some((port, name, domain)) = preview_parts(&host).filter(|parts| self.is_preview_domain(parts.2)) {
-            let main = self.preview_origin(&authority, domain);
-            let base = format!("{}://{}", main.scheme, authority.as_str().to_ascii_lowercase());
-            return Destination::Preview(Preview { port, name: name.to_owned(), base, main: main.base() });
+            let main = self.main_of(&authority, domain);
+            let scheme = self.public.as_ref().map_or("http", |url| &url.scheme);
+            let base = format!("{scheme}://{}", authority.as_str().to_ascii_lowercase());
+            return Destination::Preview(Preview { port, name: name.to_owned(), base, main });
         }
         if !self.is_main(&host, local) {
             return Destination::Unknown(host);
         }
-        let domain = if is_loopback_or_ip(&host) { "localhost" } else { &host };
-        Destination::Main(self.origin(authority.as_str(), domain))
+        Destination::Main(self.origin(authority.as_str(), &host))
     }
 
     fn is_main(&self, host: &str, local: IpAddr) -> bool {
         let is_public = self.public.as_ref().is_some_and(|url| url.authority.host().eq_ignore_ascii_case(host));
+        // The sign-in of a domain whose wildcard leads here needs a name that the wildcard covers.
+        let is_of_previews = self.pinned_domain().is_some_and(|domain| {
+            let rest = host.strip_prefix(SIGN_IN).and_then(|rest| rest.strip_prefix('.')).unwrap_or(host);
+            rest == domain.host()
+        });
         is_public
+            || is_of_previews
             || is_loopback(host)
             || ip_literal(host) == Some(local)
             || self.allowed.iter().any(|name| name == host)
@@ -85,29 +123,76 @@ impl Hosts {
 
     fn is_preview_domain(&self, domain: &str) -> bool {
         let is_public = self.public.as_ref().is_some_and(|url| url.authority.host().eq_ignore_ascii_case(domain));
-        is_public || domain == "localhost" || self.allowed.iter().any(|name| name == domain)
+        let is_pinned = self.pinned_domain().is_some_and(|pinned| pinned.host() == domain);
+        is_public || is_pinned || domain == "localhost" || self.allowed.iter().any(|name| name == domain)
     }
 
-    /// The origin for a request whose Host was `authority`; previews live below `domain` on the same port.
-    fn origin(&self, authority: &str, domain: &str) -> Origin {
-        if let Some(url) = &self.public {
-            let authority = url.authority.to_string();
-            return Origin { scheme: url.scheme.clone(), preview_domain: authority.clone(), authority };
-        }
-        Origin {
-            scheme: "http".into(),
-            authority: authority.to_owned(),
-            preview_domain: with_port_of(domain, authority),
+    /// The origin for a request whose Host was `authority`, on `host`.
+    fn origin(&self, authority: &str, host: &str) -> Origin {
+        let (scheme, authority, host) = match &self.public {
+            Some(url) => (url.scheme.clone(), url.authority.to_string(), url.authority.host()),
+            None => ("http".into(), authority.to_owned(), host),
+        };
+        let (domain, previews) = match &self.previews {
+            Pinned::Domain(domain) if domain.port().is_some() => (domain.as_str(), Addressing::Names),
+            Pinned::Domain(domain) => (domain.host(), Addressing::Names),
+            _ if is_loopback(host) => ("localhost", Addressing::Either),
+            // Nothing lives below an address.
+            _ if ip_literal(host).is_some() => ("localhost", Addressing::Ports),
+            _ if self.public.is_some() => (host, Addressing::Names),
+            _ => (host, Addressing::Either),
+        };
+        let previews = if matches!(self.previews, Pinned::Ports) { Addressing::Ports } else { previews };
+        let preview_domain = if domain.contains(':') { domain.to_owned() } else { with_port_of(domain, &authority) };
+        Origin { scheme, authority, preview_domain, previews }
+    }
+
+    /// The server's own origin for someone who asked for a preview at `authority`, below `domain`.
+    fn main_of(&self, authority: &Authority, domain: &str) -> String {
+        let is_pinned = self.pinned_domain().is_some_and(|pinned| pinned.host() == domain);
+        match &self.public {
+            Some(url) => format!("{}://{}", url.scheme, url.authority),
+            None if is_pinned && !is_loopback(domain) => {
+                format!("http://{}", with_port_of(&format!("{SIGN_IN}.{domain}"), authority.as_str()))
+            }
+            None => format!("http://{}", with_port_of(domain, authority.as_str())),
         }
     }
 
-    fn preview_origin(&self, authority: &Authority, domain: &str) -> Origin {
-        self.origin(&with_port_of(domain, authority.as_str()), domain)
+    fn pinned_domain(&self) -> Option<&Authority> {
+        match &self.previews {
+            Pinned::Domain(domain) => Some(domain),
+            _ => None,
+        }
     }
 }
 
+/// Label of the server's own host below a `--preview-domain`.
+const SIGN_IN: &str = "sign-in";
+
+/// Why the URLs and domains of a configuration can't be used, if so.
+pub fn check(config: &Config) -> Result<(), String> {
+    config.public_url.as_deref().map_or(Ok(()), check_public_url)?;
+    match config.preview_domain.as_deref() {
+        Some(text) if parse_preview_domain(text).is_none() => {
+            Err(format!("--preview-domain {text}: expected a domain name with or without a port, or none"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `none`, or a domain name. Nothing lives below an address.
+fn parse_preview_domain(text: &str) -> Option<Pinned> {
+    if text == "none" {
+        return Some(Pinned::Ports);
+    }
+    let domain: Authority = text.to_ascii_lowercase().parse().ok()?;
+    let is_name = is_plain(&domain) && !domain.host().is_empty() && ip_literal(domain.host()).is_none();
+    is_name.then_some(Pinned::Domain(domain))
+}
+
 /// Why `--public-url` can't be used, if so.
-pub fn check_public_url(url: &str) -> Result<(), String> {
+fn check_public_url(url: &str) -> Result<(), String> {
     match parse_public_url(url) {
         Some(_) => Ok(()),
         None => Err(format!("--public-url {url}: expected http://host[:port] or https://host[:port], without a path")),
@@ -148,8 +233,8 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || ip_literal(host).is_some_and(|ip| ip.is_loopback())
 }
 
-fn is_loopback_or_ip(host: &str) -> bool {
-    is_loopback(host) || ip_literal(host).is_some()
+fn bracketed(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
 }
 
 fn ip_literal(host: &str) -> Option<IpAddr> {
@@ -172,8 +257,64 @@ mod tests {
     }
 
     fn hosts(public: Option<&str>, allowed: &[&str]) -> Hosts {
-        let allowed: Vec<String> = allowed.iter().map(|&name| name.into()).collect();
-        Hosts::new(public, &allowed, ([127, 0, 0, 1], 3986).into())
+        let allow_hosts = allowed.iter().map(|&name| name.into()).collect();
+        with(Config { public_url: public.map(str::to_owned), allow_hosts, ..Config::default() })
+    }
+
+    fn with(config: Config) -> Hosts {
+        check(&config).expect("good");
+        Hosts::new(&config, ([127, 0, 0, 1], 3986).into())
+    }
+
+    fn pinned(domain: &str) -> Hosts {
+        with(Config { preview_domain: Some(domain.into()), ..Config::default() })
+    }
+
+    fn main_origin(hosts: &Hosts, host: &str) -> Origin {
+        let Destination::Main(origin) = destination(hosts, host) else { panic!("unknown: {host}") };
+        origin
+    }
+
+    #[test]
+    fn previews_are_told_apart_by_what_can_work() {
+        let cases = [
+            (hosts(None, &[]), "127.0.0.1:80", Addressing::Either, "localhost:80"),
+            (hosts(None, &[]), "[::1]:80", Addressing::Either, "localhost:80"),
+            (hosts(None, &[]), "192.168.1.5:80", Addressing::Ports, "localhost:80"),
+            (hosts(None, &["daytona"]), "daytona:80", Addressing::Either, "daytona:80"),
+            (hosts(Some("https://mock.example"), &[]), "localhost:1", Addressing::Names, "mock.example"),
+            (hosts(Some("http://127.0.0.1:99"), &[]), "localhost:1", Addressing::Either, "localhost:99"),
+            (pinned("none"), "localhost:1", Addressing::Ports, "localhost:1"),
+            (pinned("Previews.example"), "localhost:1", Addressing::Names, "previews.example:1"),
+            (pinned("localhost:99"), "localhost:1", Addressing::Names, "localhost:99"),
+        ];
+        for (hosts, host, previews, domain) in cases {
+            let origin = main_origin(&hosts, host);
+            assert_eq!((origin.previews, origin.preview_domain.as_str()), (previews, domain), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_pinned_domain_and_its_sign_in_are_known() {
+        let hosts = pinned("previews.example");
+        let found = destination(&hosts, "80-abc.previews.example:3986");
+        let Destination::Preview(found) = found else { panic!("{found:?}") };
+        assert_eq!(found.main, "http://sign-in.previews.example:3986");
+        assert_eq!(main_origin(&hosts, "sign-in.previews.example:3986").base(), found.main);
+        assert!(matches!(destination(&hosts, "other.example"), Destination::Unknown(_)));
+        for bad in ["", "127.0.0.1", "http://x", "a/b", "a;b", "[::1]", "x@y"] {
+            assert!(check(&Config { preview_domain: Some(bad.into()), ..Config::default() }).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_preview_at_a_port_of_its_own_knows_where_it_is() {
+        let headers = [(header::HOST, "LocalHost:4000".parse().expect("header"))].into_iter().collect();
+        let (uri, local) = (Uri::from_static("/x"), SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let found = hosts(None, &[]).at_port(&uri, &headers, local, 80, "abc".into());
+        assert_eq!((found.base.as_str(), found.main.as_str()), ("http://localhost:4000", "http://localhost:3986"));
+        let found = hosts(None, &[]).at_port(&uri, &HeaderMap::new(), local, 80, "abc".into());
+        assert_eq!((found.base.as_str(), found.main.as_str()), ("http://127.0.0.1:4000", "http://127.0.0.1:3986"));
     }
 
     #[test]

@@ -16,7 +16,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Gateway,
     lenient::{AtHead, Lenient, Watched},
+    preview_ports::Opened,
 };
+use crate::model::PreviewPort;
 
 /// Open client connections; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 16 * 1024;
@@ -31,12 +33,42 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {
     let open = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Some((stream, slot)) = accept(&listener, &slots, &stop).await {
-        open.spawn(connection(stream, slot, gateway.clone(), stop.clone()));
-    }
+    let door = Door { gateway, slots, open: open.clone(), stop };
+    tokio::join!(door.admit(&listener, None), door.admit_previews());
     drop(listener);
     open.close();
     _ = tokio::time::timeout(DRAIN, open.wait()).await;
+}
+
+/// What every listener of the server shares.
+#[derive(Clone)]
+struct Door {
+    gateway: Gateway,
+    slots: Arc<Semaphore>,
+    open: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Door {
+    /// Serves what connects to `listener` until the server ends.
+    async fn admit(&self, listener: &TcpListener, leads: Option<Arc<PreviewPort>>) {
+        while let Some((stream, slot)) = accept(listener, &self.slots, &self.stop).await {
+            self.open.spawn(connection(stream, slot, self.gateway.clone(), leads.clone(), self.stop.clone()));
+        }
+    }
+
+    /// Serves the listeners of previews, each until it is closed.
+    async fn admit_previews(&self) {
+        let ports = &self.gateway.links().ports;
+        let Some(mut opened) = ports.take_opened() else { return };
+        while let Some(Some(Opened { listener, leads, close })) = self.stop.run_until_cancelled(opened.recv()).await {
+            let (door, ports) = (self.clone(), ports.clone());
+            self.open.spawn(async move {
+                close.run_until_cancelled(door.admit(&listener, Some(leads.clone()))).await;
+                ports.closed(listener, &leads);
+            });
+        }
+    }
 }
 
 /// The next connection; `None` once the server ends.
@@ -61,13 +93,20 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, slot: OwnedSemaphorePermit, gateway: Gateway, stop: CancellationToken) {
-    let Ok(local) = stream.local_addr().map(|address| address.ip().to_canonical()) else { return };
+async fn connection(
+    stream: TcpStream,
+    slot: OwnedSemaphorePermit,
+    gateway: Gateway,
+    leads: Option<Arc<PreviewPort>>,
+    stop: CancellationToken,
+) {
+    let Ok(mut local) = stream.local_addr() else { return };
+    local.set_ip(local.ip().to_canonical());
     _ = stream.set_nodelay(true);
     let at_head = AtHead::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let (gateway, request) = (gateway.clone(), watched(request, &at_head));
-        async move { Ok::<_, Infallible>(gateway.handle(request, local).await) }
+        let (gateway, leads, request) = (gateway.clone(), leads.clone(), watched(request, &at_head));
+        async move { Ok::<_, Infallible>(gateway.handle(request, local, leads.as_deref()).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -9,19 +9,18 @@ mod forward;
 mod hosts;
 mod legacy;
 mod lenient;
+pub mod links;
 pub mod listen;
 pub mod origin;
 mod pool;
 mod preview;
+mod preview_ports;
 mod seal;
 mod sign_in;
 mod toolbox;
 mod tunnel;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -32,18 +31,25 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use serde_json::json;
 use tower::ServiceExt;
 
-pub use self::hosts::check_public_url;
+pub use self::hosts::check;
 use self::{
     activity::Activity,
     cors::Cors,
     error::ProxyError,
     events::Events,
     hosts::{Destination, Hosts},
+    links::Links,
     origin::Origin,
     pool::Pool,
+    preview_ports::PreviewPorts,
     seal::Seal,
 };
-use crate::{api, config::Config, control, model::ControlPlane};
+use crate::{
+    api,
+    config::Config,
+    control,
+    model::{ControlPlane, PreviewPort},
+};
 
 const API_VERSION: HeaderName = HeaderName::from_static("x-daytona-api-version");
 const MOCK: HeaderName = HeaderName::from_static("x-daytona-mock");
@@ -60,16 +66,21 @@ struct Inner {
     pool: Pool,
     activity: Activity,
     events: Events,
+    links: Arc<Links>,
     seal: Seal,
     api_version: HeaderValue,
 }
 
 impl Gateway {
     pub fn new(cp: Arc<ControlPlane>, config: &Config, listening: SocketAddr) -> Gateway {
-        let routes =
-            Router::new().nest("/api", api::router(cp.clone())).nest("/__control", control::router(cp.clone()));
+        let hosts = Hosts::new(config, listening);
+        let links = Links::new(PreviewPorts::new(listening.ip(), &cp), hosts.unpinned_domains());
+        let routes = Router::new()
+            .nest("/api", api::router(cp.clone(), links.clone()))
+            .nest("/__control", control::router(cp.clone()));
         Gateway(Arc::new(Inner {
-            hosts: Hosts::new(config.public_url.as_deref(), &config.allow_hosts, listening),
+            hosts,
+            links,
             routes,
             pool: Pool::default(),
             activity: Activity::new(cp.clone()),
@@ -88,6 +99,10 @@ impl Gateway {
         &self.0.pool
     }
 
+    fn links(&self) -> &Links {
+        &self.0.links
+    }
+
     fn seal(&self) -> &Seal {
         &self.0.seal
     }
@@ -101,12 +116,21 @@ impl Gateway {
         self.0.events.close().await;
     }
 
-    /// Answers one request that was accepted on the address `local`. Every answer names the versions.
-    pub async fn handle(&self, request: Request<Body>, local: IpAddr) -> Response {
-        let mut response = match self.0.hosts.destination(request.uri(), request.headers(), local) {
-            Destination::Main(origin) => self.route(request, origin).await,
-            Destination::Preview(preview) => preview::answer(self, &preview, request).await,
-            Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
+    /// Answers one request that was accepted on the address `local`, which `leads` to a preview if it isn't the
+    /// server's own. Every answer names the versions.
+    async fn handle(&self, request: Request<Body>, local: SocketAddr, leads: Option<&PreviewPort>) -> Response {
+        let hosts = &self.0.hosts;
+        let mut response = match (hosts.destination(request.uri(), request.headers(), local.ip()), leads) {
+            (Destination::Unknown(host), _) => refuse(&request, ProxyError::misdirected(&host)),
+            (_, Some(leads)) => {
+                // A link whose token has ended is still one to its sandbox, for who signs in.
+                let token = leads.token.clone().filter(|token| self.cp().signed_preview(leads.port, token).is_some());
+                let name = token.unwrap_or_else(|| leads.sandbox_id.clone());
+                let preview = hosts.at_port(request.uri(), request.headers(), local, leads.port, name);
+                preview::answer(self, &preview, request).await
+            }
+            (Destination::Main(origin), None) => self.route(request, origin).await,
+            (Destination::Preview(preview), None) => preview::answer(self, &preview, request).await,
         };
         response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
         response.headers_mut().insert(MOCK, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
@@ -117,7 +141,7 @@ impl Gateway {
         let path = request.uri().path();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match (first, path) {
-            (_, "/health" | "/api/health") => self.health(),
+            (_, "/health" | "/api/health") => self.health().await,
             (_, "/") => welcome(&origin),
             ("toolbox", _) => toolbox::by_path(self, &origin, request).await,
             (_, sign_in::PATH) => sign_in::answer(self, &origin, request).await,
@@ -155,7 +179,7 @@ impl Gateway {
     }
 
     /// `HealthController_live`, with what this server is and what its sandboxes can do.
-    fn health(&self) -> Response {
+    async fn health(&self) -> Response {
         let info = self.cp().runtime().info();
         Json(json!({
             "status": "ok",
@@ -165,6 +189,7 @@ impl Gateway {
             "base": info.base,
             "whyNotBetter": info.why_not_better,
             "capabilities": info.capabilities,
+            "localhostNamesResolve": self.links().resolves("localhost").await,
         }))
         .into_response()
     }

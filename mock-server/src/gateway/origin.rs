@@ -10,6 +10,18 @@ pub struct Origin {
     pub authority: String,
     /// Domain (with port) that previews live below: `localhost:3986`.
     pub preview_domain: String,
+    pub previews: Addressing,
+}
+
+/// How previews are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// By host names, as the server was told.
+    Names,
+    /// By host names if they resolve, else by ports.
+    Either,
+    /// By ports of this machine.
+    Ports,
 }
 
 impl Origin {

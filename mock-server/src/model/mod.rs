@@ -33,6 +33,7 @@ pub use create::{NewSandbox, REGION};
 pub use error::{ErrorKind, ModelError};
 pub use event::{EventKind, ModelEvent};
 pub use organization::Organization;
+pub use preview::PreviewPort;
 pub use sandbox::{DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
 pub use tokens::{hash, preview_token};
 

@@ -16,7 +16,7 @@ use super::{
     Clock, ControlPlane, ModelConfig, OpenError,
     keys::{ApiKey, Keys},
     organization::Organization,
-    preview::SignedPreview,
+    preview::{PreviewPort, SignedPreview},
     rules::Phase,
     sandbox::{DesiredState, Sandbox, State},
     store::{Contents, Store},
@@ -86,6 +86,9 @@ impl ControlPlane {
         }
         for preview in self.parse::<SignedPreview>(&contents.signed_previews)? {
             world.signed_previews.insert(preview.token.clone(), preview);
+        }
+        for port in self.parse::<PreviewPort>(&contents.preview_ports)? {
+            world.preview_ports.insert(port.listener, port);
         }
         drop(world);
         let given: Vec<String> = self.config.api_keys.iter().map(|key| tokens::hash(key)).collect();

@@ -24,6 +24,19 @@ pub struct SignedPreview {
     pub expires_at: DateTime<Utc>,
 }
 
+/// A port of this machine that leads to a port of a sandbox, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewPort {
+    /// Of this machine.
+    pub listener: u16,
+    pub sandbox_id: String,
+    /// Inside.
+    pub port: u16,
+    /// The signed token that opens it without more.
+    pub token: Option<String>,
+}
+
 /// A sandbox has at most this many signed preview tokens; the one that ends first makes room.
 const MAX_TOKENS: usize = 1000;
 
@@ -83,6 +96,33 @@ impl ControlPlane {
         let write = Write::Delete { table: Table::SignedPreview, key: token.into() };
         let (world, token) = (self.world.clone(), token.to_owned());
         turn.commit(vec![write], move || drop(world.write().signed_previews.remove(&token))).wait().await
+    }
+
+    /// What was kept by [`ControlPlane::keep_preview_port`].
+    pub fn preview_ports(&self) -> Vec<PreviewPort> {
+        self.world.read().preview_ports.values().cloned().collect()
+    }
+
+    /// Remembers a port, so that it can be the same after a restart.
+    pub async fn keep_preview_port(&self, port: &PreviewPort) -> Result<(), ModelError> {
+        let record = serde_json::to_string(port).expect("a port is JSON");
+        let (key, organization) = (port.listener.to_string(), String::new());
+        let write = Write::Put { table: Table::PreviewPort, key, organization, record };
+        let (world, port) = (self.world.clone(), port.clone());
+        let apply = move || drop(world.write().preview_ports.insert(port.listener, port));
+        self.store.turn().await.commit(vec![write], apply).wait().await
+    }
+
+    /// Forgets ports that are closed.
+    pub async fn forget_preview_ports(&self, listeners: Vec<u16>) {
+        if listeners.is_empty() {
+            return;
+        }
+        let delete = |listener: &u16| Write::Delete { table: Table::PreviewPort, key: listener.to_string() };
+        let writes = listeners.iter().map(delete).collect();
+        let turn = self.store.turn().await;
+        self.world.write().preview_ports.retain(|listener, _| !listeners.contains(listener));
+        turn.note(writes);
     }
 
     /// Whether a signed file URL is good: `method` GET or POST, `path` as in the query (decoded), `expires` in unix

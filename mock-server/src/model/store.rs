@@ -21,10 +21,13 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use super::{OpenError, error::ModelError};
 
 /// Changes of the schema, oldest first; `user_version` counts the applied ones.
-const MIGRATIONS: &[&str] = &["CREATE TABLE organization (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+const MIGRATIONS: &[&str] = &[
+    "CREATE TABLE organization (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE api_key (hash TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE sandbox (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
-     CREATE TABLE signed_preview (token TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;"];
+     CREATE TABLE signed_preview (token TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE preview_port (listener TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
+];
 
 /// A kind of record.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,7 @@ pub enum Table {
     ApiKey,
     Sandbox,
     SignedPreview,
+    PreviewPort,
 }
 
 /// One change of one record.
@@ -118,6 +122,7 @@ pub struct Contents {
     pub api_keys: Vec<String>,
     pub sandboxes: Vec<String>,
     pub signed_previews: Vec<String>,
+    pub preview_ports: Vec<String>,
 }
 
 impl Store {
@@ -193,6 +198,7 @@ fn read(db: &Connection) -> rusqlite::Result<Contents> {
         api_keys: all("api_key")?,
         sandboxes: all("sandbox")?,
         signed_previews: all("signed_preview")?,
+        preview_ports: all("preview_port")?,
     })
 }
 
@@ -225,6 +231,9 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
                 Table::SignedPreview => tx
                     .prepare_cached("INSERT OR REPLACE INTO signed_preview VALUES (?1, ?2)")?
                     .execute(params![key, record]),
+                Table::PreviewPort => tx
+                    .prepare_cached("INSERT OR REPLACE INTO preview_port VALUES (?1, ?2)")?
+                    .execute(params![key, record]),
                 Table::ApiKey => tx
                     .prepare_cached("INSERT OR REPLACE INTO api_key VALUES (?1, ?2, ?3)")?
                     .execute(params![key, organization, record]),
@@ -239,6 +248,7 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
                 Table::ApiKey => "DELETE FROM api_key WHERE hash = ?1",
                 Table::Sandbox => "DELETE FROM sandbox WHERE id = ?1",
                 Table::SignedPreview => "DELETE FROM signed_preview WHERE token = ?1",
+                Table::PreviewPort => "DELETE FROM preview_port WHERE listener = ?1",
             };
             tx.prepare_cached(statement)?.execute(params![key])
         }

@@ -21,6 +21,7 @@ mod model;
 mod network;
 mod ports;
 mod preview_urls;
+mod previews;
 mod process;
 mod proxy;
 mod pty;

@@ -2,19 +2,28 @@
 
 use serde_json::{Value, json};
 
+use daytona_mock::{MockServer, config::Config};
+
 use crate::{
     api::{Api, answer},
-    support::server,
+    support::config,
 };
+
+/// A server whose previews are told apart by names, whatever this machine's resolver knows.
+async fn by_names() -> (MockServer, Api) {
+    let config = Config { preview_domain: Some("localhost".into()), ..config() };
+    let server = MockServer::start(config).await.expect("the server starts");
+    let api = Api { url: server.api_url.clone(), key: server.api_key.clone(), client: reqwest::Client::new() };
+    (server, api)
+}
 
 #[tokio::test]
 async fn preview_url() {
-    let api = Api::new().await;
+    let (server, api) = by_names().await;
     let id = api.named("p").await;
     let (status, link) = api.get("/sandbox/p/ports/3000/preview-url").await;
     assert_eq!((status, &link["sandboxId"]), (200, &json!(id)));
-    let port = server().base_url.rsplit(':').next().expect("a port");
-    assert_eq!(link["url"], format!("http://3000-{id}.localhost:{port}"));
+    assert_eq!(link["url"], format!("http://3000-{id}.localhost:{}", server.ready().listen.port()));
     assert_eq!(link["token"].as_str().map(str::len), Some(32));
     for (port, part) in [("x", "NaN"), ("80.5", "80.5"), ("22222", "22222")] {
         let (status, link) = api.get(&format!("/sandbox/p/ports/{port}/preview-url")).await;
@@ -23,11 +32,12 @@ async fn preview_url() {
     for port in ["0", "-1", "65536"] {
         api.refused("GET", &format!("/sandbox/p/ports/{port}/preview-url"), Value::Null, 400, "Invalid port").await;
     }
+    server.shutdown().await;
 }
 
 #[tokio::test]
 async fn signed_preview_url() {
-    let api = Api::new().await;
+    let (server, api) = by_names().await;
     let id = api.named("p").await;
     let (status, link) = api.get("/sandbox/p/ports/3000/signed-preview-url?expiresInSeconds=86400").await;
     assert_eq!((status, &link["sandboxId"], &link["port"]), (200, &json!(id), &json!(3000)));
@@ -52,6 +62,7 @@ async fn signed_preview_url() {
         api.refused("GET", &path, Value::Null, 400, message).await;
     }
     api.refused("GET", "/sandbox/p/ports/0/signed-preview-url", Value::Null, 400, "Invalid port").await;
+    server.shutdown().await;
 }
 
 #[tokio::test]
