@@ -1,135 +1,182 @@
-//! What a scenario is given: a client of the server under test and a place for its verdicts.
+//! What a scenario is given.
 
-use std::fmt::Debug;
+use std::{borrow::Cow, fmt::Display, sync::Arc, time::Duration};
 
-use reqwest::{Method, Response};
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// The harness could not go on: the server went away, or gave an answer without what the next request needs.
-/// Not a verdict on the server: that is a [`Check`].
-#[derive(Debug)]
-pub struct HarnessError(pub String);
+use crate::{
+    check::Pending,
+    client::{Client, Log, Request, Watch},
+    ledger::{RUN_LABEL, SUITE_LABEL},
+    run::World,
+    sandbox::Sandbox,
+    scenario::Scenario,
+    stop::{Result, Stop},
+};
 
-impl<E: std::error::Error> From<E> for HarnessError {
-    fn from(error: E) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// One verdict. A failed check does not end its scenario.
-#[derive(Clone, Debug, Serialize)]
-pub struct Check {
-    /// Stable within the scenario.
-    pub id: &'static str,
-    pub passed: bool,
-    pub expected: String,
-    pub got: String,
-}
-
-/// The server under test, and what was found out about it.
+/// The server under test, a place for verdicts, and sandboxes that go away by themselves. Cheap to clone.
+#[derive(Clone)]
 pub struct Cx {
-    api_url: String,
-    api_key: String,
-    http: reqwest::Client,
-    checks: Vec<Check>,
-    sandboxes: Vec<String>,
+    pub(crate) world: Arc<World>,
+    pub(crate) scenario: &'static Scenario,
+    pub(crate) client: Client,
 }
 
 impl Cx {
-    /// `api_url` without a trailing slash, as SDKs take it (`http://127.0.0.1:3986/api`).
-    pub fn new(api_url: &str, api_key: &str) -> Self {
-        let http = reqwest::Client::new();
-        let api_url = api_url.trim_end_matches('/').to_owned();
-        Self { api_url, api_key: api_key.to_owned(), http, checks: Vec::new(), sandboxes: Vec::new() }
+    pub(crate) fn new(world: Arc<World>, scenario: &'static Scenario) -> Self {
+        let client = world.client();
+        Self { world, scenario, client }
     }
 
-    /// A request of the control plane, with the key.
-    pub async fn api(&self, method: Method, path: &str, body: Option<Value>) -> Result<Response, HarnessError> {
-        self.send(method, &format!("{}{path}", self.api_url), body, Some(&self.api_key)).await
+    /// The control plane, with the run's key.
+    pub fn api(&self) -> &Client {
+        &self.client
     }
 
-    /// A request to any URL, with the key given, or with none.
-    pub async fn send(
-        &self,
-        method: Method,
-        url: &str,
-        body: Option<Value>,
-        key: Option<&str>,
-    ) -> Result<Response, HarnessError> {
-        let mut request = self.http.request(method, url);
-        if let Some(key) = key {
-            request = request.bearer_auth(key);
+    pub fn get(&self, path: &str) -> Request {
+        self.client.get(path)
+    }
+
+    pub fn post(&self, path: &str) -> Request {
+        self.client.post(path)
+    }
+
+    pub fn put(&self, path: &str) -> Request {
+        self.client.put(path)
+    }
+
+    pub fn delete(&self, path: &str) -> Request {
+        self.client.delete(path)
+    }
+
+    /// A verdict in the making. Ids are stable within their scenario; one that is given twice must pass each time.
+    pub fn check(&self, id: impl Into<Cow<'static, str>>) -> Pending<'_> {
+        Pending::new(self.log(), id.into())
+    }
+
+    /// The server's root, where `/health` and `/__control` are: the API's URL without `/api`.
+    pub fn root(&self) -> Client {
+        self.client.at(self.client.base().trim_end_matches("/api"), None)
+    }
+
+    /// A name that nothing else has, and that says which run it belongs to.
+    pub fn name(&self, what: impl Display) -> String {
+        format!("conformance-{}-{what}-{}", self.world.run_id, self.world.number())
+    }
+
+    /// A body for `createSandbox`: `body` with the run's labels and short intervals added where they aren't given.
+    pub fn sandbox_body(&self, body: Value) -> Value {
+        let mut body = body;
+        let labels = body.get("labels").cloned().unwrap_or_else(|| json!({}));
+        body["labels"] = self.labels(labels);
+        for (name, minutes) in [("autoStopInterval", 15), ("autoDeleteInterval", 30)] {
+            if body.get(name).is_none() {
+                body[name] = minutes.into();
+            }
         }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        Ok(request.send().await?)
+        body
     }
 
-    /// The base URL of the server under test.
-    pub fn api_url(&self) -> &str {
-        &self.api_url
+    /// Labels with the run's own: without them `sweep` finds nothing.
+    pub fn labels(&self, labels: Value) -> Value {
+        let mut labels = labels;
+        labels[SUITE_LABEL] = "true".into();
+        labels[RUN_LABEL] = self.world.run_id.clone().into();
+        labels
     }
 
-    /// The toolbox of a fresh sandbox, which is deleted by [`Cx::clean_up`].
-    pub async fn toolbox(&mut self) -> Result<Toolbox, HarnessError> {
-        let answer = self.api(Method::POST, "/sandbox", Some(serde_json::json!({}))).await?;
-        let status = answer.status();
-        let sandbox: Value = answer.json().await?;
-        let field = |name: &str| {
-            let missing = || HarnessError(format!("create answered {status} without {name}: {sandbox}"));
-            sandbox[name].as_str().map(str::to_owned).ok_or_else(missing)
-        };
-        let id = field("id")?;
-        self.sandboxes.push(id.clone());
-        let url = format!("{}/{id}", field("toolboxProxyUrl")?.trim_end_matches('/'));
-        Ok(Toolbox { url, http: self.http.clone(), key: self.api_key.clone() })
+    /// A request that makes a sandbox; whatever it answers, the sandbox is deleted when the scenario ends.
+    pub fn create(&self, body: Value) -> Result<Request> {
+        self.world.budget.take_sandbox()?;
+        Ok(self.post("/sandbox").json(self.sandbox_body(body)).timeout(Duration::from_secs(90)))
     }
 
-    /// Deletes what the scenario created.
-    pub async fn clean_up(&mut self) -> Result<(), HarnessError> {
-        for id in std::mem::take(&mut self.sandboxes) {
-            self.api(Method::DELETE, &format!("/sandbox/{id}"), None).await?;
-        }
+    /// A sandbox of this scenario's own, started.
+    pub async fn sandbox(&self) -> Result<Sandbox> {
+        self.sandbox_with(json!({})).await
+    }
+
+    /// The same, with fields of the request.
+    pub async fn sandbox_with(&self, body: Value) -> Result<Sandbox> {
+        let answer = self.create(body)?.send().await?.ok()?;
+        let sandbox = Sandbox::of(self.client.clone(), &answer)?;
+        sandbox.wait_for("started").await?;
+        Ok(sandbox)
+    }
+
+    /// The started sandbox that the scenarios of this area share. Use names of your own in it ([`Cx::dir`]), and
+    /// leave its state, labels and settings alone.
+    pub async fn shared(&self) -> Result<Sandbox> {
+        self.world.shared(self).await
+    }
+
+    /// A directory in a sandbox that no other scenario uses; not made yet.
+    pub fn dir(&self) -> String {
+        format!("/home/daytona/{}-{}", self.scenario.id.replace('/', "-"), self.world.number())
+    }
+
+    /// The control plane with the key of another organisation. Needs `SecondAccount`.
+    pub async fn second_account(&self) -> Result<Client> {
+        self.world.second_key(self).await.map(|key| self.client.with_key(&key))
+    }
+
+    /// `/__control/clock`. Needs `Clock`, and the scenario must be of class `Alone`.
+    pub async fn clock(&self, body: Value) -> Result {
+        self.root().post("/__control/clock").json(body).send().await?.ok()?;
         Ok(())
     }
 
-    /// A verdict: `got` must be `expected`.
-    pub fn check<T: PartialEq + Debug>(&mut self, id: &'static str, got: T, expected: T) {
-        let passed = got == expected;
-        let (expected, got) = (format!("{expected:?}"), format!("{got:?}"));
-        self.checks.push(Check { id, passed, expected, got });
+    /// Waits until `holds` gives a value, for what the server does on its own; asks again every 50 ms.
+    pub async fn eventually<T, F>(&self, what: &str, within: Duration, holds: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Option<T>>>,
+    {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            if let Some(value) = holds().await? {
+                return Ok(value);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Stop::untestable(format!("{what}: not within {within:?}")));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
-    /// The verdicts so far, in order.
-    pub fn checks(&self) -> &[Check] {
-        &self.checks
-    }
-}
-
-/// The toolbox of one sandbox.
-pub struct Toolbox {
-    url: String,
-    http: reqwest::Client,
-    key: String,
-}
-
-impl Toolbox {
-    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, HarnessError> {
-        let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), query)?;
-        Ok(self.http.get(url).bearer_auth(&self.key).send().await?)
+    /// The version that the server reports, for scenarios that differ in detail.
+    pub fn server_version(&self) -> &str {
+        &self.world.server.version
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Result<Response, HarnessError> {
-        Ok(self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.key).json(&body).send().await?)
+    /// How many inputs a generated scenario tries, and the seed of this run.
+    pub fn cases(&self) -> (u32, u64) {
+        (self.world.cases, self.world.seed)
     }
 
-    /// Uploads as SDKs do: the path in one part, the bytes in the next.
-    pub async fn upload(&self, path: &str, bytes: &[u8]) -> Result<Response, HarnessError> {
-        let file = reqwest::multipart::Part::bytes(bytes.to_vec()).file_name(path.to_owned());
-        let form = reqwest::multipart::Form::new().text("files[0].path", path.to_owned()).part("files[0].file", file);
-        let request = self.http.post(format!("{}/files/bulk-upload", self.url)).bearer_auth(&self.key);
-        Ok(request.multipart(form).send().await?)
+    pub(crate) fn log(&self) -> &Log {
+        &self.client.0.log
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.client.0.watch
+    }
+
+    /// Deletes what the scenario made; says what is still there. Never part of a verdict.
+    pub(crate) async fn clean_up(&self) -> Vec<String> {
+        let made = self.watch().take_made();
+        let sandboxes = made.iter().filter(|made| made.operation == "createSandbox").count();
+        let removals = made.into_iter().map(|made| async move {
+            let client = made.key.as_deref().map_or_else(|| self.client.clone(), |key| self.client.with_key(key));
+            match crate::sweep::remove(&client, &made.path).await {
+                Ok(()) => {
+                    self.world.ledger.gone(&made.path);
+                    None
+                }
+                Err(why) => Some(format!("{} ({}): {why}", made.path, made.operation)),
+            }
+        });
+        let left = futures_util::future::join_all(removals).await;
+        self.world.budget.gone(u32::try_from(sandboxes).unwrap_or(u32::MAX));
+        left.into_iter().flatten().collect()
     }
 }

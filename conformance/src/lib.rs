@@ -2,8 +2,35 @@
 //!
 //! The suite shares no wire types with the mock and knows nothing of its inside. A scenario is a plain async function
 //! and one row of a const table ([`scenarios::AREAS`]); the function's doc comment is the rule that it checks.
+//!
+//! ```no_run
+//! # async fn judge() -> daytona_conformance::stop::Result {
+//! use daytona_conformance::{Plan, Target, run};
+//!
+//! let target = Target::new("http://127.0.0.1:3986/api", "dtn_…");
+//! let report = run(Plan::default(), target).await?;
+//! assert_eq!(report.exit_code(), 0, "{}", report.to_json());
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod baseline;
+pub mod check;
 pub mod cli;
+pub mod client;
 pub mod context;
+pub mod contract;
+mod law;
+pub mod ledger;
+pub mod mock;
+mod prelude;
+pub mod report;
+pub mod run;
+pub mod sandbox;
 pub mod scenario;
 pub mod scenarios;
+pub mod stop;
+pub mod sweep;
+
+pub use report::{Outcome, Report};
+pub use run::{Plan, Selection, Target, run, run_observed};

@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    daytona_conformance::cli::run()
+    daytona_conformance::cli::main()
 }

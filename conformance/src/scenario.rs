@@ -2,12 +2,12 @@
 
 use std::{future::Future, pin::Pin};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::context::{Cx, HarnessError};
+use crate::{context::Cx, stop::Result};
 
 /// How much a failure counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Clients break without it: a failure fails the run.
@@ -16,49 +16,117 @@ pub enum Level {
     Should,
 }
 
-/// Something a server may be without; scenarios that need it are skipped there, and listed as such.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+/// Something that a server may be without; scenarios that need it are not applicable there, and listed as such.
+/// `crate::run::probe` says how each is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Capability {
-    /// Sandboxes can be created and run commands.
-    Sandboxes,
-    /// Files in sandboxes can be read and written.
-    Files,
+    /// API keys can be made and deleted with an API key.
+    ApiKeys,
+    /// A second account: a key whose organisation is another one (`/__control/keys`, or `--second-key`).
+    SecondAccount,
+    /// Time can be frozen and turned (`/__control/clock`).
+    Clock,
+    /// `/api/socket.io/` is there.
+    Events,
+    /// URLs of previews can be opened from here.
+    Previews,
+    /// The toolbox paths of SDKs before 0.113 are there.
+    OldToolbox,
 }
 
-type Run = for<'a> fn(&'a mut Cx) -> Pin<Box<dyn Future<Output = Result<(), HarnessError>> + Send + 'a>>;
+/// What is special about running it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Takes minutes of real time: only with `--slow`.
+    Slow,
+    /// Changes what others would notice (the server's clock): runs when nothing else does.
+    Alone,
+    /// Generated inputs; `--cases` says how many.
+    Generated,
+}
+
+type Run = fn(Cx) -> Pin<Box<dyn Future<Output = Result> + Send>>;
 
 /// One row of the table.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Scenario {
     /// Stable: `area/what_holds`. Never renamed, never reused.
     pub id: &'static str,
     pub level: Level,
-    /// The rule, in one or two sentences. Printed with every failure.
+    /// The rule, in one or two sentences, and how we know. Printed with every failure.
     pub rule: &'static str,
-    /// The operationIds of the official documents that the scenario exercises.
-    pub operations: &'static [&'static str],
+    /// The operationIds of the official documents that it judges.
+    pub covers: &'static [&'static str],
     pub needs: &'static [Capability],
     /// The first server version that the rule holds for.
     pub since: &'static str,
+    /// The first server version that it doesn't hold for any more.
+    pub until: Option<&'static str>,
+    /// The client versions that live by it; `None`: all.
+    pub clients: Option<&'static str>,
+    pub classes: &'static [Class],
     #[serde(skip)]
     pub run: Run,
 }
 
-/// Declares the table of one area; a row without its function, or the reverse, does not compile.
+impl Scenario {
+    /// The part of the id before the slash.
+    pub fn area(&self) -> &'static str {
+        self.id.split_once('/').map_or(self.id, |(area, _)| area)
+    }
+
+    /// The rule as one line of text.
+    pub fn rule_text(&self) -> String {
+        self.rule.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    pub fn is(&self, class: Class) -> bool {
+        self.classes.contains(&class)
+    }
+}
+
+/// Declares the table of one area; a row without its function, or a function without its row, does not compile.
+///
+/// ```text
+/// scenarios! { "area";
+///     /// The rule. How we know.
+///     name_of_the_function: Must, covers [operationId], needs [Clock], since "0.200", until "0.300",
+///         clients "<0.113", classes [Slow];
+/// }
+/// ```
+/// Everything after `covers` may be left out, and stands in this order.
 macro_rules! scenarios {
-    ($area:literal; $($(#[doc = $rule:literal])+ $name:ident: $level:ident, since $since:literal,
-        needs [$($need:ident),*], covers [$($op:literal),+];)+) => {
+    ($area:literal; $($(#[doc = $rule:literal])+ $name:ident: $level:ident, covers [$($op:literal),* $(,)?]
+        $(, needs [$($need:ident),*])? $(, since $since:literal)? $(, until $until:literal)?
+        $(, clients $clients:literal)? $(, classes [$($class:ident),*])?;)+) => {
         /// The scenarios of this area.
         pub const SCENARIOS: &[$crate::scenario::Scenario] = &[$($crate::scenario::Scenario {
             id: concat!($area, "/", stringify!($name)),
             level: $crate::scenario::Level::$level,
             rule: concat!($($rule),+),
-            operations: &[$($op),+],
-            needs: &[$($crate::scenario::Capability::$need),*],
-            since: $since,
+            covers: &[$($op),*],
+            needs: &[$($($crate::scenario::Capability::$need),*)?],
+            since: $crate::scenario::or_default([$($since)?], "0.190"),
+            until: $crate::scenario::optional([$($until)?]),
+            clients: $crate::scenario::optional([$($clients)?]),
+            classes: &[$($($crate::scenario::Class::$class),*)?],
             run: |cx| Box::pin($name(cx)),
         }),+];
     };
 }
 pub(crate) use scenarios;
+
+#[doc(hidden)]
+pub const fn or_default<const N: usize>(given: [&'static str; N], default: &'static str) -> &'static str {
+    match optional(given) {
+        Some(given) => given,
+        None => default,
+    }
+}
+
+#[doc(hidden)]
+pub const fn optional<const N: usize>(given: [&'static str; N]) -> Option<&'static str> {
+    if N == 0 { None } else { Some(given[0]) }
+}

@@ -26,7 +26,7 @@ fn operations_are_those_of_the_documents() {
         eprintln!("skipped: no documents in {dir}");
         return;
     };
-    for operation in scenarios::all().flat_map(|s| s.operations) {
+    for operation in scenarios::all().flat_map(|s| s.covers) {
         let wanted = format!("\"{operation}\"");
         assert!(api.contains(&wanted) || toolbox.contains(&wanted), "no operation {operation} in the documents");
     }

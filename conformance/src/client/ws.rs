@@ -1,0 +1,264 @@
+//! WebSockets, with every message recorded.
+
+use std::{borrow::Cow, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{
+        self, Error,
+        client::IntoClientRequest,
+        http,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
+};
+
+pub use tokio_tungstenite::tungstenite::Message;
+
+use super::{Answer, Client, exchange, exchange::Exchange, exchange::Frame};
+use crate::{
+    contract,
+    stop::{Result, Stop},
+};
+
+/// A connection in the making.
+#[must_use = "nothing is connected until `connect` or `dial`"]
+pub struct WsRequest {
+    client: Client,
+    url: String,
+    path: String,
+    query: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    timeout: Duration,
+}
+
+/// What came of it.
+pub enum Dial {
+    Open(Box<Socket>),
+    /// An answer other than 101.
+    Refused(Box<Answer>),
+}
+
+impl WsRequest {
+    pub(super) fn new(client: Client, path: &str) -> Self {
+        let url = if path.contains("://") { path.to_owned() } else { format!("{}{path}", client.0.base) };
+        let mut headers = client.0.headers.clone();
+        if let Some(key) = &client.0.key {
+            headers.push(("Authorization".to_owned(), format!("Bearer {key}")));
+        }
+        let timeout = client.0.timeout;
+        Self { client, url, path: path.to_owned(), query: vec![], headers, timeout }
+    }
+
+    /// Adds a query parameter.
+    pub fn query(mut self, name: &str, value: impl ToString) -> Self {
+        self.query.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Sets a header; an earlier value is gone.
+    pub fn header(mut self, name: &str, value: impl ToString) -> Self {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Without credentials.
+    pub fn no_key(mut self) -> Self {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case("authorization"));
+        self
+    }
+
+    /// Offers sub-protocols, the first one first.
+    pub fn protocols(self, offered: &[&str]) -> Self {
+        self.header("Sec-WebSocket-Protocol", offered.join(", "))
+    }
+
+    /// Connects, or leaves the scenario untestable.
+    pub async fn connect(self) -> Result<Socket> {
+        let url = self.client.0.secrets.text(&self.url);
+        match self.dial().await? {
+            Dial::Open(socket) => Ok(*socket),
+            Dial::Refused(answer) => {
+                Err(Stop::untestable(format!("WebSocket {url} was refused with {}", answer.summary())))
+            }
+        }
+    }
+
+    /// Tries to connect.
+    pub async fn dial(self) -> Result<Dial> {
+        let mut url = reqwest::Url::parse_with_params(&self.url, &self.query).map_err(Stop::harness)?;
+        if self.query.is_empty() {
+            url.set_query(reqwest::Url::parse(&self.url).map_err(Stop::harness)?.query());
+        }
+        let scheme = if matches!(url.scheme(), "https" | "wss") { "wss" } else { "ws" };
+        let url = url.as_str().split_once("://").map_or_else(String::new, |(_, rest)| format!("{scheme}://{rest}"));
+        let mut request = url.as_str().into_client_request().map_err(Stop::harness)?;
+        for (name, value) in &self.headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(Stop::harness)?;
+            request.headers_mut().insert(name, value.parse().map_err(Stop::harness)?);
+        }
+        let exchange = self.exchange(&request);
+        self.client.0.gate.pass().await;
+        let connecting = tokio_tungstenite::connect_async(request);
+        match tokio::time::timeout(self.timeout, connecting).await {
+            Ok(Ok((stream, answer))) => Ok(Dial::Open(Box::new(self.opened(exchange, stream, &answer)))),
+            Ok(Err(Error::Http(answer))) => Ok(Dial::Refused(Box::new(self.refused(exchange, *answer)))),
+            Ok(Err(error)) => Err(self.unanswered(exchange, &error.to_string())),
+            Err(_) => Err(self.unanswered(exchange, &format!("no answer within {:?}", self.timeout))),
+        }
+    }
+
+    fn opened(&self, mut exchange: Exchange, stream: Stream, answer: &http::Response<Option<Vec<u8>>>) -> Socket {
+        let secrets = &self.client.0.secrets;
+        exchange.status = Some(101);
+        exchange.answer_headers = exchange::headers(answer.headers(), secrets);
+        let protocol = answer.headers().get("sec-websocket-protocol").and_then(|value| value.to_str().ok());
+        let protocol = protocol.map(str::to_owned);
+        if let Some(operation) = exchange.operation {
+            self.client.0.watch.saw(operation, true);
+        }
+        let exchange = self.client.0.log.exchange(exchange);
+        Socket { stream, client: self.client.clone(), exchange, protocol }
+    }
+
+    fn refused(&self, mut exchange: Exchange, answer: http::Response<Option<Vec<u8>>>) -> Answer {
+        let secrets = &self.client.0.secrets;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = bytes::Bytes::from(answer.into_body().unwrap_or_default());
+        exchange.status = Some(status);
+        exchange.answer_headers = exchange::headers(&headers, secrets);
+        exchange.answer_body = exchange::body(&body, secrets);
+        if let Some(operation) = exchange.operation {
+            self.client.0.watch.saw(operation, false);
+        }
+        let what = exchange.url.clone();
+        let exchange = self.client.0.log.exchange(exchange);
+        let json = serde_json::from_slice(&body).unwrap_or_default();
+        Answer { status, headers, body, json, exchange, took: Duration::ZERO, what }
+    }
+
+    fn exchange(&self, request: &http::Request<()>) -> Exchange {
+        let secrets = &self.client.0.secrets;
+        let plane = self.client.0.plane.filter(|_| !self.path.contains("://"));
+        Exchange {
+            operation: plane.and_then(|plane| contract::resolve(plane, "GET", &self.path)).map(|found| found.id),
+            method: "GET".to_owned(),
+            url: secrets.text(&request.uri().to_string()),
+            request_headers: exchange::headers(request.headers(), secrets),
+            at: self.client.0.began.elapsed().as_millis() as u64,
+            ..Exchange::default()
+        }
+    }
+
+    fn unanswered(&self, mut exchange: Exchange, why: &str) -> Stop {
+        exchange.error = Some(why.to_owned());
+        let url = exchange.url.clone();
+        self.client.0.log.exchange(exchange);
+        Stop::untestable(format!("WebSocket {url}: {why}"))
+    }
+}
+
+type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// An open WebSocket. Dropping it closes the connection without a close frame.
+pub struct Socket {
+    stream: Stream,
+    client: Client,
+    /// Its place in the scenario's log.
+    pub exchange: usize,
+    /// The sub-protocol that the server selected.
+    pub protocol: Option<String>,
+}
+
+impl Socket {
+    pub async fn send_text(&mut self, text: &str) -> Result {
+        self.send(Message::text(text)).await
+    }
+
+    pub async fn send_binary(&mut self, bytes: &[u8]) -> Result {
+        self.send(Message::binary(bytes.to_vec())).await
+    }
+
+    /// Sends any message.
+    pub async fn send(&mut self, message: Message) -> Result {
+        self.record(true, &message);
+        self.stream.send(message).await.map_err(|error| Stop::untestable(format!("the WebSocket broke: {error}")))
+    }
+
+    /// Closes it with a code; the other side's frame is still to come.
+    pub async fn close(&mut self, code: u16, reason: &'static str) -> Result {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        self.send(Message::Close(Some(frame))).await
+    }
+
+    /// The next message, pings and pongs left out; `None` when the connection has ended. A close frame is a message.
+    pub async fn next(&mut self, within: Duration) -> Result<Option<Message>> {
+        let late = || Stop::untestable(format!("no WebSocket message within {within:?}"));
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let next = tokio::time::timeout_at(deadline, self.stream.next()).await.map_err(|_| late())?;
+            match next {
+                None => return Ok(None),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Ok(message)) => {
+                    self.record(false, &message);
+                    return Ok(Some(message));
+                }
+                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return Ok(None),
+                Some(Err(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake))) => {
+                    return Ok(None);
+                }
+                Some(Err(error)) => return Err(Stop::untestable(format!("the WebSocket broke: {error}"))),
+            }
+        }
+    }
+
+    /// The bytes of text and binary messages from now on, until `done` says that they are enough or the connection
+    /// ends.
+    pub async fn bytes_until(&mut self, within: Duration, done: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>> {
+        let mut seen = Vec::new();
+        let deadline = tokio::time::Instant::now() + within;
+        while !done(&seen) {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            match self.next(left).await {
+                Ok(Some(Message::Close(_)) | None) => break,
+                Ok(Some(message)) => seen.extend_from_slice(&message.into_data()),
+                Err(stop) => {
+                    let tail = String::from_utf8_lossy(&seen[seen.len().saturating_sub(200)..]).into_owned();
+                    return Err(Stop::untestable(format!("{stop}; {} bytes so far, at the end {tail:?}", seen.len())));
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Waits for the close frame: its code and reason. (1005, "") is a frame without a code, (1006, "") no frame.
+    pub async fn closed(&mut self, within: Duration) -> Result<(u16, String)> {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            match self.next(left).await? {
+                None => return Ok((1006, String::new())),
+                Some(Message::Close(None)) => return Ok((1005, String::new())),
+                Some(Message::Close(Some(frame))) => return Ok((frame.code.into(), frame.reason.to_string())),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn record(&self, sent: bool, message: &Message) {
+        let (kind, content): (_, Cow<[u8]>) = match message {
+            Message::Text(text) => ("text", text.as_bytes().into()),
+            Message::Binary(bytes) => ("binary", bytes.as_ref().into()),
+            Message::Ping(bytes) => ("ping", bytes.as_ref().into()),
+            Message::Pong(bytes) => ("pong", bytes.as_ref().into()),
+            Message::Close(None) => ("close", Cow::Borrowed(&[])),
+            Message::Close(Some(frame)) => ("close", format!("{} {}", frame.code, frame.reason).into_bytes().into()),
+            Message::Frame(_) => return,
+        };
+        let content = exchange::body(&content, &self.client.0.secrets).unwrap_or_default();
+        self.client.0.log.frame(self.exchange, Frame { sent, kind, content });
+    }
+}
