@@ -9,6 +9,7 @@ mod code_run;
 mod env;
 pub mod error;
 pub mod files;
+mod git;
 pub mod go_errors;
 mod info;
 mod interpreter;
@@ -152,4 +153,5 @@ fn all() -> Router<Ctx> {
         .merge(pty::routes())
         .merge(interpreter::routes())
         .merge(files::routes())
+        .merge(git::routes())
 }

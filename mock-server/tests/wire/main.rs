@@ -12,6 +12,7 @@ mod env;
 mod events;
 mod files;
 mod gateway;
+mod git;
 mod info;
 mod interpreter;
 mod lifecycle;

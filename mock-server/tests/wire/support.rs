@@ -220,6 +220,11 @@ pub async fn limited_toolbox(pty: Limits) -> Toolbox {
 }
 
 impl Toolbox {
+    /// The toolbox of a sandbox of a server that the test started.
+    pub fn new(url: String, client: reqwest::Client) -> Toolbox {
+        Toolbox { url, client, key: None, dir: "/home/daytona".into(), _temp: None }
+    }
+
     pub async fn get(&self, path: &str) -> reqwest::Response {
         self.client.get(format!("{}{path}", self.url)).send().await.expect("answer")
     }

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod fdpass;
+pub mod inherit;
 pub mod mounts;
 pub mod net;
 pub mod process;

@@ -31,7 +31,7 @@ mod info;
 mod mode;
 mod multipart;
 mod mutate;
-mod params;
+pub(super) mod params;
 mod ranges;
 mod rename;
 mod replace;
