@@ -45,6 +45,7 @@ fn serve(dir: &Path, socket: &Path) {
         work_dir: dir.to_owned(),
         fake_root: None,
         version: "bench".into(),
+        limits: Default::default(),
         pty: Default::default(),
     };
     let listener = std::os::unix::net::UnixListener::bind(socket).expect("bind");

@@ -32,6 +32,7 @@ async fn main() {
         base: base.clone(),
         base_include: Vec::new(),
         git_mirrors: None,
+        limits: Default::default(),
         binary: env!("CARGO_BIN_EXE_daytona-mock").into(),
     };
     Runtime::start(config("first")).await.expect("runtime").shutdown().await;

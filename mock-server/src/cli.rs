@@ -8,15 +8,23 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    api::RateLimit,
     config::Config,
     data_dir,
+    limits::{self, Limits},
     runtime::{BaseChoice, Isolation, IsolationChoice},
 };
+
+const TWINS: &str = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, …";
+
+fn long_help() -> String {
+    format!("{TWINS}\n\n{}", limits::help())
+}
 
 /// Daytona on your own machine: its API, real sandboxes, offline.
 #[derive(Parser)]
 #[command(name = "daytona-mock", version, args_conflicts_with_subcommands = true, max_term_width = 120)]
-#[command(after_help = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, …")]
+#[command(after_help = TWINS, after_long_help = long_help())]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -27,6 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server (the default).
+    #[command(after_help = TWINS, after_long_help = long_help())]
     Serve(Box<ServeArgs>),
     /// Print `export` lines that point SDKs at the running server: eval "$(daytona-mock env)".
     Env(Locate),
@@ -91,6 +100,26 @@ struct ServeArgs {
     /// Variable given to every sandbox and build (repeatable; in the environment a line each).
     #[arg(long = "env", env = "DAYTONA_MOCK_ENV", hide_env = true, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+    /// Bound a size or a count (repeatable; `--help` lists names and defaults).
+    #[arg(
+        long = "limit",
+        env = "DAYTONA_MOCK_LIMIT",
+        hide_env = true,
+        value_name = "NAME=VALUE",
+        value_delimiter = ',',
+        value_parser = parse_limit
+    )]
+    limits: Vec<String>,
+    /// Refuse with 429 what comes more often, as the real API does: one of failed-auth, authenticated, sandbox-create,
+    /// sandbox-lifecycle, sandbox-list (repeatable) [default: no rate limits].
+    #[arg(
+        long = "rate-limit",
+        env = "DAYTONA_MOCK_RATE_LIMIT",
+        hide_env = true,
+        value_name = "NAME=COUNT/SECONDS",
+        value_delimiter = ','
+    )]
+    rate_limits: Vec<RateLimit>,
     /// Write {apiUrl, apiKey, toolboxUrl, pid, isolation, version} there once requests are served.
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
     ready_file: Option<PathBuf>,
@@ -135,6 +164,13 @@ impl From<IsolationArg> for IsolationChoice {
 }
 
 impl ServeArgs {
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        // Each was checked when it was parsed.
+        self.limits.iter().for_each(|limit| _ = limits.set(limit));
+        limits
+    }
+
     fn config(&self) -> Config {
         let data_dir = self.data_dir.clone().unwrap_or_else(data_dir::default_data_dir);
         Config {
@@ -151,10 +187,17 @@ impl ServeArgs {
             base_include: self.base_include.clone(),
             git_mirrors: self.git_mirrors.clone(),
             env: self.env.iter().flat_map(|text| text.lines()).filter_map(parse_env).collect(),
+            limits: self.limits(),
+            rate_limits: self.rate_limits.clone(),
             // Whatever it was renamed to, this is the program.
             binary: std::env::current_exe().ok(),
         }
     }
+}
+
+/// Refuses what [`Limits::set`] refuses.
+fn parse_limit(text: &str) -> Result<String, String> {
+    Limits::default().set(text).map(|()| text.to_owned())
 }
 
 /// `NAME=VALUE`, or `NAME` for the value that the server itself has (nothing if it has none).

@@ -32,6 +32,10 @@ pub struct Config {
     pub git_mirrors: Option<PathBuf>,
     /// Variables given to every sandbox and build.
     pub env: Vec<(String, String)>,
+    /// Bounds on sizes and counts.
+    pub limits: crate::limits::Limits,
+    /// How often clients may ask; off by default.
+    pub rate_limits: Vec<crate::api::RateLimit>,
     /// The `daytona-mock` binary that becomes the zygote. Default: this executable if it is one, else beside it, else on PATH.
     pub binary: Option<PathBuf>,
 }

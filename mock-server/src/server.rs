@@ -165,6 +165,7 @@ pub(crate) fn runtime_config(config: &Config, data_dir: &Path) -> Result<Runtime
         base: config.base.clone(),
         base_include: config.base_include.clone(),
         git_mirrors: config.git_mirrors.clone(),
+        limits: config.limits,
         binary: match &config.binary {
             Some(binary) => binary.clone(),
             None => find_binary().ok_or_else(|| {
@@ -182,6 +183,7 @@ fn model_config(config: &Config, data_dir: &Path) -> ModelConfig {
         env: config.env.clone(),
         api_keys: config.api_keys.clone(),
         api_version: config.api_version.clone().unwrap_or_else(|| API_VERSION.into()),
+        limits: config.limits,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::extract::{FromRef, FromRequestParts};
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, Uri, header, request::Parts};
 
 use super::error::{ApiError, ApiResult};
 use crate::{
@@ -43,9 +43,14 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let cp = Arc::<ControlPlane>::from_ref(state);
-        let token = bearer(&parts.headers).or_else(|| in_query(parts.uri.query()));
+        let token = token(&parts.headers, &parts.uri);
         token.and_then(|token| cp.authenticate(&token)).map(Caller).ok_or_else(ApiError::unauthorized)
     }
+}
+
+/// The key in a request's header or query.
+pub fn token(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    bearer(headers).or_else(|| in_query(uri.query()))
 }
 
 /// The scheme is case-insensitive (observed).

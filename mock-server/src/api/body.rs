@@ -9,9 +9,6 @@ use serde_json::{Map, Value};
 use super::error::{ApiError, json_response};
 use axum::response::Response;
 
-/// Bodies may be this large. (The original's limit of 100 kB is too small for Dockerfiles; nothing here is larger.)
-const MAX_BODY: usize = 10 * 1024 * 1024;
-
 /// The object in a request's body. Every handler that wants one takes it as an argument.
 #[derive(Clone, Default)]
 pub struct Body(pub Map<String, Value>);
@@ -24,10 +21,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Body {
     }
 }
 
-/// Reads the body before anything else looks at the request: bad JSON is refused even without a key (observed).
-pub async fn read(request: Request) -> Result<Request, Response> {
+/// Reads the body before anything else looks at the request: bad JSON is refused even without a key (observed). It may
+/// have `most` bytes. (The original's limit of 100 kB is too small for Dockerfiles.)
+pub async fn read(request: Request, most: usize) -> Result<Request, Response> {
     let (mut parts, body) = request.into_parts();
-    let bytes = match Limited::new(body, MAX_BODY).collect().await {
+    let bytes = match Limited::new(body, most).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
         // The client went away; nobody reads this.

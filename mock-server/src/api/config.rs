@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use serde_json::json;
 
 use super::{
     auth::{Caller, Client},
     error::ok,
+    rate_limits::RateLimits,
 };
 use crate::model::{ControlPlane, settings::MAX_AUTO_ARCHIVE, snapshots};
 
 /// `analyticsApiUrl` is left out on purpose: with it, SDKs would ask for metrics there. `mock` says what this is, so
 /// that no program has to guess.
-pub async fn config(State(cp): State<Arc<ControlPlane>>, client: Client) -> Response {
+pub async fn config(
+    State(cp): State<Arc<ControlPlane>>,
+    Extension(limits): Extension<Arc<RateLimits>>,
+    client: Client,
+) -> Response {
     let (base, origin) = (client.origin.base(), &client.origin);
     let info = cp.runtime().info();
     ok(&json!({
@@ -28,7 +33,7 @@ pub async fn config(State(cp): State<Arc<ControlPlane>>, client: Client) -> Resp
         "maxAutoArchiveInterval": MAX_AUTO_ARCHIVE,
         "maintananceMode": false,
         "environment": "mock",
-        "rateLimit": {"authenticated": {}, "sandboxCreate": {}, "sandboxLifecycle": {}},
+        "rateLimit": limits.config(),
         "mock": {
             "version": env!("CARGO_PKG_VERSION"),
             "isolation": info.isolation,

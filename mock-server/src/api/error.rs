@@ -84,12 +84,23 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Gives a failed answer its envelope. `uri` is the one that the client sent.
-pub fn render(mut response: Response, method: &str, uri: &Uri) -> Response {
+/// Gives a failed answer its envelope, and leaves its headers. `uri` is the one that the client sent.
+pub fn render(response: Response, method: &str, uri: &Uri) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
+    let mut headers = response.headers().clone();
+    let mut rendered = rendered(response, method, uri);
+    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+        headers.remove(name);
+    }
+    rendered.headers_mut().extend(headers);
+    rendered
+}
+
+fn rendered(mut response: Response, method: &str, uri: &Uri) -> Response {
+    let status = response.status();
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         // Refused by an extractor (a path that isn't UTF-8, …); its own text is not for clients.
         let is_json =

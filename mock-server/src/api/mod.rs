@@ -13,6 +13,7 @@ pub mod operations;
 mod organizations;
 mod preview;
 mod query;
+mod rate_limits;
 mod regions;
 mod sandboxes;
 mod settings;
@@ -32,12 +33,14 @@ pub use self::{
     auth::Caller,
     body::{Body, read as read_body},
     error::{ApiError, ApiResult, created, ok, render as render_error},
+    rate_limits::{Peer, RateLimit, RateLimits},
 };
 use crate::{gateway::links::Links, model::ControlPlane};
 
-/// The API, with paths relative to `/api`. Wants [`crate::gateway::origin::Origin`] as a request extension.
-pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>) -> Router {
-    transport::finish(routes().merge(preview_links(links)), cp)
+/// The API, with paths relative to `/api`. Wants [`crate::gateway::origin::Origin`] and [`Peer`] as request extensions.
+pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>, rate_limits: &[RateLimit]) -> Router {
+    let limits = Arc::new(RateLimits::new(rate_limits));
+    transport::finish(routes().merge(preview_links(links)), cp, limits)
 }
 
 fn preview_links(links: Arc<Links>) -> Router<Arc<ControlPlane>> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{OriginalUri, Request, State},
     response::{IntoResponse, Response},
 };
@@ -21,20 +21,25 @@ use super::{
     body,
     error::{self, ApiError},
     operations::{self, Support},
+    rate_limits::RateLimits,
 };
 use crate::model::ControlPlane;
 
 /// Gives a table of routes these manners and its state.
-pub fn finish(routes: Router<Arc<ControlPlane>>, cp: Arc<ControlPlane>) -> Router {
-    let table: Router = routes.method_not_allowed_fallback(unrouted).fallback(unrouted).with_state(cp);
-    Router::new().fallback(move |OriginalUri(uri): OriginalUri, request: Request| answer(table.clone(), uri, request))
+pub fn finish(routes: Router<Arc<ControlPlane>>, cp: Arc<ControlPlane>, limits: Arc<RateLimits>) -> Router {
+    let routes = routes.layer(Extension(limits.clone()));
+    let table: Router = routes.method_not_allowed_fallback(unrouted).fallback(unrouted).with_state(cp.clone());
+    Router::new().fallback(move |OriginalUri(uri): OriginalUri, request: Request| {
+        answer(table.clone(), cp.clone(), limits.clone(), uri, request)
+    })
 }
 
-async fn answer(table: Router, uri: Uri, request: Request) -> Response {
+async fn answer(table: Router, cp: Arc<ControlPlane>, limits: Arc<RateLimits>, uri: Uri, request: Request) -> Response {
     let method = request.method().clone();
     let tag = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let response = match body::read(canonical(request, &uri)).await {
-        Ok(request) => table.oneshot(request).await.unwrap_or_else(|never| match never {}),
+    let serve = async |request| table.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let response = match body::read(canonical(request, &uri), cp.config().limits.api_body).await {
+        Ok(request) => limits.answer(&cp, request, serve).await,
         Err(response) => response,
     };
     let response = error::render(response, method.as_str(), &uri);

@@ -36,10 +36,11 @@ pub fn router(cp: Arc<ControlPlane>) -> Router {
         .route("/clock", get(clock).post(turn))
         .method_not_allowed_fallback(unknown)
         .fallback(unknown)
-        .with_state(cp);
+        .with_state(cp.clone());
+    let most = cp.config().limits.api_body;
     Router::new().fallback(move |OriginalUri(uri): OriginalUri, request: Request| async move {
         let method = request.method().clone();
-        let response = match api::read_body(request).await {
+        let response = match api::read_body(request, most).await {
             Ok(request) => table.oneshot(request).await.unwrap_or_else(|never| match never {}),
             Err(response) => response,
         };

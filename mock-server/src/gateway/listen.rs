@@ -18,10 +18,8 @@ use super::{
     lenient::{AtHead, Lenient, Watched},
     preview_ports::Opened,
 };
-use crate::model::PreviewPort;
+use crate::{api::Peer, model::PreviewPort};
 
-/// Open client connections; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 16 * 1024;
 /// Longest request head, and largest read of a request body. Uploads are as fast as this is large.
 const READ_BUFFER: usize = 512 * 1024;
 /// How long a client may take over a request's head. Idle keep-alive connections are dropped after it, too.
@@ -32,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Serves until `stop`; then refuses new connections at once and gives open answers a moment.
 pub async fn serve(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {
     let open = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(gateway.limits().connections.min(Semaphore::MAX_PERMITS)));
     let door = Door { gateway, slots, open: open.clone(), stop };
     tokio::join!(door.admit(&listener, None), door.admit_previews());
     drop(listener);
@@ -102,10 +100,12 @@ async fn connection(
 ) {
     let Ok(mut local) = stream.local_addr() else { return };
     local.set_ip(local.ip().to_canonical());
+    let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip().to_canonical())) else { return };
     _ = stream.set_nodelay(true);
     let at_head = AtHead::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let (gateway, leads, request) = (gateway.clone(), leads.clone(), watched(request, &at_head));
+        let (gateway, leads, mut request) = (gateway.clone(), leads.clone(), watched(request, &at_head));
+        request.extensions_mut().insert(peer);
         async move { Ok::<_, Infallible>(gateway.handle(request, local, leads.as_deref()).await) }
     });
     let connection = http1::Builder::new()

@@ -48,6 +48,7 @@ use crate::{
     api,
     config::Config,
     control,
+    limits::Limits,
     model::{ControlPlane, PreviewPort},
 };
 
@@ -76,7 +77,7 @@ impl Gateway {
         let hosts = Hosts::new(config, listening);
         let links = Links::new(PreviewPorts::new(listening.ip(), &cp), hosts.unpinned_domains());
         let routes = Router::new()
-            .nest("/api", api::router(cp.clone(), links.clone()))
+            .nest("/api", api::router(cp.clone(), links.clone(), &config.rate_limits))
             .nest("/__control", control::router(cp.clone()));
         Gateway(Arc::new(Inner {
             hosts,
@@ -93,6 +94,10 @@ impl Gateway {
 
     fn cp(&self) -> &ControlPlane {
         &self.0.cp
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.cp().config().limits
     }
 
     fn pool(&self) -> &Pool {

@@ -147,8 +147,12 @@ impl ControlPlane {
         let value = tokens::api_key();
         let key = self.describe(&value, &caller.organization_id, &caller.user_id, new);
         let turn = self.store.turn().await;
-        if self.keys.of(&caller.organization_id).iter().any(|other| other.name == key.name) {
+        let (others, most) = (self.keys.of(&caller.organization_id), self.config().limits.api_keys);
+        if others.iter().any(|other| other.name == key.name) {
             return Err(ModelError::conflict("API key with this name already exists"));
+        }
+        if others.len() >= most {
+            return Err(ModelError::bad_request(format!("API key quota exceeded. Maximum allowed: {most}")));
         }
         let (keys, made) = (self.keys.clone(), key.clone());
         turn.commit(vec![put(&key)], move || keys.load([made])).wait().await?;
@@ -202,7 +206,11 @@ impl ControlPlane {
             world.write().tenants.insert(organization.id.clone(), Tenant::new(organization));
             keys.load([key]);
         };
-        self.store.turn().await.commit(writes, apply).wait().await?;
+        let (turn, most) = (self.store.turn().await, self.config().limits.organizations);
+        if self.world.read().tenants.len() >= most {
+            return Err(ModelError::bad_request(format!("Organization quota exceeded. Maximum allowed: {most}")));
+        }
+        turn.commit(writes, apply).wait().await?;
         Ok(id)
     }
 

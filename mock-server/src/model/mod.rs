@@ -38,7 +38,10 @@ pub use sandbox::{DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
 pub use tokens::{hash, preview_token};
 
 use self::{keys::Keys, store::Store, world::World};
-use crate::runtime::{self, Runtime};
+use crate::{
+    limits::Limits,
+    runtime::{self, Runtime},
+};
 
 /// What the control plane is told at start.
 #[derive(Clone, Debug)]
@@ -51,6 +54,7 @@ pub struct ModelConfig {
     pub api_keys: Vec<String>,
     /// `X-Daytona-Api-Version` and `/config.version`.
     pub api_version: String,
+    pub limits: Limits,
 }
 
 /// Why the control plane did not open. The text says what to do about it.

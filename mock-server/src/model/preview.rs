@@ -37,9 +37,6 @@ pub struct PreviewPort {
     pub token: Option<String>,
 }
 
-/// A sandbox has at most this many signed preview tokens; the one that ends first makes room.
-const MAX_TOKENS: usize = 1000;
-
 impl ControlPlane {
     /// A token that opens `port` of a sandbox for `seconds`.
     pub async fn sign_preview(&self, sandbox: &Sandbox, port: u16, seconds: i64) -> Result<String, ModelError> {
@@ -74,7 +71,7 @@ impl ControlPlane {
         let world = self.world.read();
         let mut mine: Vec<_> = world.signed_previews.values().filter(|p| p.sandbox_id == sandbox_id).collect();
         mine.sort_by_key(|p| p.expires_at);
-        let room = mine.len().saturating_sub(MAX_TOKENS - 1);
+        let room = mine.len().saturating_sub(self.config().limits.signed_previews - 1);
         let gone = mine.into_iter().enumerate().filter(|(i, p)| *i < room || p.expires_at <= now);
         gone.map(|(_, p)| p.token.clone()).collect()
     }

@@ -207,6 +207,9 @@ impl ControlPlane {
             let tenant = world.tenants.get(&record.organization_id);
             tenant.is_none_or(|tenant| tenant.names.contains_key(&record.name))
         };
+        if self.world.read().sandboxes.len() >= self.config().limits.sandboxes {
+            return Err(ModelError::bad_request("No available runners"));
+        }
         if taken {
             return Err(ModelError::conflict(format!("Sandbox with name {} already exists", record.name)));
         }

@@ -17,13 +17,16 @@ use super::{
     ctrl::AgentLink,
     idmap::{self, IdMap},
     launch::LaunchSpec,
-    net::{self, NetConfig, OwnPorts},
+    net::{self, Budget, NetConfig, OwnPorts},
     nursery::{Launched, Nursery},
     probe,
     sys::fdpass,
     userns,
 };
-use crate::toolbox::AgentConfig;
+use crate::{
+    limits::Limits,
+    toolbox::{AgentConfig, pty},
+};
 
 /// How long a sandbox may take to set itself up.
 const SET_UP: Duration = Duration::from_secs(30);
@@ -70,7 +73,8 @@ impl Runtime {
         };
         tokio::spawn(remove_all(leftovers(&config), config.binary.clone(), idmap.clone()));
         let nursery = tokio::sync::RwLock::new(Some(chosen.nursery));
-        Ok(Arc::new(Runtime { config, info, base, idmap, nursery, running: Arc::default(), net: NetConfig::default() }))
+        let net = NetConfig { budget: Budget::new(&config.limits), ..NetConfig::default() };
+        Ok(Arc::new(Runtime { config, info, base, idmap, nursery, running: Arc::default(), net }))
     }
 
     pub fn info(&self) -> &RuntimeInfo {
@@ -159,7 +163,12 @@ impl Runtime {
             work_dir: base.work_dir.clone(),
             fake_root: None,
             version: DAEMON_VERSION.to_owned(),
-            pty: Default::default(),
+            limits: self.config.limits,
+            pty: pty::Limits {
+                sessions: self.config.limits.ptys,
+                clients: self.config.limits.pty_clients,
+                ..Default::default()
+            },
         };
         if self.info.isolation == Isolation::Process {
             live_in(&dir, &base.user.name, &mut agent);
@@ -322,6 +331,7 @@ pub(super) fn probe_agent(id: &str) -> AgentConfig {
         work_dir: "/".into(),
         fake_root: None,
         version: String::new(),
+        limits: Limits::default(),
         pty: Default::default(),
     }
 }

@@ -82,6 +82,7 @@ pub struct RuntimeConfig {
     pub base: BaseChoice,
     pub base_include: Vec<PathBuf>,
     pub git_mirrors: Option<PathBuf>,
+    pub limits: crate::limits::Limits,
     /// The `daytona-mock` executable that becomes the zygote.
     pub binary: PathBuf,
 }

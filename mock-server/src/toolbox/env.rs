@@ -11,9 +11,7 @@ use super::{
     body::{Body, Field, JsonBody, Kind},
     json::GoJson,
 };
-
-/// More than this can't be given to a process anyway: the kernel allows 2 MiB of arguments and environment.
-const MAX_BYTES: usize = 1 << 20;
+use crate::limits;
 
 /// `UpdateEnvRequest` of the contract; every field is optional.
 #[derive(Default, Deserialize)]
@@ -47,7 +45,7 @@ pub async fn update(
         !by_value && !unset.contains(name)
     });
     next.extend(set);
-    if next.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>() > MAX_BYTES {
+    if next.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>() > limits::inside().environment {
         return Err(ToolboxError::bad_request("environment is too large"));
     }
     ctx.update_env(|env| *env = next);

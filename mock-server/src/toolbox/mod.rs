@@ -40,6 +40,8 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ToolboxError;
 
+use crate::limits::Limits;
+
 /// What an agent is told at its start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentConfig {
@@ -55,6 +57,9 @@ pub struct AgentConfig {
     pub fake_root: Option<PathBuf>,
     /// What `GET /version` answers.
     pub version: String,
+    /// Installed once, by the agent.
+    #[serde(default)]
+    pub limits: Limits,
     #[serde(default)]
     pub pty: pty::Limits,
 }

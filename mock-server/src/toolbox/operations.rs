@@ -25,6 +25,7 @@ pub async fn emulated() -> Vec<(&'static str, bool)> {
         work_dir: "/".into(),
         fake_root: None,
         version: String::new(),
+        limits: Default::default(),
         pty: Default::default(),
     };
     let table = routing::table(super::all(), Ctx::new(nowhere));

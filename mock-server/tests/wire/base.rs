@@ -25,6 +25,7 @@ fn config(dir: &Path, base: BaseChoice) -> RuntimeConfig {
         base,
         base_include: Vec::new(),
         git_mirrors: None,
+        limits: Default::default(),
         binary: std::env::var_os("DAYTONA_MOCK_TEST_BINARY")
             .map_or_else(|| env!("CARGO_BIN_EXE_daytona-mock").into(), PathBuf::from),
     }

@@ -16,6 +16,7 @@ mod git;
 mod info;
 mod interpreter;
 mod lifecycle;
+mod limits;
 mod lists;
 mod metrics;
 mod model;

@@ -29,11 +29,18 @@ impl World {
             base: BaseChoice::Host,
             base_include: Vec::new(),
             git_mirrors: None::<PathBuf>,
+            limits: Default::default(),
             binary: binary(),
         };
         let runtime = Runtime::start(runtime).await.expect("runtime");
         let api_version = "0.205.1".into();
-        let config = ModelConfig { data_dir: dir.path().to_owned(), env: vec![], api_keys: vec![], api_version };
+        let config = ModelConfig {
+            data_dir: dir.path().to_owned(),
+            env: vec![],
+            api_keys: vec![],
+            api_version,
+            limits: Default::default(),
+        };
         let cp = ControlPlane::open(config, Clock::default(), runtime).await.expect("opens");
         let caller = cp.authenticate(cp.first_key()).expect("a good key");
         World { events: cp.events(), cp, caller, _dir: dir }

@@ -42,6 +42,7 @@ fn config(data_dir: PathBuf) -> RuntimeConfig {
         base: BaseChoice::Host,
         base_include: Vec::new(),
         git_mirrors: None,
+        limits: Default::default(),
         binary: path("DAYTONA_MOCK_TEST_BINARY", env!("CARGO_BIN_EXE_daytona-mock")),
     }
 }

@@ -211,6 +211,7 @@ pub async fn limited_toolbox(pty: Limits) -> Toolbox {
         work_dir: dir.clone(),
         fake_root: None,
         version: "0.205.1".into(),
+        limits: Default::default(),
         pty,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");

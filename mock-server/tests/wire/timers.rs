@@ -8,9 +8,13 @@ use crate::{api::Api, support::config};
 pub async fn frozen() -> (MockServer, Api) {
     let server = MockServer::start(config()).await.expect("the server starts");
     let api = Api { url: server.api_url.clone(), key: server.api_key.clone(), client: reqwest::Client::new() };
+    freeze(&api).await;
+    (server, api)
+}
+
+pub async fn freeze(api: &Api) {
     let (status, clock) = api.control("POST", "/clock", json!({"freeze": true})).await;
     assert_eq!((status, &clock["frozen"]), (200, &json!(true)));
-    (server, api)
 }
 
 pub async fn advance(api: &Api, minutes: u32) {

@@ -28,7 +28,10 @@ use super::{
     },
     reaper,
 };
-use crate::toolbox::{AgentConfig, Ctx, routes};
+use crate::{
+    limits,
+    toolbox::{AgentConfig, Ctx, routes},
+};
 
 /// Threads for blocking calls at most; they go after two seconds without work.
 const BLOCKING_THREADS: usize = 64;
@@ -41,6 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves until the server is gone or SIGTERM. `_lock` lives as long as we do.
 pub fn run(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, _lock: OwnedFd) -> ! {
+    limits::install(config.limits);
     let first_thread = thread::current();
     // Not the first thread: see `reaper`.
     let toolbox = thread::Builder::new().name("toolbox".into()).stack_size(STACK).spawn(move || {

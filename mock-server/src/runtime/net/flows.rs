@@ -5,8 +5,6 @@ use std::{collections::HashMap, net::SocketAddrV4, ops::RangeInclusive};
 use tokio::{net::TcpStream, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Most TCP flows of one sandbox, dials included. A SYN beyond it is dropped, so it is tried again by the program.
-const MAX_FLOWS: usize = 1024;
 /// Ports of the gateway's own NAT address, which nothing else uses.
 const NAT_PORTS: RangeInclusive<u16> = 1024..=65535;
 
@@ -47,14 +45,20 @@ struct Flow {
 }
 
 /// Flows by both of their names.
-#[derive(Default)]
 pub struct Table {
+    /// Most flows, dials included. A SYN beyond it is dropped, so it is tried again by the program.
+    most: usize,
     by_key: HashMap<Key, u16>,
     by_port: HashMap<u16, Flow>,
     last: u16,
 }
 
 impl Table {
+    pub fn new(most: usize) -> Table {
+        // More than there are ports can't be.
+        Table { most: most.min(NAT_PORTS.len()), by_key: HashMap::new(), by_port: HashMap::new(), last: 0 }
+    }
+
     /// Judges a segment from the program.
     pub fn outbound(&mut self, key: &Key, opens: bool) -> Verdict {
         let Some(&port) = self.by_key.get(key) else {
@@ -72,7 +76,7 @@ impl Table {
 
     /// Adds a flow that is being dialled. `None` when there are too many.
     pub fn open(&mut self, key: Key, cut: CancellationToken) -> Option<u16> {
-        if self.by_port.len() >= MAX_FLOWS {
+        if self.by_port.len() >= self.most {
             return None;
         }
         // Round robin: a port rests as long as possible, as its last connection may be in TIME_WAIT.
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_flow_goes_through_its_stages() {
-        let mut table = Table::default();
+        let mut table = Table::new(1024);
         assert!(matches!(table.outbound(&key(1), false), Verdict::Ignore));
         assert!(matches!(table.outbound(&key(1), true), Verdict::New));
         let port = table.open(key(1), CancellationToken::new()).expect("room");
@@ -173,10 +177,10 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_ports_come_around() {
-        let mut table = Table::default();
+        let mut table = Table::new(1024);
         for round in 0..70u16 {
             let ports: Vec<_> =
-                (0..MAX_FLOWS as u16).map(|n| table.open(key(n), CancellationToken::new()).expect("room")).collect();
+                (0..1024).map(|n| table.open(key(n), CancellationToken::new()).expect("room")).collect();
             assert!(table.open(key(60000), CancellationToken::new()).is_none());
             assert!(ports.iter().all(|port| NAT_PORTS.contains(port)), "round {round}");
             ports.into_iter().for_each(|port| table.remove(port));
@@ -186,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_cut_takes_only_what_is_not_kept() {
-        let mut table = Table::default();
+        let mut table = Table::new(1024);
         let (first, second) = (CancellationToken::new(), CancellationToken::new());
         let one = table.open(key(1), first.clone()).expect("room");
         let two = table.open(key(2), second.clone()).expect("room");

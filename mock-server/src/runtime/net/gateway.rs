@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    HOST, NetConfig, NetworkPolicy, RESOLVER, Resolvers, SANDBOX,
+    Budget, HOST, NetConfig, NetworkPolicy, RESOLVER, Resolvers, SANDBOX,
     flows::Table,
     link::Link,
     packet::{self, Packet},
@@ -42,6 +42,7 @@ pub struct Shared {
     pub queries: Arc<Semaphore>,
     pub tcp: Mutex<Table>,
     pub udp: Mutex<udp::Table>,
+    pub budget: Budget,
     pub stop: CancellationToken,
 }
 
@@ -62,8 +63,9 @@ pub fn attach(tun: OwnedFd, listener: OwnedFd, policy: NetworkPolicy, config: &N
         policy: Policy::new(policy, config.own_ports.clone()),
         resolvers: config.resolvers.clone(),
         queries: Arc::new(Semaphore::new(MAX_QUERIES)),
-        tcp: Mutex::default(),
-        udp: Mutex::default(),
+        tcp: Mutex::new(Table::new(config.budget.tcp_each)),
+        udp: Mutex::new(udp::Table::new(config.budget.udp_each)),
+        budget: config.budget.clone(),
         stop: stop.clone(),
     });
     tokio::spawn(stop.clone().run_until_cancelled_owned(run(shared.clone(), listener)));

@@ -45,6 +45,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
 mod dns;
 mod dns_message;
@@ -64,6 +65,7 @@ pub use gateway::{NetHandle, attach};
 pub use link::describe;
 
 use super::{NetworkPolicy, sys};
+use crate::limits::Limits;
 
 /// The sandbox's address.
 pub const SANDBOX: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
@@ -85,6 +87,36 @@ const DNS_PORT: u16 = 53;
 pub struct NetConfig {
     pub resolvers: Resolvers,
     pub own_ports: OwnPorts,
+    pub budget: Budget,
+}
+
+/// How many flows there may be. All clones are one budget.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// TCP flows of one sandbox.
+    tcp_each: usize,
+    udp_each: usize,
+    /// What is left for all.
+    tcp: Arc<Semaphore>,
+    udp: Arc<Semaphore>,
+}
+
+impl Budget {
+    pub fn new(limits: &Limits) -> Budget {
+        let left = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Budget {
+            tcp_each: limits.tcp_flows,
+            udp_each: limits.udp_flows,
+            tcp: left(limits.all_tcp_flows),
+            udp: left(limits.all_udp_flows),
+        }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget::new(&Limits::default())
+    }
 }
 
 /// Who answers the sandboxes' DNS queries.

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, net::SocketAddrV4, sync::Arc, time::Duration};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -61,8 +61,10 @@ fn open(shared: &Arc<Shared>, key: Key, syn: &Packet) {
         Route::Refuse => return shared.link.send(&syn.reset()),
         Route::Dns | Route::Dial { .. } => {}
     }
+    // One too many is dropped, so the program tries again.
+    let Ok(permit) = shared.budget.tcp.clone().try_acquire_owned() else { return };
     let Some(port) = shared.tcp.lock().open(key, cut.clone()) else { return };
-    let flow = Flow { shared: shared.clone(), key, port };
+    let flow = Flow { shared: shared.clone(), key, port, _permit: permit };
     let syn = syn.bytes().to_vec();
     tokio::spawn(flow.run(route, syn, cut));
 }
@@ -72,6 +74,7 @@ struct Flow {
     shared: Arc<Shared>,
     key: Key,
     port: u16,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Flow {

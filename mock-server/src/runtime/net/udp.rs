@@ -13,7 +13,12 @@ use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, send},
 };
-use tokio::{io::Interest, net::UdpSocket, time::Instant};
+use tokio::{
+    io::Interest,
+    net::UdpSocket,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,8 +30,6 @@ use super::{
     policy::Route,
 };
 
-/// Most UDP flows of one sandbox; the longest idle one makes room.
-const MAX_FLOWS: usize = 256;
 /// A flow without a datagram either way for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(30);
 /// The largest payload that an IPv4 datagram can have.
@@ -34,40 +37,50 @@ const MAX_PAYLOAD: usize = 65_535 - UDP_OVERHEAD;
 
 struct Flow {
     socket: Arc<UdpSocket>,
+    _permit: OwnedSemaphorePermit,
     last: Instant,
     cut: CancellationToken,
 }
 
 /// UDP flows by the program's port and destination.
-#[derive(Default)]
-pub struct Table(HashMap<Key, Flow>);
+pub struct Table {
+    most: usize,
+    flows: HashMap<Key, Flow>,
+}
 
 impl Table {
+    pub fn new(most: usize) -> Table {
+        Table { most, flows: HashMap::new() }
+    }
+
     /// Notes that the flow lives. `None` when it is unknown.
     fn touch(&mut self, key: &Key) -> Option<&UdpSocket> {
-        let flow = self.0.get_mut(key)?;
+        let flow = self.flows.get_mut(key)?;
         flow.last = Instant::now();
         Some(&flow.socket)
     }
 
-    fn insert(&mut self, key: Key, flow: Flow) {
-        if self.0.len() >= MAX_FLOWS
-            && let Some(oldest) = self.0.iter().min_by_key(|(_, flow)| flow.last).map(|(key, _)| *key)
+    /// Room for one more flow: the longest idle one of this sandbox goes if there are too many, of it or of all.
+    fn make_room(&mut self, left: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        if self.flows.len() < self.most
+            && let Ok(permit) = left.clone().try_acquire_owned()
         {
-            self.remove(&oldest);
+            return Some(permit);
         }
-        self.0.insert(key, flow);
+        let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.last).map(|(key, _)| *key)?;
+        self.remove(&oldest);
+        left.clone().try_acquire_owned().ok()
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(flow) = self.0.remove(key) {
+        if let Some(flow) = self.flows.remove(key) {
             flow.cut.cancel();
         }
     }
 
     /// When the flow will be forgotten, unless something passes before; `None` when it is forgotten now.
     fn deadline(&mut self, key: &Key) -> Option<Instant> {
-        let deadline = self.0.get(key)?.last + IDLE;
+        let deadline = self.flows.get(key)?.last + IDLE;
         if deadline <= Instant::now() {
             self.remove(key);
             return None;
@@ -77,7 +90,7 @@ impl Table {
 
     /// Cuts every flow whose destination isn't kept.
     pub fn cut(&mut self, keep: impl Fn(SocketAddrV4) -> bool) {
-        let gone: Vec<Key> = self.0.keys().filter(|key| !keep(key.to)).copied().collect();
+        let gone: Vec<Key> = self.flows.keys().filter(|key| !keep(key.to)).copied().collect();
         gone.iter().for_each(|key| self.remove(key));
     }
 }
@@ -112,13 +125,17 @@ fn send_out(socket: &UdpSocket, payload: &[u8]) -> nix::Result<usize> {
 }
 
 fn open(shared: &Arc<Shared>, key: Key, to: SocketAddr, payload: &[u8]) -> io::Result<()> {
+    let Some(permit) = shared.udp.lock().make_room(&shared.budget.udp) else {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    };
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(to)?;
     socket.set_nonblocking(true)?;
     let socket = Arc::new(UdpSocket::from_std(socket)?);
     let _ = send_out(&socket, payload);
     let cut = shared.stop.child_token();
-    shared.udp.lock().insert(key, Flow { socket: socket.clone(), last: Instant::now(), cut: cut.clone() });
+    let flow = Flow { socket: socket.clone(), _permit: permit, last: Instant::now(), cut: cut.clone() };
+    shared.udp.lock().flows.insert(key, flow);
     tokio::spawn(cut.run_until_cancelled_owned(replies(shared.clone(), key, socket)));
     Ok(())
 }

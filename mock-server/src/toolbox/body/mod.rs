@@ -17,9 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::ToolboxError;
-
-/// Largest JSON body taken; file contents never come as JSON.
-pub const MAX_JSON_BODY: usize = 64 << 20;
+use crate::limits;
 
 /// A request type with the names and types that refusals mention.
 pub trait JsonBody: DeserializeOwned {
@@ -84,7 +82,7 @@ impl<S: Send + Sync, T: JsonBody> FromRequest<S> for Body<T> {
 
 /// The whole body, or why not.
 pub async fn read(request: Request) -> Result<bytes::Bytes, String> {
-    to_bytes(request.into_body(), MAX_JSON_BODY).await.map_err(|error| {
+    to_bytes(request.into_body(), limits::inside().json_body).await.map_err(|error| {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(current) = cause {
             if current.is::<http_body_util::LengthLimitError>() {

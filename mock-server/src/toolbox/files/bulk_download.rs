@@ -12,9 +12,10 @@ use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
 use super::{
-    MAX_BULK_PATHS, Named, blocking, disposition,
+    Named, blocking, disposition,
     segments::{self, Content, Segment},
 };
+use crate::limits;
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{self, Field, JsonBody, Kind},
@@ -44,8 +45,8 @@ pub async fn bulk_download(State(ctx): State<Ctx>, request: Request) -> Result<R
         let wanted = r#"request body must be {"paths": [ ... ]} and non-empty"#;
         return Err(ToolboxError::bad_request(wanted));
     }
-    if asked.len() > MAX_BULK_PATHS {
-        return Err(ToolboxError::bad_request(format!("more than {MAX_BULK_PATHS} paths")));
+    if asked.len() > limits::inside().bulk_paths {
+        return Err(ToolboxError::bad_request(format!("more than {} paths", limits::inside().bulk_paths)));
     }
     let last = asked.len() - 1;
     let parts = asked.into_iter().map(Option::unwrap_or_default).enumerate();

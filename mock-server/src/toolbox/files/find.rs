@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{
-    Gone, MAX_ENTRIES, cancellable,
+    Gone, cancellable,
     params::Params,
     walk::{Shown, Walk},
 };
+use crate::limits;
 use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
 
 /// A longer line ends its file, silently (observed).
@@ -52,8 +53,8 @@ pub async fn find(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoRes
         search.run(readers)
     });
     let matches = matches.await?;
-    if matches.len() > MAX_ENTRIES {
-        return Err(ToolboxError::bad_request(format!("more than {MAX_ENTRIES} lines match")));
+    if matches.len() > limits::inside().entries {
+        return Err(ToolboxError::bad_request(format!("more than {} lines match", limits::inside().entries)));
     }
     Ok(GoJson(matches))
 }
@@ -100,7 +101,7 @@ impl Search<'_> {
     }
 
     fn next_file(&self) -> Option<(usize, std::path::PathBuf)> {
-        if self.gone.is_set() || self.count.load(Ordering::Relaxed) > MAX_ENTRIES {
+        if self.gone.is_set() || self.count.load(Ordering::Relaxed) > limits::inside().entries {
             return None;
         }
         let mut walk = self.walk.lock();
@@ -121,7 +122,7 @@ impl Search<'_> {
             let usable = before_long_line(&text[..whole]);
             self.scan(&text[..usable], &mut line, lines);
             kept = filled - whole;
-            let full = self.gone.is_set() || lines.len() > MAX_ENTRIES;
+            let full = self.gone.is_set() || lines.len() > limits::inside().entries;
             if ended || full || usable < whole || kept >= MAX_LINE {
                 return Ok(());
             }

@@ -16,7 +16,8 @@ use axum::{
 use chrono::{DateTime, Local, TimeZone};
 use serde::Serialize;
 
-use super::{MAX_ENTRIES, Named, blocking, mode, params::Params};
+use super::{Named, blocking, mode, params::Params};
+use crate::limits;
 use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
 
 /// `FileInfo` of the contract. For a link everything but `name` and `path` describes its target.
@@ -52,7 +53,9 @@ pub async fn list(State(ctx): State<Ctx>, params: Params, headers: HeaderMap) ->
     let mut listing = Listing { entries: Vec::new(), modern: !strict_client(&headers) };
     let entries = blocking(move || {
         listing.add(&directory.real, &shown, depth).map_err(|error| match error.kind() {
-            io::ErrorKind::QuotaExceeded => ToolboxError::bad_request(format!("more than {MAX_ENTRIES} entries")),
+            io::ErrorKind::QuotaExceeded => {
+                ToolboxError::bad_request(format!("more than {} entries", limits::inside().entries))
+            }
             _ => directory.error("open", &error),
         })?;
         Ok::<_, ToolboxError>(listing.entries)
@@ -85,7 +88,7 @@ impl Listing {
             let metadata = if kind.is_symlink() { fs::metadata(child.path()) } else { child.metadata() };
             // Dangling links, and what has just gone, aren't mentioned (observed).
             let Ok(metadata) = metadata else { continue };
-            if self.entries.len() >= MAX_ENTRIES {
+            if self.entries.len() >= limits::inside().entries {
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
             let path = shown.join(child.file_name());

@@ -19,7 +19,7 @@
 //! * `/proc` files, whose size is said to be 0, download with their contents.
 //! * A FIFO, socket or device is not downloaded (400); the original waited for ever.
 //! * A bulk download that fails in the middle of a file breaks the connection, so that no client takes it for whole.
-//! * Bounds: [`MAX_ENTRIES`], [`MAX_BULK_PATHS`], [`MAX_REPLACE_SIZE`], the parts and headers of [`multipart`].
+//! * Bounds: see [`crate::limits`], and the headers of [`multipart`].
 
 mod bulk_download;
 mod bulk_upload;
@@ -58,13 +58,6 @@ use axum::{
 };
 
 use super::{Ctx, ToolboxError, go_errors};
-
-/// Most entries one listing, search or find answers with.
-pub const MAX_ENTRIES: usize = 1_000_000;
-/// Most paths in one bulk download or replace.
-pub const MAX_BULK_PATHS: usize = 100_000;
-/// Largest file, before and after, that replace takes: it works in memory.
-pub const MAX_REPLACE_SIZE: usize = 256 << 20;
 
 pub fn routes() -> Router<Ctx> {
     Router::new()

@@ -13,8 +13,6 @@ use memchr::memmem::{self, Finder};
 
 /// Longest headers of one part.
 const MAX_HEADERS: usize = 16 << 10;
-/// Most parts in one body.
-pub const MAX_PARTS: usize = 200_000;
 /// Longest white space after a boundary.
 const MAX_PADDING: usize = 64;
 /// RFC 2046.
@@ -156,7 +154,7 @@ impl Parser {
             },
         };
         self.parts += 1;
-        if self.parts > MAX_PARTS {
+        if self.parts > crate::limits::inside().parts {
             return Err(MultipartError::TooLarge);
         }
         // The line break before the next boundary belongs to it, also after empty contents.

@@ -11,7 +11,8 @@ use axum::{extract::State, response::IntoResponse};
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_BULK_PATHS, MAX_REPLACE_SIZE, Named, cancellable};
+use super::{Named, cancellable};
+use crate::limits;
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{Body, Field, JsonBody, Kind},
@@ -50,8 +51,8 @@ pub async fn replace(
     State(ctx): State<Ctx>,
     Body(request): Body<ReplaceRequest>,
 ) -> Result<impl IntoResponse, ToolboxError> {
-    if request.files.len() > MAX_BULK_PATHS {
-        return Err(ToolboxError::bad_request(format!("more than {MAX_BULK_PATHS} files")));
+    if request.files.len() > limits::inside().bulk_paths {
+        return Err(ToolboxError::bad_request(format!("more than {} files", limits::inside().bulk_paths)));
     }
     let results = cancellable(move |gone| {
         let finder = Finder::new(&request.pattern);
@@ -78,7 +79,7 @@ fn replace_in(file: &Named, finder: &Finder, new: &[u8]) -> Result<(), String> {
     // Twice over the text instead of remembering every place: there may be as many as bytes.
     let hits = finder.find_iter(&old).count();
     let size = (old.len() - hits * finder.needle().len()).saturating_add(hits.saturating_mul(new.len()));
-    if size > MAX_REPLACE_SIZE {
+    if size > limits::inside().replace_size {
         return Err(fail("write", io::Error::from_raw_os_error(libc::EFBIG)));
     }
     let mut changed = Vec::with_capacity(size);
@@ -101,8 +102,8 @@ fn read(file: File) -> io::Result<Vec<u8>> {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     let mut contents = Vec::new();
-    (&file).take(MAX_REPLACE_SIZE as u64 + 1).read_to_end(&mut contents)?;
-    match contents.len() > MAX_REPLACE_SIZE {
+    (&file).take(limits::inside().replace_size as u64 + 1).read_to_end(&mut contents)?;
+    match contents.len() > limits::inside().replace_size {
         true => Err(io::Error::from_raw_os_error(libc::EFBIG)),
         false => Ok(contents),
     }

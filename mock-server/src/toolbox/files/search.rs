@@ -6,12 +6,13 @@ use axum::{extract::State, response::IntoResponse};
 use serde_json::json;
 
 use super::{
-    MAX_ENTRIES, cancellable,
+    cancellable,
     glob::Glob,
     info::base_name,
     params::Params,
     walk::{Shown, Walk},
 };
+use crate::limits;
 use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
 
 /// `SearchFiles`: every path at or below `path` whose base name matches, in lexical order.
@@ -26,12 +27,12 @@ pub async fn search(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoR
             .take_while(|_| !gone.is_set())
             .filter(|found| glob.matches(name_of(&found.path, &root.real, &root_name)))
             .map(|found| shown.path(&found.path))
-            .take(MAX_ENTRIES + 1)
+            .take(limits::inside().entries + 1)
             .collect::<Vec<String>>()
     })
     .await?;
-    if files.len() > MAX_ENTRIES {
-        return Err(ToolboxError::bad_request(format!("more than {MAX_ENTRIES} files match")));
+    if files.len() > limits::inside().entries {
+        return Err(ToolboxError::bad_request(format!("more than {} files match", limits::inside().entries)));
     }
     Ok(GoJson(json!({ "files": files })))
 }

@@ -15,9 +15,7 @@ use tokio::{
 };
 
 use super::group::Group;
-
-/// Output beyond this ends the command: it is held in memory until the command has ended.
-pub const MAX_OUTPUT: usize = 256 << 20;
+use crate::limits;
 
 /// Most output is small, and the buffer doubles from here.
 const FIRST_READ: usize = 8 << 10;
@@ -55,8 +53,8 @@ pub enum RunError {
     /// The time is over; the whole process group was killed.
     #[error("command execution timeout")]
     Timeout,
-    /// More than [`MAX_OUTPUT`]; the whole process group was killed.
-    #[error("command output exceeds {} MiB", MAX_OUTPUT >> 20)]
+    /// More than the limit; the whole process group was killed.
+    #[error("command output exceeds {} MiB", limits::inside().output >> 20)]
     TooMuchOutput,
 }
 
@@ -107,7 +105,7 @@ async fn feed(mut stdin: pipe::Sender, input: &[u8]) {
 async fn read_all(mut from: pipe::Receiver) -> Result<Vec<u8>, RunError> {
     let mut output = Vec::with_capacity(FIRST_READ);
     while from.read_buf(&mut output).await? != 0 {
-        if output.len() > MAX_OUTPUT {
+        if output.len() > limits::inside().output {
             return Err(RunError::TooMuchOutput);
         }
         if output.capacity() - output.len() < FIRST_READ {

@@ -16,9 +16,7 @@ use tokio::{
 };
 
 use super::markers::STDERR;
-
-/// A log doesn't grow beyond this; what comes later is read and dropped, and the log says so.
-pub const MAX_LOG: u64 = 256 << 20;
+use crate::limits;
 
 /// How far a command is. Everything before `logged` is in the log file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,13 +97,13 @@ impl Command {
     /// Appends whole marked lines, in one piece.
     pub async fn append(&self, lines: Vec<u8>) -> io::Result<()> {
         let _one_at_a_time = self.log.lock().await;
-        let logged = self.progress().logged;
-        if lines.is_empty() || logged >= MAX_LOG {
+        let (logged, most) = (self.progress().logged, limits::inside().session_log as u64);
+        if lines.is_empty() || logged >= most {
             return Ok(());
         }
         let (lines, length) = match logged + lines.len() as u64 {
-            length if length <= MAX_LOG => (lines, length),
-            _ => (log_is_full(), MAX_LOG),
+            length if length <= most => (lines, length),
+            _ => (log_is_full(most), most),
         };
         let path = self.log_path();
         spawn_blocking(move || File::options().append(true).open(path)?.write_all(&lines)).await??;
@@ -166,8 +164,8 @@ impl Pipes {
 }
 
 /// The last line of a log that reached its limit.
-fn log_is_full() -> Vec<u8> {
-    [&STDERR[..], format!("log limit of {} MiB reached\n", MAX_LOG >> 20).as_bytes()].concat()
+fn log_is_full(most: u64) -> Vec<u8> {
+    [&STDERR[..], format!("log limit of {} MiB reached\n", most >> 20).as_bytes()].concat()
 }
 
 fn make_files(dir: &Path, script: &str, interactive: bool) -> io::Result<()> {

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    ENTRYPOINT, MAX_COMMANDS, Session,
-    command::{Command, MAX_LOG},
+    ENTRYPOINT, Session,
+    command::Command,
     logs::{Style, render},
     markers::STDOUT,
     shell::Order,
 };
+use crate::limits;
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{Body, Field, JsonBody, Kind},
@@ -84,7 +85,7 @@ pub async fn exec(
     }
     let progress = command.over().await;
     let code = progress.exit_code.ok_or_else(|| session_ended("session cancelled"))?;
-    let log = command.read_log(0, MAX_LOG).await.map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
+    let log = command.read_log(0, u64::MAX).await.map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
     Ok(answer(&command.id, code, log, Style::of(&headers)))
 }
 
@@ -97,8 +98,9 @@ async fn start(
     if session.shell.has_ended() {
         return Err(session_ended("session process has exited"));
     }
-    if session.commands.lock().len() >= MAX_COMMANDS {
-        return Err(ToolboxError::bad_request(format!("no more than {MAX_COMMANDS} commands in a session")));
+    let most = limits::inside().session_commands;
+    if session.commands.lock().len() >= most {
+        return Err(ToolboxError::bad_request(format!("no more than {most} commands in a session")));
     }
     let id = uuid::Uuid::new_v4().to_string();
     let prepared = Command::prepare(session.dir.join(&id), id, text, interactive, echo_input).await;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::{
-    command::{Command, MAX_LOG},
+    command::Command,
     markers::{Demux, split, strip},
 };
 use crate::toolbox::{
@@ -78,7 +78,7 @@ pub async fn logs(
     if follow && plain {
         return Ok(text(Body::from_stream(in_style(follow_log(command, true), style))));
     }
-    let log = command.read_log(0, MAX_LOG).await.map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
+    let log = command.read_log(0, u64::MAX).await.map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
     Ok(match style {
         Style::Combined => text(strip(&log).into()),
         Style::Marked => text(log.into()),

@@ -29,10 +29,7 @@ use super::{
     process::shell::{find_program, user_shell},
     sdk_version::{Release, SdkVersion},
 };
-
-/// Sessions of one sandbox, and commands of one session, at most.
-const MAX_SESSIONS: usize = 1000;
-const MAX_COMMANDS: usize = 100_000;
+use crate::limits;
 
 /// The session that runs an image's entrypoint; there is none in this sandbox.
 const ENTRYPOINT: &str = "entrypoint";
@@ -134,8 +131,9 @@ async fn create(
     if sessions.contains_key(&session_id) {
         return Err(ToolboxError::conflict("session already exists"));
     }
-    if sessions.len() >= MAX_SESSIONS {
-        return Err(ToolboxError::bad_request(format!("no more than {MAX_SESSIONS} sessions")));
+    let most = limits::inside().sessions;
+    if sessions.len() >= most {
+        return Err(ToolboxError::bad_request(format!("no more than {most} sessions")));
     }
     let session = start(&ctx, sdk, &session_id).map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
     sessions.insert(session_id, Arc::new(session));
