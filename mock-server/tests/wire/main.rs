@@ -39,3 +39,4 @@ mod support;
 mod timers;
 mod toolbox_routes;
 mod transport;
+mod web_terminal;

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     limits,
-    toolbox::{AgentConfig, Ctx, routes},
+    toolbox::{AgentConfig, Ctx, pty::web, routes},
 };
 
 /// Threads for blocking calls at most; they go after two seconds without work.
@@ -72,7 +72,7 @@ fn serve(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, first_thread:
         let mut ending = signal(SignalKind::terminate())?;
         let mut killed = signal(SignalKind::interrupt())?;
         let (stop, connections) = tokio::select! {
-            result = serve_until_end(config, ctrl, &mut ending) => match result? {
+            result = serve_until_end(isolation, config, ctrl, &mut ending) => match result? {
                 Some(open) => open,
                 None => return Ok(()),
             },
@@ -97,8 +97,19 @@ async fn wake_reaper(mut children: Signal, first_thread: Thread) {
 type Connections = (watch::Sender<bool>, JoinSet<()>);
 
 /// `None` when the server is gone; on SIGTERM what is still open.
-async fn serve_until_end(config: AgentConfig, ctrl: OwnedFd, ending: &mut Signal) -> io::Result<Option<Connections>> {
-    let service = TowerToHyperService::new(routes(Ctx::new(config)));
+async fn serve_until_end(
+    isolation: Isolation,
+    config: AgentConfig,
+    ctrl: OwnedFd,
+    ending: &mut Signal,
+) -> io::Result<Option<Connections>> {
+    let ctx = Ctx::new(config);
+    // The host's loopback is everybody's: there the web terminal doesn't listen.
+    let own_network = isolation != Isolation::Process;
+    if own_network {
+        tokio::spawn(web::listen(ctx.clone()));
+    }
+    let service = TowerToHyperService::new(routes(ctx.clone()));
     let channel = Arc::new(Channel::new(ctrl)?);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -109,6 +120,9 @@ async fn serve_until_end(config: AgentConfig, ctrl: OwnedFd, ending: &mut Signal
                     let Some(fd) = fds.pop() else { continue };
                     let stream = connection(fd)?;
                     connections.spawn(serve_connection(stream, service.clone(), stopping.clone()));
+                }
+                Some((Request::Connect { id, port: web::PORT }, _)) if !own_network => {
+                    tokio::spawn(connect_terminal(channel.clone(), id, ctx.clone()));
                 }
                 Some((Request::Connect { id, port }, _)) => {
                     tokio::spawn(connect(channel.clone(), id, port));
@@ -169,5 +183,16 @@ async fn connect(channel: Arc<Channel>, id: u32, port: u16) {
             let error = Some(error.raw_os_error().unwrap_or(nix::libc::ECONNREFUSED));
             channel.send(&Event::Connected { id, error }, &[]).await
         }
+    };
+}
+
+/// The web terminal where it doesn't listen.
+async fn connect_terminal(channel: Arc<Channel>, id: u32, ctx: Ctx) {
+    let _ = match UnixStream::pair() {
+        Ok((ours, theirs)) => {
+            tokio::spawn(web::serve(ours, ctx));
+            channel.send(&Event::Connected { id, error: None }, &[theirs.as_fd()]).await
+        }
+        Err(error) => channel.send(&Event::Connected { id, error: error.raw_os_error() }, &[]).await,
     };
 }

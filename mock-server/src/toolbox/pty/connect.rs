@@ -43,7 +43,7 @@ const MAX_FRAME: usize = 1 << 20;
 const MAX_REASON: usize = 123;
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
-type Sink = SplitSink<WebSocket, Message>;
+pub(super) type Sink = SplitSink<WebSocket, Message>;
 
 /// `ConnectPtySession`: the upgrade succeeds for unknown ids, too (observed); the socket tells.
 pub async fn connect(State(ctx): State<Ctx>, Path(id): Path<String>, headers: HeaderMap, upgrade: Upgrade) -> Response {
@@ -109,13 +109,13 @@ impl Drop for Reservation {
     }
 }
 
-fn attach(ctx: &Ctx, session: Arc<Session>) -> Result<(Arc<Session>, Attached), String> {
+pub(super) fn attach(ctx: &Ctx, session: Arc<Session>) -> Result<(Arc<Session>, Attached), String> {
     let attached = session.clients.attach().ok_or_else(|| session.not_found())?;
     session.start(ctx).map_err(|error| go_errors::text(&error))?;
     Ok((session, attached))
 }
 
-fn not_a_web_socket() -> Response {
+pub(super) fn not_a_web_socket() -> Response {
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "Bad Request\n").into_response()
 }
 
@@ -147,7 +147,7 @@ fn parse_query(query: &str) -> Result<NewSession, ToolboxError> {
     if cols.max(rows).is_some_and(|size| size > MAX_SIZE) {
         return Err(bad_request("cols and rows must be less than 1000"));
     }
-    Ok(NewSession { id, cwd: parameter("cwd"), envs: BTreeMap::new(), cols, rows, lazy_start: false })
+    Ok(NewSession { id, cwd: parameter("cwd"), envs: BTreeMap::new(), cols, rows, lazy_start: false, login: true })
 }
 
 fn offered_envs(upgrade: &WebSocketUpgrade) -> Result<BTreeMap<String, String>, ToolboxError> {
@@ -190,7 +190,7 @@ async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached,
     };
     let end = tokio::select! {
         end = output(&mut sink, &session, &mut attached, &ping, exit_control) => end.ok(),
-        end = input(&mut stream, &session, limits, &ping) => end,
+        end = input(&mut stream, &session, &ping, |_| false) => end,
         () = too_slow.cancelled() => Some((close_code::POLICY, "slow consumer".to_owned())),
         () = deadline => None,
     };
@@ -232,8 +232,13 @@ async fn output(
     if exit_control {
         sink.send(text(&exited(exit))).await?;
     }
+    Ok(last_frame(exit))
+}
+
+/// Code and reason of the close frame that tells the exit.
+pub(super) fn last_frame(exit: &Exit) -> (u16, String) {
     let code = if exit.exit_code == 0 { close_code::NORMAL } else { close_code::ERROR };
-    Ok((code, String::from_utf8_lossy(&to_vec(exit)).into_owned()))
+    (code, String::from_utf8_lossy(&to_vec(exit)).into_owned())
 }
 
 /// The frame that tells the exit to whoever asked for it.
@@ -245,7 +250,13 @@ fn exited(exit: &Exit) -> serde_json::Value {
     control
 }
 
-async fn close(mut sink: Sink, mut stream: SplitStream<WebSocket>, code: u16, reason: &str, limits: &Limits) {
+pub(super) async fn close(
+    mut sink: Sink,
+    mut stream: SplitStream<WebSocket>,
+    code: u16,
+    reason: &str,
+    limits: &Limits,
+) {
     let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
     let reason = reason[..end].into();
     let closing = async {

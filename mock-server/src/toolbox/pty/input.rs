@@ -22,12 +22,19 @@ pub type End = Option<(u16, String)>;
 
 /// Types what the client sends, whole frames in order of arrival, until it goes. Reads on while the terminal takes
 /// nothing, so that it is noticed when the client leaves; where too much waits already, the client is to be pinged.
-pub async fn input(stream: &mut SplitStream<WebSocket>, session: &Session, limits: &Limits, ping: &Notify) -> End {
+/// Text that `is_control` takes is not typed.
+pub async fn input(
+    stream: &mut SplitStream<WebSocket>,
+    session: &Session,
+    ping: &Notify,
+    is_control: impl Fn(&str) -> bool,
+) -> End {
+    let limits = &session.limits;
     let mut ahead = Ahead::default();
     loop {
         let bytes = match ahead.pop() {
             Some(bytes) => bytes,
-            None => match frame(stream).await {
+            None => match frame(stream, &is_control).await {
                 Ok(bytes) => bytes,
                 Err(end) => return end,
             },
@@ -44,7 +51,7 @@ pub async fn input(stream: &mut SplitStream<WebSocket>, session: &Session, limit
                 biased;
                 _ = &mut typing => break,
                 () = session.clients.ended.cancelled() => break,
-                frame = frame(stream), if ahead.cost < limits.typed_ahead => match frame {
+                frame = frame(stream, &is_control), if ahead.cost < limits.typed_ahead => match frame {
                     Ok(bytes) => ahead.push(bytes),
                     Err(end) => return end,
                 },
@@ -75,9 +82,10 @@ impl Ahead {
 }
 
 /// The next frame of input.
-async fn frame(stream: &mut SplitStream<WebSocket>) -> Result<Bytes, End> {
+async fn frame(stream: &mut SplitStream<WebSocket>, is_control: impl Fn(&str) -> bool) -> Result<Bytes, End> {
     loop {
         let bytes = match stream.next().await {
+            Some(Ok(Message::Text(text))) if is_control(&text) => continue,
             Some(Ok(Message::Text(text))) => text.into(),
             Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,

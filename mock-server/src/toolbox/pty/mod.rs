@@ -5,6 +5,7 @@ mod connect;
 mod input;
 mod limits;
 mod terminal;
+pub mod web;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -64,6 +65,7 @@ struct Session {
     envs: BTreeMap<String, String>,
     created_at: String,
     lazy_start: bool,
+    login: bool,
     state: Mutex<SessionState>,
     clients: Clients,
     limits: Limits,
@@ -85,6 +87,8 @@ struct NewSession {
     cols: Option<u16>,
     rows: Option<u16>,
     lazy_start: bool,
+    /// Whether its shell reads the start-up files of a login.
+    login: bool,
 }
 
 impl Sessions {
@@ -129,6 +133,7 @@ impl Session {
             envs,
             created_at: timestamp(chrono::Utc::now()),
             lazy_start: new.lazy_start,
+            login: new.login,
             state: Mutex::new(SessionState { cols, rows, terminal: None }),
             clients: Clients::new(*ctx.pty_limits()),
             limits: *ctx.pty_limits(),
@@ -149,7 +154,8 @@ impl Session {
         env.extend(self.envs.clone());
         let program = find_program(&user_shell(&env), &env).ok_or(io::ErrorKind::NotFound)?;
         let cwd = ctx.resolve(&self.cwd);
-        let start = Start { program: &program, cwd: &cwd, env: &env, cols: state.cols, rows: state.rows };
+        let start =
+            Start { login: self.login, program: &program, cwd: &cwd, env: &env, cols: state.cols, rows: state.rows };
         let (terminal, running) = Terminal::start(&start)?;
         state.terminal = Some(terminal);
         let (session, ctx) = (self.clone(), ctx.clone());
@@ -270,7 +276,7 @@ async fn create(
     }
     let PtyCreateRequest { id, cwd, envs, cols, rows, lazy_start } = request;
     let envs = envs.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect();
-    let session = ctx.pty().insert(&ctx, NewSession { id, cwd, envs, cols, rows, lazy_start })?;
+    let session = ctx.pty().insert(&ctx, NewSession { id, cwd, envs, cols, rows, lazy_start, login: true })?;
     if !lazy_start && let Err(error) = session.start(&ctx) {
         ctx.pty().remove(&session);
         tracing::debug!(error = go_errors::text(&error), "no PTY session");

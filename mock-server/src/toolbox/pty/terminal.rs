@@ -45,6 +45,7 @@ pub struct Start<'a> {
     pub env: &'a BTreeMap<String, String>,
     pub cols: u16,
     pub rows: u16,
+    pub login: bool,
 }
 
 /// The master side. Dropped, the kernel hangs up on whoever is left on the other side.
@@ -66,7 +67,7 @@ pub struct Running {
 }
 
 impl Terminal {
-    /// Starts an interactive login shell. Not on a blocking thread: its children would lose their parent with it.
+    /// Starts an interactive shell. Not on a blocking thread: its children would lose their parent with it.
     pub fn start(start: &Start<'_>) -> io::Result<(Arc<Terminal>, Running)> {
         check_directory(start.cwd)?;
         // Before the shell, so that its end can't be missed.
@@ -199,7 +200,7 @@ fn check_directory(cwd: &Path) -> io::Result<()> {
 
 fn shell(start: &Start<'_>) -> CommandBuilder {
     let mut command = CommandBuilder::new(start.program);
-    command.args(["-i", "-l"]);
+    command.args(if start.login { &["-i", "-l"][..] } else { &[] });
     command.cwd(start.cwd);
     command.env_clear();
     for (name, value) in start.env {
