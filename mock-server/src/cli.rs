@@ -88,7 +88,7 @@ struct ServeArgs {
     /// How sandboxes are isolated; auto takes the best that this machine allows.
     #[arg(long, env = "DAYTONA_MOCK_ISOLATION", hide_env = true, value_enum, default_value_t = IsolationArg::Auto)]
     isolation: IsolationArg,
-    /// What sandboxes are made of: `host`, a directory or a tarball (images are refused so far).
+    /// What sandboxes are made of: this host, a directory, a tarball, or an OCI image pulled at first need.
     #[arg(long, env = "DAYTONA_MOCK_BASE", hide_env = true, default_value = "host", value_parser = parse_base, value_name = "host|DIR|TAR|IMAGE")]
     base: BaseChoice,
     /// Host directory to bind read-only into every sandbox at the same path (repeatable).
@@ -124,7 +124,13 @@ struct ServeArgs {
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
     ready_file: Option<PathBuf>,
     /// What to log to stderr: a level, or a filter such as daytona_mock=debug.
-    #[arg(long, env = "DAYTONA_MOCK_LOG", hide_env = true, default_value = "warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        env = "DAYTONA_MOCK_LOG",
+        hide_env = true,
+        default_value = "warn,daytona_mock::pull=info",
+        value_name = "FILTER"
+    )]
     log: String,
     /// Print the start-up information as one JSON line, and log as JSON.
     #[arg(long, env = "DAYTONA_MOCK_JSON", hide_env = true)]

@@ -17,6 +17,7 @@ pub mod control;
 mod data_dir;
 pub mod doctor;
 pub mod gateway;
+pub mod images;
 pub mod limits;
 pub mod model;
 pub mod runtime;

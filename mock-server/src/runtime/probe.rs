@@ -39,7 +39,7 @@ pub async fn choose(config: &RuntimeConfig) -> Result<Chosen, RuntimeError> {
     for isolation in tiers {
         match try_tier(config, isolation).await {
             Ok((nursery, outbound)) => return Ok(Chosen::new(isolation, nursery, why_not_better, outbound)),
-            Err(error) => why_not_better.push(format!("{isolation}: {error}")),
+            Err(error) => why_not_better.push(format!("{isolation}: {error}{}", hint(config))),
         }
     }
     let refused = || RuntimeError::Unavailable(format!("{REFUSED}\n  {}\n{WAYS_OUT}", why_not_better.join("\n  ")));
@@ -53,6 +53,15 @@ pub async fn choose(config: &RuntimeConfig) -> Result<Chosen, RuntimeError> {
     tracing::warn!("{loud}");
     why_not_better.push(loud);
     Ok(Chosen::new(Isolation::Process, nursery, why_not_better, outbound))
+}
+
+/// What keeps every tier from working in many a container.
+fn hint(config: &RuntimeConfig) -> &'static str {
+    use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+    let overlay = statfs(&config.data_dir).is_ok_and(|fs| fs.filesystem_type() == OVERLAYFS_SUPER_MAGIC);
+    let text =
+        " (the data directory is on overlayfs, which can't hold sandboxes: give a volume or tmpfs with --data-dir)";
+    if overlay { text } else { "" }
 }
 
 impl Chosen {

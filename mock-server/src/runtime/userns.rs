@@ -23,6 +23,7 @@ use super::{
     sys::process::{self, Fork},
     zygote::step,
 };
+use crate::images::Image;
 
 /// First argument of the role.
 pub const ARGUMENT: &str = "__ns";
@@ -52,6 +53,23 @@ pub fn make_base(config: &RuntimeConfig) -> io::Result<()> {
         .stderr(Stdio::inherit())
         .status()?;
     if output.success() { Ok(()) } else { Err(io::Error::other("the helper in the user namespace failed")) }
+}
+
+/// Unpacks an image's layers with the owners that sandboxes see. Blocking.
+pub fn unpack_image(binary: &Path, cache_dir: &Path, image: &Image) -> io::Result<()> {
+    let idmap = idmap::map_for(Isolation::Subuid, (1000, 1000))?;
+    let output = std::process::Command::new(binary)
+        .arg(ARGUMENT)
+        .arg(serde_json::to_string(&idmap)?)
+        .arg("unpack-image")
+        .arg(serde_json::to_string(&(cache_dir, image))?)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 async fn remove_as_root_inside(binary: &Path, idmap: &IdMap, path: &Path) -> io::Result<()> {
@@ -117,6 +135,11 @@ fn work(verb: &str, path: &Path) -> io::Result<()> {
         "make-base" => {
             let config = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
             base::make_layers(&config, Isolation::Subuid).map_err(io::Error::other)
+        }
+        "unpack-image" => {
+            let (cache_dir, image): (PathBuf, Image) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            let place = base::Place { cache_dir: &cache_dir, shifted: false };
+            base::image::unpack_here(&image, place, Isolation::Subuid).map(drop).map_err(io::Error::other)
         }
         "remove" => step(&path.display().to_string(), std::fs::remove_dir_all(path)),
         _ => Err(io::Error::other(format!("unknown verb {verb}"))),

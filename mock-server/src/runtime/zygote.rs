@@ -54,7 +54,7 @@ struct Zygote {
     socket: OwnedFd,
     signals: SignalFd,
     config: ZygoteConfig,
-    /// Tier root: layers and binds that are id-mapped already, by source, with their path from the mount directory.
+    /// Layers, and in tier root id-mapped layers and binds, by source, with their short path from the mount directory.
     mapped: HashMap<PathBuf, PathBuf>,
     userns: Option<OwnedFd>,
     children: HashMap<Pid, u64>,
@@ -90,7 +90,12 @@ impl Zygote {
         let dir = &self.config.mount_dir;
         if self.config.isolation != Isolation::Root {
             fs::create_dir_all(dir.join("root"))?;
-            return std::env::set_current_dir(dir);
+            std::env::set_current_dir(dir)?;
+            // Links of a zygote before this one.
+            match fs::remove_dir_all("l") {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => return fs::create_dir("l"),
+            }
         }
         step("mount namespace", nix::sched::unshare(CloneFlags::CLONE_NEWNS))?;
         step("private mounts", mount(None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE))?;
@@ -147,8 +152,9 @@ impl Zygote {
     fn spawn(&mut self, fds: Vec<OwnedFd>) -> io::Result<Cloned> {
         let [spec, ctrl, lock]: [OwnedFd; 3] = fds.try_into().map_err(|_| io::Error::other("no descriptors"))?;
         let mut spec = read_spec(spec)?;
-        if spec.isolation == Isolation::Root {
-            self.map_sources(&mut spec)?;
+        match spec.isolation {
+            Isolation::Root => self.map_sources(&mut spec)?,
+            _ => self.shorten_lowers(&mut spec)?,
         }
         let (wait, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         match step("clone", process::clone_into(namespaces(spec.isolation)))? {
@@ -173,6 +179,19 @@ impl Zygote {
         }
         for bind in &mut spec.binds {
             bind.source = self.mapped_bind(&bind.source, bind.read_only)?;
+        }
+        Ok(())
+    }
+
+    /// Mount options have a page, and an image may have a hundred layers: short links lead to them.
+    fn shorten_lowers(&mut self, spec: &mut LaunchSpec) -> io::Result<()> {
+        for lower in spec.overlays.iter_mut().flat_map(|overlay| &mut overlay.lowers) {
+            let next = PathBuf::from(format!("l/{}", self.mapped.len()));
+            if !self.mapped.contains_key(lower) {
+                std::os::unix::fs::symlink(&*lower, &next)?;
+                self.mapped.insert(lower.clone(), next);
+            }
+            *lower = self.mapped[lower].clone();
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod events;
 mod files;
 mod gateway;
 mod git;
+mod images;
 mod info;
 mod interpreter;
 mod lifecycle;

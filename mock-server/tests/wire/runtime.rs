@@ -99,7 +99,7 @@ async fn request(sandbox: &Sandbox, method: &str, path: &str, body: Value) -> (u
 }
 
 /// Output of a shell command inside, and its exit code.
-async fn execute(sandbox: &Sandbox, command: &str) -> (i64, String) {
+pub async fn execute(sandbox: &Sandbox, command: &str) -> (i64, String) {
     let (status, body) = request(sandbox, "POST", "/process/execute", json!({"command": command, "timeout": 60})).await;
     assert_eq!(status, 200, "{command}: {}", String::from_utf8_lossy(&body));
     let body: Value = serde_json::from_slice(&body).expect("JSON");

@@ -12,7 +12,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::at;
+use super::{at, shift};
 use crate::runtime::RuntimeError;
 
 /// Raise this when the layout or content of what is made changes.
@@ -25,20 +25,24 @@ const KEEP_UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
 const KEEP_NEWEST: usize = 4;
 const KEEP_RECENT: Duration = Duration::from_secs(3600);
 
+/// Layers of images, which snapshots and their sandboxes need as long as they exist.
+pub(super) const LAYER: &str = "layer";
+const KEEP_UNUSED_LAYERS: Duration = Duration::from_secs(90 * 24 * 3600);
+
 /// Holds a shared lock on an entry's lock file; as long as it lives nobody removes the entry.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     _lock: File,
 }
 
 /// A finished entry.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub path: PathBuf,
     pub lease: Arc<Lease>,
 }
 
 /// Builds a key from what the entry depends on.
-pub(super) struct Key {
+pub(crate) struct Key {
     name: &'static str,
     hash: Sha256,
 }
@@ -65,37 +69,62 @@ impl Key {
 
     fn finish(self) -> String {
         let hash = self.hash.finalize();
-        // Short: the paths end up in mount options, which are limited to a page.
-        let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        // A layer's content is a stranger's choice, so its name must not be a matter of a few billion tries.
+        let length = if self.name == LAYER { 20 } else { 8 };
+        let hex: String = hash.iter().take(length).map(|byte| format!("{byte:02x}")).collect();
         format!("{}-{hex}", self.name)
     }
 }
 
-/// Finds the entry of this key or calls `make` with the empty directory to fill.
-pub(super) fn find_or_make(
-    cache_dir: &Path,
-    key: Key,
-    make: impl FnOnce(&Path) -> Result<(), RuntimeError>,
-) -> Result<Entry, RuntimeError> {
-    let bases = cache_dir.join("bases");
-    let path = bases.join(key.finish());
-    let lock_path = path.with_extension("lock");
-    if let Some(entry) = find(&path, &lock_path) {
-        return Ok(entry);
+/// Where entries are, and how their owners lie on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub cache_dir: &'a Path,
+    /// Every owner is moved into the sandboxes' range once an entry is made.
+    pub shifted: bool,
+}
+
+impl Place<'_> {
+    fn path(self, key: Key) -> PathBuf {
+        let key = if self.shifted { key.with("shifted") } else { key };
+        self.cache_dir.join("bases").join(key.finish())
     }
-    fs::create_dir_all(&bases).map_err(at("cannot make", &bases))?;
-    fs::set_permissions(&bases, Permissions::from_mode(0o700)).map_err(at("cannot protect", &bases))?;
-    // Two locks: who makes it waits for nobody who uses it.
-    let making = path.with_extension("making");
-    let turn = open_lock(&making).map_err(at("cannot open", &making))?;
-    turn.lock().map_err(at("cannot lock", &making))?;
-    let lock = open_lock(&lock_path).map_err(at("cannot open", &lock_path))?;
-    lock.lock_shared().map_err(at("cannot lock", &lock_path))?;
-    if !path.is_dir() {
-        make_whole(&path, make)?;
-        remove_unused(&bases);
+
+    /// The entry of this key if it is made already.
+    pub fn find(self, key: Key) -> Option<Entry> {
+        let path = self.path(key);
+        find(&path, &path.with_extension("lock"))
     }
-    Ok(Entry { path, lease: Arc::new(Lease { _lock: lock }) })
+
+    /// Finds the entry of this key or calls `make` with the empty directory to fill.
+    pub fn find_or_make(
+        self,
+        key: Key,
+        make: impl FnOnce(&Path) -> Result<(), RuntimeError>,
+    ) -> Result<Entry, RuntimeError> {
+        let path = self.path(key);
+        let lock_path = path.with_extension("lock");
+        if let Some(entry) = find(&path, &lock_path) {
+            return Ok(entry);
+        }
+        let bases = self.cache_dir.join("bases");
+        fs::create_dir_all(&bases).map_err(at("cannot make", &bases))?;
+        fs::set_permissions(&bases, Permissions::from_mode(0o700)).map_err(at("cannot protect", &bases))?;
+        // Two locks: who makes it waits for nobody who uses it.
+        let making = path.with_extension("making");
+        let turn = open_lock(&making).map_err(at("cannot open", &making))?;
+        turn.lock().map_err(at("cannot lock", &making))?;
+        let lock = open_lock(&lock_path).map_err(at("cannot open", &lock_path))?;
+        lock.lock_shared().map_err(at("cannot lock", &lock_path))?;
+        if !path.is_dir() {
+            make_whole(&path, |dir| {
+                make(dir)?;
+                if self.shifted { shift::shift_tree(dir).map_err(at("cannot shift owners in", dir)) } else { Ok(()) }
+            })?;
+            remove_unused(&bases);
+        }
+        Ok(Entry { path, lease: Arc::new(Lease { _lock: lock }) })
+    }
 }
 
 fn find(path: &Path, lock_path: &Path) -> Option<Entry> {
@@ -164,6 +193,9 @@ fn superseded(bases: &Path) -> Vec<PathBuf> {
         let kind = name.split('-').next().unwrap_or_default().to_owned();
         let rank = newer.entry(kind).or_default();
         *rank += 1;
+        if name.starts_with(LAYER) {
+            return *age > KEEP_UNUSED_LAYERS;
+        }
         *age > KEEP_UNUSED || *rank > KEEP_NEWEST && *age > KEEP_RECENT
     });
     entries.into_iter().map(|(_, path)| path).collect()
@@ -197,7 +229,10 @@ mod tests {
     fn the_newest_of_a_kind_and_what_is_in_use_are_kept() {
         let cache = tempfile::tempdir().expect("a temporary directory");
         let bases = cache.path().join("bases");
-        let make = |name, n: usize| find_or_make(cache.path(), Key::new(name).with(n.to_string()), |_| Ok(()));
+        let make = |name, n: usize| {
+            let place = Place { cache_dir: cache.path(), shifted: false };
+            place.find_or_make(Key::new(name).with(n.to_string()), |_| Ok(()))
+        };
         let entries: Vec<Entry> = (0..7).map(|n| make("sudo", n).expect("an entry")).collect();
         let host = make("host", 0).expect("an entry");
         for (n, entry) in entries.iter().chain([&host]).enumerate() {

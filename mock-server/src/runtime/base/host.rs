@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::{
-    Base, Bind, GIT_MIRRORS, OverlaySpec,
+    Base, BaseLease, Bind, GIT_MIRRORS, OverlaySpec,
     accounts::{self, User},
     at,
-    cache::{self, Entry, Key},
+    cache::{Entry, Key, Place},
     default_env, etc, git,
     layer::{DAYTONA, Layer, Owner, Owners, ROOT},
-    usr,
+    rootfs, usr,
 };
 use crate::runtime::{Isolation, RuntimeConfig, RuntimeError};
 
@@ -52,15 +52,14 @@ const SOURCES: &[&str] = &[
 const PROGRAM_DIRS: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// Finds or makes the layers, and names the host directories that are shown as they are.
-pub(super) fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
+pub(super) fn prepare(config: &RuntimeConfig, isolation: Isolation, place: Place) -> Result<Base, RuntimeError> {
     let owners = Owners::of(isolation);
     let key = |name| {
         let key = Key::new(name).with(format!("{isolation:?} {:?}", config.base_include));
         SOURCES.iter().fold(key, |key, source| key.with_stamp(Path::new(source)))
     };
     let include = included(&config.base_include)?;
-    let root =
-        cache::find_or_make(&config.cache_dir, key("host"), |dir| make_skeleton(dir, owners, isolation, &include))?;
+    let root = place.find_or_make(key("host"), |dir| make_skeleton(dir, owners, isolation, &include))?;
     let mut base = Base {
         overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![root.path] }],
         binds: binds(config, &include)?,
@@ -68,23 +67,29 @@ pub(super) fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Ba
         work_dir: User::daytona().home,
         user: User::daytona(),
         entrypoint: Vec::new(),
-        shifted: false,
+        shifted: place.shifted,
         description: "host (/usr of this machine)".into(),
-        _leases: vec![root.lease],
+        _leases: vec![BaseLease(root.lease)],
     };
     let host_usr = Path::new("/usr");
     if isolation != Isolation::Root && usr::has_mounts_below(host_usr) {
         show_usr_as_it_is(&mut base);
         return Ok(base);
     }
-    let additions = cache::find_or_make(&config.cache_dir, key("usr"), |dir| {
-        usr::make_additions(host_usr, dir, owners, isolation != Isolation::Root)
-    })?;
-    let mut lowers = vec![additions.path, host_usr.to_owned()];
-    base._leases.push(additions.lease);
-    if let Some(sudo) = sudo_layer(config, owners, isolation)? {
+    let additions = place
+        .find_or_make(key("usr"), |dir| usr::make_additions(host_usr, dir, owners, isolation != Isolation::Root))?;
+    let mut lowers = vec![additions.path];
+    if place.shifted {
+        let copy = rootfs::copy_shifted(host_usr, key("copy"), place)?;
+        lowers.push(copy.path);
+        base._leases.push(BaseLease(copy.lease));
+    } else {
+        lowers.push(host_usr.to_owned());
+    }
+    base._leases.push(BaseLease(additions.lease));
+    if let Some(sudo) = sudo_layer(config, owners, isolation, place)? {
         lowers.insert(0, sudo.path);
-        base._leases.push(sudo.lease);
+        base._leases.push(BaseLease(sudo.lease));
     }
     base.overlays.push(OverlaySpec { target: "/usr".into(), lowers });
     Ok(base)
@@ -140,7 +145,12 @@ fn has_entries(dir: &Path) -> bool {
 }
 
 /// Our own `sudo` where the host's can't serve: it is set-uid to a root that is nobody inside, or there is none.
-fn sudo_layer(config: &RuntimeConfig, owners: Owners, isolation: Isolation) -> Result<Option<Entry>, RuntimeError> {
+fn sudo_layer(
+    config: &RuntimeConfig,
+    owners: Owners,
+    isolation: Isolation,
+    place: Place,
+) -> Result<Option<Entry>, RuntimeError> {
     if isolation == Isolation::Root && usr::is_setuid_root(Path::new("/usr/bin/sudo")) {
         return Ok(None);
     }
@@ -151,7 +161,7 @@ fn sudo_layer(config: &RuntimeConfig, owners: Owners, isolation: Isolation) -> R
         install_sudo(&mut layer, &config.binary, Path::new("local/bin/sudo"), owners)?;
         layer.finish()
     };
-    cache::find_or_make(&config.cache_dir, key, make).map(Some)
+    place.find_or_make(key, make).map(Some)
 }
 
 /// This binary, which is `sudo` when it is called so. With real ids it is set-uid to root inside.

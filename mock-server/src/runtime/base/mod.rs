@@ -10,8 +10,11 @@ mod cache;
 mod etc;
 mod git;
 mod host;
+pub(crate) mod image;
 mod layer;
 mod rootfs;
+mod shift;
+mod tree;
 mod unpack;
 mod usr;
 
@@ -25,7 +28,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{User, find_user};
-pub(crate) use self::cache::remove_tree;
+pub(crate) use self::cache::{Place, remove_tree};
 use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError, userns};
 
 /// The directory of `--git-mirrors`, as sandboxes see it.
@@ -71,8 +74,12 @@ pub struct Base {
     pub description: String,
     /// Keep the layers from being tidied away by another server while this one uses them.
     #[serde(skip)]
-    _leases: Vec<Arc<cache::Lease>>,
+    _leases: Vec<BaseLease>,
 }
+
+/// Keeps a cached layer as long as it lives.
+#[derive(Clone, Debug)]
+pub struct BaseLease(#[expect(dead_code, reason = "held, not used")] Arc<cache::Lease>);
 
 /// Finds the base in the cache or makes it; then a bar on stderr, if that is a terminal, shows how far it is.
 ///
@@ -81,6 +88,9 @@ pub struct Base {
 /// # Errors
 /// Text for people: what could not be read, unpacked or written, and where.
 pub async fn prepare(config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
+    if let (BaseChoice::Image(name), true) = (&config.base, isolation != Isolation::Process) {
+        image::pull(name, config, isolation).await?;
+    }
     let config = config.clone();
     let prepare = move || match find_or_make(&config, isolation) {
         // Its layers belong to ids that only the user namespace has. What is made in there is found the second time.
@@ -101,15 +111,13 @@ pub(super) fn make_layers(config: &RuntimeConfig, isolation: Isolation) -> Resul
 }
 
 fn find_or_make(config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
+    let place = Place { cache_dir: &config.cache_dir, shifted: shift::needed(config, isolation) };
     match (&config.base, isolation) {
         (_, Isolation::Process) => Ok(process_base()),
-        (BaseChoice::Host, _) => host::prepare(config, isolation),
-        (BaseChoice::Directory(path), _) => rootfs::directory(path, config, isolation),
-        (BaseChoice::Tarball(path), _) => rootfs::tarball(path, config, isolation),
-        (BaseChoice::Image(name), _) => Err(RuntimeError::Unavailable(format!(
-            "--base {name}: there is no such file or directory, and image references come with a later version; \
-             unpack it with another tool and give the directory, or use --base host"
-        ))),
+        (BaseChoice::Host, _) => host::prepare(config, isolation, place),
+        (BaseChoice::Directory(path), _) => rootfs::directory(path, config, isolation, place),
+        (BaseChoice::Tarball(path), _) => rootfs::tarball(path, config, isolation, place),
+        (BaseChoice::Image(name), _) => image::prepare(name, config, isolation, place),
     }
 }
 

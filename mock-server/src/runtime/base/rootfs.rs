@@ -3,14 +3,16 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use super::{
-    Base, Bind, GIT_MIRRORS, OverlaySpec, User, accounts, at,
-    cache::{self, Entry, Key},
+    Base, BaseLease, Bind, GIT_MIRRORS, OverlaySpec, User, accounts, at,
+    cache::{Entry, Key, Place},
     default_env, git, host,
     layer::{DAYTONA, Layer, Owner, Owners, ROOT},
+    shift,
+    tree::Tree,
     unpack, usr,
 };
 use crate::runtime::{Isolation, RuntimeConfig, RuntimeError};
@@ -20,7 +22,12 @@ const SOURCES: &[&str] =
     &["", "etc", "etc/passwd", "etc/group", "etc/gitconfig", "etc/sudoers.d", "home", "usr/bin/sudo"];
 
 /// A directory as it is. It belongs to its owner: nothing is written to it.
-pub(super) fn directory(path: &Path, config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
+pub(super) fn directory(
+    path: &Path,
+    config: &RuntimeConfig,
+    isolation: Isolation,
+    place: Place,
+) -> Result<Base, RuntimeError> {
     let refuse = |why: &str| Err(RuntimeError::Unavailable(format!("--base {}: {why}", path.display())));
     let root = fs::canonicalize(path).map_err(at("--base: cannot read", path))?;
     if root == Path::new("/") {
@@ -29,54 +36,88 @@ pub(super) fn directory(path: &Path, config: &RuntimeConfig, isolation: Isolatio
     if isolation != Isolation::Root && usr::has_mounts_below(&root) {
         return refuse("something is mounted below it, so only the server running as root can use it");
     }
-    complete(root, config, isolation, format!("directory {}", path.display()))
-}
-
-/// An archive, unpacked once.
-pub(super) fn tarball(path: &Path, config: &RuntimeConfig, isolation: Isolation) -> Result<Base, RuntimeError> {
-    let file = fs::canonicalize(path).map_err(at("--base: cannot read", path))?;
-    let key = Key::new("tar").with(format!("{isolation:?}")).with_stamp(&file);
-    let unpacked = cache::find_or_make(&config.cache_dir, key, |dir| {
-        unpack::unpack_file(&file, dir, Owners::of(isolation)).map_err(at("cannot unpack", &file))?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(at("cannot open up", dir))
-    })?;
-    let mut base = complete(unpacked.path, config, isolation, format!("archive {}", path.display()))?;
-    base._leases.push(unpacked.lease);
+    let description = format!("directory {}", path.display());
+    if !place.shifted {
+        return complete(vec![root], config, isolation, place, description);
+    }
+    let copy = copy_shifted(&root, Key::new("copy"), place)?;
+    let mut base = complete(vec![copy.path], config, isolation, place, description + ", copied")?;
+    base._leases.push(BaseLease(copy.lease));
     Ok(base)
 }
 
-fn complete(
-    root: PathBuf,
+/// A copy with shifted owners of a directory whose owners can't be mapped; made anew when its parts have changed.
+pub(super) fn copy_shifted(source: &Path, key: Key, place: Place) -> Result<Entry, RuntimeError> {
+    let parts = [source.to_owned()];
+    let key = key.with(source.as_os_str().as_encoded_bytes());
+    let key = SOURCES.iter().fold(key, |key, part| key.with_stamp(&Tree(&parts).resolve(part).unwrap_or_default()));
+    place.find_or_make(key, |dir| {
+        tracing::info!("copying {}: its file system can't map owners; this takes a while, once", source.display());
+        shift::copy_whole(source, dir).map_err(at("cannot copy", source))
+    })
+}
+
+/// An archive, unpacked once.
+pub(super) fn tarball(
+    path: &Path,
     config: &RuntimeConfig,
     isolation: Isolation,
+    place: Place,
+) -> Result<Base, RuntimeError> {
+    let file = fs::canonicalize(path).map_err(at("--base: cannot read", path))?;
+    let key = Key::new("tar").with(format!("{isolation:?}")).with_stamp(&file);
+    let unpacked = place.find_or_make(key, |dir| {
+        unpack::unpack_file(&file, dir, Owners::of(isolation)).map_err(at("cannot unpack", &file))?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(at("cannot open up", dir))
+    })?;
+    let mut base = complete(vec![unpacked.path], config, isolation, place, format!("archive {}", path.display()))?;
+    base._leases.push(BaseLease(unpacked.lease));
+    Ok(base)
+}
+
+/// The base over these layers, topmost first.
+pub(super) fn complete(
+    mut lowers: Vec<PathBuf>,
+    config: &RuntimeConfig,
+    isolation: Isolation,
+    place: Place,
     description: String,
 ) -> Result<Base, RuntimeError> {
-    let top = top_layer(&root, config, isolation)?;
+    let top = top_layer(&lowers, config, isolation, place)?;
+    lowers.insert(0, top.path);
     let include = |path: &PathBuf| Bind { source: path.clone(), target: path.clone(), read_only: true };
     let mut binds: Vec<Bind> = config.base_include.iter().map(include).collect();
     if let Some(mirrors) = &config.git_mirrors {
         binds.extend(git::binds(mirrors, &config.data_dir)?);
     }
     Ok(Base {
-        overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![top.path, root] }],
+        overlays: vec![OverlaySpec { target: "/".into(), lowers }],
         binds,
         env: default_env(),
         user: User::daytona(),
         work_dir: User::daytona().home,
         entrypoint: Vec::new(),
-        shifted: false,
+        shifted: place.shifted,
         description,
-        _leases: vec![top.lease],
+        _leases: vec![BaseLease(top.lease)],
     })
 }
 
-fn top_layer(root: &Path, config: &RuntimeConfig, isolation: Isolation) -> Result<Entry, RuntimeError> {
-    let own_sudo = isolation != Isolation::Root || !usr::is_setuid_root(&inside(root, Path::new("usr/bin/sudo")));
-    let key = Key::new("top").with(format!("{isolation:?} {:?}", root));
-    let key = SOURCES.iter().fold(key, |key, source| key.with_stamp(&inside(root, Path::new(source))));
+fn top_layer(
+    lowers: &[PathBuf],
+    config: &RuntimeConfig,
+    isolation: Isolation,
+    place: Place,
+) -> Result<Entry, RuntimeError> {
+    let tree = Tree(lowers);
+    let is_sudo = |path: PathBuf| usr::is_setuid_root(&path);
+    let own_sudo = isolation != Isolation::Root || !tree.resolve("usr/bin/sudo").is_some_and(is_sudo);
+    let key = Key::new("top").with(format!("{isolation:?} {lowers:?}"));
+    let stamp = |key: Key, source: &&str| key.with_stamp(&tree.resolve(source).unwrap_or_default());
+    let key = SOURCES.iter().fold(key, stamp);
     let key = if own_sudo { key.with_stamp(&config.binary) } else { key };
-    cache::find_or_make(&config.cache_dir, key, |dir| {
-        let mut top = Top { root, layer: Layer::new(dir, Owners::of(isolation))? };
+    place.find_or_make(key, |dir| {
+        let mut top = Top { tree, layer: Layer::new(dir, Owners::of(isolation))? };
         top.add_user()?;
         top.add_privileges(isolation)?;
         top.add_git()?;
@@ -88,9 +129,9 @@ fn top_layer(root: &Path, config: &RuntimeConfig, isolation: Isolation) -> Resul
     })
 }
 
-/// The layer above `root` while it is made.
+/// The layer above others while it is made.
 struct Top<'a> {
-    root: &'a Path,
+    tree: Tree<'a>,
     layer: Layer,
 }
 
@@ -113,7 +154,7 @@ impl Top<'_> {
             }
         }
         let home = self.place("home/daytona")?;
-        if self.root.join(&home).is_dir() { Ok(()) } else { self.layer.dir(home, 0o755, DAYTONA) }
+        if self.tree.exists(&home) { Ok(()) } else { self.layer.dir(home, 0o755, DAYTONA) }
     }
 
     fn add_privileges(&mut self, isolation: Isolation) -> Result<(), RuntimeError> {
@@ -134,11 +175,11 @@ impl Top<'_> {
     }
 
     fn exists(&self, path: &str) -> bool {
-        self.root.join(inside(self.root, Path::new(path)).strip_prefix(self.root).unwrap_or(Path::new(path))).exists()
+        self.tree.exists(path)
     }
 
     fn read(&self, path: &str) -> String {
-        fs::read_to_string(inside(self.root, Path::new(path))).unwrap_or_default()
+        self.tree.read(path)
     }
 
     fn file(&mut self, path: &str, content: &[u8], mode: u32) -> Result<(), RuntimeError> {
@@ -150,64 +191,20 @@ impl Top<'_> {
     /// its topmost layer.
     fn place(&mut self, path: &str) -> Result<PathBuf, RuntimeError> {
         let path = Path::new(path);
-        let parent = inside(self.root, path.parent().unwrap_or(Path::new("")));
-        let parent = parent.strip_prefix(self.root).unwrap_or(Path::new("")).to_owned();
+        let parent = self.tree.follow(path.parent().unwrap_or(Path::new("")));
         let mut made = PathBuf::new();
         for part in parent.components() {
             made.push(part);
-            let like = fs::symlink_metadata(self.root.join(&made)).ok().filter(fs::Metadata::is_dir);
+            let below = self.tree.find(&made).and_then(|path| fs::symlink_metadata(path).ok());
+            let like = below.filter(fs::Metadata::is_dir);
             let (mode, owner) = like.map_or((0o755, ROOT), |meta| {
-                (meta.permissions().mode() & 0o7777, Owner { uid: meta.uid(), gid: meta.gid() })
+                (
+                    meta.permissions().mode() & 0o7777,
+                    Owner { uid: shift::inside(meta.uid()), gid: shift::inside(meta.gid()) },
+                )
             });
             self.layer.dir(&made, mode, owner)?;
         }
         Ok(parent.join(path.file_name().unwrap_or_default()))
-    }
-}
-
-/// Follows the links of a path as the inside of `root` would; the result never leaves `root`.
-fn inside(root: &Path, path: &Path) -> PathBuf {
-    const MAX_LINKS: usize = 40;
-    let mut todo: Vec<PathBuf> = path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect();
-    let (mut done, mut links) = (PathBuf::new(), 0);
-    while let Some(part) = todo.pop() {
-        match part.components().next() {
-            Some(Component::Normal(name)) => done.push(name),
-            Some(Component::ParentDir) => drop(done.pop()),
-            Some(Component::RootDir) => done.clear(),
-            _ => {}
-        }
-        if let Ok(target) = fs::read_link(root.join(&done))
-            && !done.as_os_str().is_empty()
-            && links < MAX_LINKS
-        {
-            links += 1;
-            done.pop();
-            todo.extend(target.components().rev().map(|part| PathBuf::from(part.as_os_str())));
-        }
-    }
-    root.join(done)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn links_are_followed_as_the_inside_sees_them() {
-        let root = tempfile::tempdir().expect("a temporary directory");
-        let root = root.path();
-        fs::create_dir_all(root.join("usr/bin")).expect("usr");
-        symlink("usr/bin", root.join("bin")).expect("a link");
-        symlink("/etc", root.join("conf")).expect("a link");
-        symlink("../../../../etc", root.join("usr/up")).expect("a link");
-        symlink("loop", root.join("loop")).expect("a link");
-        assert_eq!(inside(root, Path::new("bin/sh")), root.join("usr/bin/sh"));
-        assert_eq!(inside(root, Path::new("conf/passwd")), root.join("etc/passwd"));
-        assert_eq!(inside(root, Path::new("usr/up/shadow")), root.join("etc/shadow"));
-        assert_eq!(inside(root, Path::new("../../x")), root.join("x"));
-        assert!(inside(root, Path::new("loop/x")).starts_with(root));
     }
 }

@@ -1,16 +1,42 @@
-//! Unpacking a root file system from an archive that nobody vouches for.
+//! Unpacking a root file system, or a layer of one, from an archive that nobody vouches for.
 
 use std::{
+    ffi::{CString, OsStr},
     fs::{self, File, Permissions},
     io::{self, BufRead, BufReader, Read},
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, PermissionsExt, lchown},
+    },
     path::{Component, Path, PathBuf},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use nix::sys::stat::{Mode, SFlag, mknod};
+use sha2::{Digest, Sha256};
 use tar::{Archive, Entry, EntryType};
 
-use super::layer::{Owners, seen_by_others};
+use super::{
+    layer::{Owners, seen_by_others},
+    tree::OPAQUE,
+};
+use crate::runtime::{idmap, sys::xattr};
+
+/// What the names of whiteouts start with (OCI image layer specification).
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE_WHITEOUT: &[u8] = b".wh..wh..opq";
+
+/// Who owns what belongs to an id that sandboxes don't have.
+const NOBODY: u64 = 65_534;
+
+/// What an archive is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A whole root file system: at least one entry.
+    Root,
+    /// Changes to those below: may be empty, names with `.wh.` hide.
+    Layer,
+}
 
 /// Bounds on what an archive may unpack to.
 const MAX_ENTRIES: u64 = 2_000_000;
@@ -27,9 +53,41 @@ pub(super) fn unpack_file(file: &Path, dir: &Path, owners: Owners) -> io::Result
         ProgressStyle::with_template("unpacking the base {bar:30} {bytes}/{total_bytes}").map_err(io::Error::other)?;
     let bar = ProgressBar::new(file.metadata()?.len()).with_style(style);
     let reader = decompressed(BufReader::with_capacity(1 << 18, bar.wrap_read(file)))?;
-    unpack(reader, dir, owners)?;
+    unpack(reader, dir, owners, Kind::Root)?;
     bar.finish_and_clear();
     Ok(())
+}
+
+/// Unpacks a layer of an image, plain or compressed, and checks the digest of what was in it.
+///
+/// # Errors
+/// As [`unpack_file`], and when the digest is another one.
+pub(super) fn unpack_layer(file: &Path, dir: &Path, owners: Owners, diff_id: &str) -> io::Result<()> {
+    let reader = decompressed(BufReader::with_capacity(1 << 18, File::open(file)?))?;
+    let mut reader = Hashed { reader: reader.take(MAX_BYTES), hash: Sha256::new() };
+    unpack(&mut reader, dir, owners, Kind::Layer)?;
+    // What follows the end of the archive is part of the digest.
+    io::copy(&mut reader, &mut io::sink())?;
+    let hash = reader.hash.finalize();
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    if diff_id.strip_prefix("sha256:") != Some(&hex) {
+        return Err(invalid(&format!("a layer's content has the digest sha256:{hex}, not {diff_id}")));
+    }
+    Ok(())
+}
+
+/// Hashes what is read through it.
+struct Hashed<R> {
+    reader: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        self.hash.update(&buffer[..length]);
+        Ok(length)
+    }
 }
 
 fn decompressed<R: BufRead + 'static>(mut reader: R) -> io::Result<Box<dyn Read>> {
@@ -44,11 +102,11 @@ fn decompressed<R: BufRead + 'static>(mut reader: R) -> io::Result<Box<dyn Read>
     })
 }
 
-fn unpack(reader: impl Read, dir: &Path, owners: Owners) -> io::Result<()> {
+fn unpack(reader: impl Read, dir: &Path, owners: Owners, kind: Kind) -> io::Result<()> {
     let dir = dir.canonicalize()?;
     let mut archive = Archive::new(reader.take(MAX_BYTES));
     archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(owners == Owners::Real);
+    archive.set_preserve_ownerships(false);
     let mut directories = Vec::new();
     let (mut count, mut bytes) = (0, 0_u64);
     for entry in archive.entries()? {
@@ -58,9 +116,11 @@ fn unpack(reader: impl Read, dir: &Path, owners: Owners) -> io::Result<()> {
         if count > MAX_ENTRIES || bytes > MAX_BYTES {
             return Err(invalid("larger than a root file system may be"));
         }
-        unpack_entry(&mut entry, &dir, owners, &mut directories)?;
+        if kind == Kind::Root || !hide(&entry.path()?, &dir)? {
+            unpack_entry(&mut entry, &dir, owners, &mut directories)?;
+        }
     }
-    if count == 0 {
+    if count == 0 && kind == Kind::Root {
         return Err(invalid("an empty archive"));
     }
     // Last, for a directory may be closed to its own owner; children before parents.
@@ -91,8 +151,13 @@ fn unpack_entry<R: Read>(
     if path.as_os_str().is_empty() {
         return Ok(());
     }
+    uncover(&dir.join(&path), entry.header().entry_type())?;
     if !entry.unpack_in(dir)? {
         return Err(invalid(&format!("{} leads out of the archive", path.display())));
+    }
+    let kind = entry.header().entry_type();
+    if owners == Owners::Real && kind != EntryType::Link {
+        own(&dir.join(&path), uid, entry.header().gid()?, (kind != EntryType::Symlink).then_some(wanted))?;
     }
     if entry.header().entry_type().is_dir() {
         let target = dir.join(&path);
@@ -104,6 +169,72 @@ fn unpack_entry<R: Read>(
         directories.push((target, wanted));
     }
     Ok(())
+}
+
+/// Removes a whiteout that came before what replaces it.
+fn uncover(path: &Path, kind: EntryType) -> io::Result<()> {
+    let covered = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_char_device());
+    if covered {
+        fs::remove_file(path)?;
+        if kind.is_dir() {
+            fs::create_dir(path)?;
+            xattr::set(&CString::new(path.as_os_str().as_bytes())?, OPAQUE, b"y")?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives an entry that was just made its owner, and its mode again: a chown clears the set-uid bit.
+fn own(path: &Path, uid: u64, gid: u64, mode: Option<u32>) -> io::Result<()> {
+    let known = |id: u64| if id < u64::from(idmap::COUNT) { id as u32 } else { NOBODY as u32 };
+    lchown(path, Some(known(uid)), Some(known(gid)))?;
+    // A link of that name may have been there before; its target is not ours to change.
+    match mode {
+        Some(mode) if mode & 0o6000 != 0 && !path.is_symlink() => {
+            fs::set_permissions(path, Permissions::from_mode(mode))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Turns a whiteout of a layer's archive into overlayfs's form; false if it is none.
+fn hide(name: &Path, dir: &Path) -> io::Result<bool> {
+    let name = plain_name(name)?;
+    let Some(last) = name.file_name().filter(|last| last.as_bytes().starts_with(WHITEOUT)) else { return Ok(false) };
+    let parent = make_plain_dirs(dir, name.parent().unwrap_or(Path::new("")))?;
+    if last.as_bytes() == OPAQUE_WHITEOUT {
+        let path = CString::new(parent.as_os_str().as_bytes())?;
+        return xattr::set(&path, OPAQUE, b"y").map(|()| true);
+    }
+    let hidden = OsStr::from_bytes(&last.as_bytes()[WHITEOUT.len()..]);
+    // `.wh..wh.plnk` and the like are another file system's book-keeping.
+    if hidden.is_empty() || hidden == "." || hidden == ".." || hidden.as_bytes().starts_with(WHITEOUT) {
+        return Ok(true);
+    }
+    let path = parent.join(hidden);
+    match fs::symlink_metadata(&path) {
+        // The same layer has it, so nothing below shows through a file; a directory merges with what is below.
+        Ok(meta) if meta.is_dir() => {
+            xattr::set(&CString::new(path.as_os_str().as_bytes())?, OPAQUE, b"y")?;
+        }
+        Ok(_) => {}
+        Err(_) => mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0)?,
+    }
+    Ok(true)
+}
+
+/// Sees to it that every part of a path is a directory, not a link, and makes those that are missing.
+fn make_plain_dirs(dir: &Path, relative: &Path) -> io::Result<PathBuf> {
+    let mut path = dir.to_owned();
+    for part in relative.components() {
+        path.push(part);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(invalid(&format!("{} is no directory", relative.display()))),
+            Err(_) => fs::create_dir(&path)?,
+        }
+    }
+    Ok(path)
 }
 
 /// The name without `./`; empty for the root itself.
@@ -149,13 +280,17 @@ mod tests {
     }
 
     fn unpack_all(entries: &[Vec<u8>]) -> (tempfile::TempDir, io::Result<()>) {
+        unpack_as(Kind::Root, entries)
+    }
+
+    fn unpack_as(kind: Kind, entries: &[Vec<u8>]) -> (tempfile::TempDir, io::Result<()>) {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let dir = temp.path().join("root");
         fs::create_dir(&dir).expect("the root");
         let mut bytes = entries.concat();
         bytes.extend([0; 1024]);
         let owners = if nix::unistd::geteuid().is_root() { Owners::Real } else { Owners::Mine };
-        let done = unpack(bytes.as_slice(), &dir, owners);
+        let done = unpack(bytes.as_slice(), &dir, owners, kind);
         (temp, done)
     }
 
@@ -195,11 +330,56 @@ mod tests {
         }
     }
 
+    #[test]
+    fn whiteouts_become_overlayfs_s_own() {
+        let (temp, done) = unpack_as(
+            Kind::Layer,
+            &[
+                entry("a/.wh.gone", EntryType::Regular, "", b""),
+                entry("a/.wh.back", EntryType::Regular, "", b""),
+                entry("a/back", EntryType::Regular, "", b"new"),
+                entry("a/.wh.dir", EntryType::Regular, "", b""),
+                entry("a/dir/", EntryType::Directory, "", b""),
+                entry("b/", EntryType::Directory, "", b""),
+                entry("b/.wh..wh..opq", EntryType::Regular, "", b""),
+                entry(".wh..wh.plnk", EntryType::Regular, "", b""),
+            ],
+        );
+        done.expect("unpacked");
+        let root = temp.path().join("root");
+        let opaque = |name: &str| {
+            let path = CString::new(root.join(name).as_os_str().as_bytes()).expect("a path");
+            xattr::get(&path, OPAQUE).is_some()
+        };
+        assert!(fs::symlink_metadata(root.join("a/gone")).expect("there").file_type().is_char_device());
+        assert_eq!(fs::read(root.join("a/back")).expect("read"), b"new");
+        assert!(opaque("b") && opaque("a/dir") && !opaque("a"));
+        assert_eq!(fs::read_dir(&root).expect("root").count(), 2);
+    }
+
+    #[test]
+    fn whiteouts_lead_nowhere_either() {
+        let white = |name| entry(name, EntryType::Regular, "", b"");
+        let through = vec![entry("a", EntryType::Symlink, "..", b""), white("a/.wh.root")];
+        let opaque = vec![entry("a", EntryType::Symlink, "/tmp", b""), white("a/.wh..wh..opq")];
+        for entries in [through, opaque, vec![white("../.wh.root")], vec![white("/.wh.tmp")]] {
+            let (temp, done) = unpack_as(Kind::Layer, &entries);
+            assert!(done.is_err());
+            assert_eq!(fs::read_dir(temp.path()).expect("the directory").count(), 1, "something came out");
+            assert!(temp.path().join("root").is_dir());
+        }
+        for harmless in [".wh..", ".wh...", ".wh."] {
+            unpack_as(Kind::Layer, &[white(harmless)]).1.expect("ignored");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_name_leads_out(name in "[a./]{1,40}", link in "[a./]{1,40}", kind in 0..3_usize) {
             let kind = [EntryType::Regular, EntryType::Symlink, EntryType::Link][kind];
-            let (temp, _) = unpack_all(&[entry(&name, kind, &link, b""), entry("a/a", EntryType::Regular, "", b"x")]);
+            let entries = [entry(&name, kind, &link, b""), entry("a/a", EntryType::Regular, "", b"x"),
+                entry("a/.wh.b", EntryType::Regular, "", b"")];
+            let (temp, _) = unpack_as(Kind::Layer, &entries);
             let count = fs::read_dir(temp.path()).expect("the directory").count();
             proptest::prop_assert_eq!(count, 1);
         }
