@@ -49,6 +49,11 @@ impl Cx {
         self.client.delete(path)
     }
 
+    /// The run's key, for requests that send it in other ways.
+    pub fn key(&self) -> &str {
+        &self.world.target.api_key
+    }
+
     /// A verdict in the making. Ids are stable within their scenario; one that is given twice must pass each time.
     pub fn check(&self, id: impl Into<Cow<'static, str>>) -> Pending<'_> {
         Pending::new(self.log(), id.into())
@@ -126,12 +131,13 @@ impl Cx {
         Ok(())
     }
 
-    /// Waits until `holds` gives a value, for what the server does on its own; asks again every 50 ms.
+    /// Waits until `holds` gives a value, for what the server does on its own; asks again, less and less often.
     pub async fn eventually<T, F>(&self, what: &str, within: Duration, holds: impl Fn() -> F) -> Result<T>
     where
         F: Future<Output = Result<Option<T>>>,
     {
         let deadline = tokio::time::Instant::now() + within;
+        let mut pause = Duration::from_millis(20);
         loop {
             if let Some(value) = holds().await? {
                 return Ok(value);
@@ -139,7 +145,8 @@ impl Cx {
             if tokio::time::Instant::now() >= deadline {
                 return Err(Stop::untestable(format!("{what}: not within {within:?}")));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
 

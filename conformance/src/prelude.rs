@@ -2,6 +2,11 @@
 
 pub(crate) use std::time::Duration;
 
-pub(crate) use serde_json::json;
+pub(crate) use serde_json::{Value, json};
 
-pub(crate) use crate::{context::Cx, scenario::scenarios, stop::Result};
+pub(crate) use crate::{
+    context::Cx,
+    sandbox::Sandbox,
+    scenario::scenarios,
+    stop::{Result, Stop},
+};
