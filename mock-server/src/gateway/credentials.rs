@@ -159,6 +159,13 @@ pub fn take_query(uri: &mut Uri, names: &[&str]) -> Vec<String> {
     values
 }
 
+/// The same URI without an auth query.
+pub fn without_token(uri: &Uri) -> Uri {
+    let mut uri = uri.clone();
+    take_query(&mut uri, &[AUTH_QUERY]);
+    uri
+}
+
 /// The first value of a query parameter, decoded.
 pub fn query_value(uri: &Uri, name: &str) -> Option<String> {
     let pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));

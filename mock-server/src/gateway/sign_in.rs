@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Gateway,
-    credentials::{self, cookie, query_value},
+    credentials::{self, cookie, query_value, without_token},
     error::ProxyError,
     hosts::Preview,
     origin::Origin,
@@ -55,7 +55,9 @@ struct Visit {
 pub fn redirect(gateway: &Gateway, preview: &Preview, parts: &Parts, why: &ProxyError) -> Response {
     let known = cookie(&parts.headers, &state_cookie(&preview.name)).filter(|text| is_plain(text));
     let secret = known.unwrap_or_else(preview_token);
-    let to = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    // A token that opened nothing had better not come back.
+    let uri = without_token(&parts.uri);
+    let to = uri.path_and_query().map_or("/", |path| path.as_str());
     let visit = Visit {
         base: preview.base.clone(),
         port: preview.port,

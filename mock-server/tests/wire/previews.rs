@@ -175,6 +175,9 @@ async fn upgrades_without_a_key_or_with_a_foreign_host_are_refused() {
     let bearer = format!("Bearer {}", sandbox.key);
     assert_eq!(refusal(open(&format!("{}/echo", link.url), &[]).await), 307);
     assert_eq!(refusal(open(&format!("{}/echo", link.url), &[("authorization", "Bearer wrong")]).await), 307);
+    let toolbox = sandbox.url("/process/interpreter/execute");
+    assert_eq!(refusal(open(&toolbox, &[]).await), 401);
+    assert_eq!(refusal(open(&toolbox, &[("authorization", &bearer), ("host", "evil.example")]).await), 421);
     let foreign = open(&format!("{}/echo", link.url), &[("authorization", &bearer), ("host", "evil.example")]).await;
     assert_eq!(refusal(foreign), 421);
     assert_eq!(get(&link.url, &[("authorization", &bearer), ("host", "evil.example")]).await.status(), 421);
