@@ -102,7 +102,7 @@ pub async fn gone(tb: &Toolbox, id: &str) {
 async fn a_terminal_in_a_sandbox() {
     let tb = toolbox().await;
     let mut pty = connected(&tb, "create-connect?id=p&cols=100&rows=30", EXIT_CONTROL).await;
-    pty.until("$").await;
+    pty.until("@").await;
     pty.type_in("stty size; echo a$((40 + 2))b; exit 5\n").await;
     let reason = r#"{"exitCode":5,"exitReason":"non-zero exit"}"#;
     assert_eq!(pty.closed().await, closing(CloseCode::Error, reason));
@@ -141,7 +141,8 @@ async fn a_lazy_session_starts_with_its_first_client() {
     assert_eq!(answer(tb.post("/process/pty", body).await).await, (201, json!({"sessionId": "p"})));
     let (_, mut info) = answer(tb.get("/process/pty/p").await).await;
     assert!(info["createdAt"].take().as_str().expect("text").ends_with('Z'));
-    let expected = json!({"id": "p", "cwd": tb.dir, "envs": {"A": "1", "TERM": "xterm-256color"}, "cols": 1000,
+    let (_, work_dir) = answer(tb.get("/work-dir").await).await;
+    let expected = json!({"id": "p", "cwd": work_dir["dir"], "envs": {"A": "1", "TERM": "xterm-256color"}, "cols": 1000,
         "rows": 0, "createdAt": null, "active": false, "lazyStart": true});
     assert_eq!(info, expected);
     let (status, error) = answer(tb.post("/process/pty/p/resize", json!({"cols": 1, "rows": 1})).await).await;
@@ -282,7 +283,7 @@ async fn all_output_comes_before_the_end() {
 async fn any_bytes_in_any_pieces() {
     let tb = toolbox().await;
     let mut pty = connected(&tb, "create-connect?id=p", "").await;
-    pty.until("$").await;
+    pty.until("@").await;
     // One character in three frames, the first of them text.
     pty.stream.send(Message::Text("echo i''n-".into())).await.expect("sent");
     for piece in [&b"\xe2\x82"[..], b"\xac", b"\n"] {

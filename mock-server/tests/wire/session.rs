@@ -338,11 +338,12 @@ async fn bad_input() {
 #[tokio::test]
 async fn deleting_ends_every_process_and_every_waiting_call() {
     let s = local_session(NEW).await;
-    s.start("setsid sleep 66.601 & sleep 66.602 & sleep 66.603").await;
+    let naps = [1, 2, 3].map(nap);
+    s.start(&format!("setsid sleep {} & sleep {} & sleep {}", naps[0], naps[1], naps[2])).await;
     let waiting = s.call("POST", "/exec", json!({"command": "true"}));
     let delete = async {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !["66.601", "66.602", "66.603"].iter().all(|marker| running(marker)) {
+        while !naps.iter().all(|nap| running(nap)) {
             assert!(Instant::now() < deadline, "not started");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -352,24 +353,76 @@ async fn deleting_ends_every_process_and_every_waiting_call() {
     };
     let ((status, error), ()) = tokio::join!(waiting, delete);
     assert_eq!((status, &error["code"]), (410, &json!("SESSION_ENDED")));
-    assert!(!["66.601", "66.602", "66.603"].iter().any(|marker| running(marker)));
+    assert!(!naps.iter().any(|nap| running(nap)));
 }
 
 #[tokio::test]
 async fn what_ignores_sigterm_is_killed() {
     let s = local_session(NEW).await;
-    s.start("trap '' TERM; sleep 67.701 & touch ready; wait; sleep 67.702").await;
+    let (first, second) = (nap(4), nap(5));
+    s.start(&format!("trap '' TERM; sleep {first} & touch ready; wait; sleep {second}")).await;
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !running("67.701") || !s.tb.dir.join("ready").exists() {
+    while !running(&first) || !s.tb.dir.join("ready").exists() {
         assert!(Instant::now() < deadline, "not started");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(s.call("DELETE", "", json!(null)).await.0, 204);
-    assert!(!running("67.701") && !running("67.702"));
+    assert!(!running(&first) && !running(&second));
+}
+
+/// How long a process of this very test run sleeps: what finds it again among all of the machine.
+fn nap(n: u32) -> String {
+    format!("{}.{n}", 1_000_000 + std::process::id())
 }
 
 fn running(marker: &str) -> bool {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     lines.any(|line| line.windows(marker.len()).any(|window| window == marker.as_bytes()))
+}
+
+#[tokio::test]
+async fn what_waits_behind_an_exit_never_hangs() {
+    let s = session(NEW).await;
+    s.start("read x; exit 4").await;
+    let id = s.start("echo never").await;
+    let waiting = s.call("POST", "/exec", json!({"command": "echo never"}));
+    let first = s.call("GET", "", json!(null)).await.1["commands"][0]["id"].as_str().expect("id").to_owned();
+    let input = format!("/command/{first}/input");
+    let exit = s.call("POST", &input, json!({"data": "go"}));
+    let ((status, error), (sent, _)) = tokio::join!(waiting, exit);
+    assert_eq!(sent, 204);
+    assert_eq!((status, &error["code"]), (410, &json!("SESSION_ENDED")));
+    assert_eq!(s.exit_code(&first).await, 4);
+    // It never ran, so it has neither an exit code nor an output, and takes no input.
+    let (status, command) = s.call("GET", &format!("/command/{id}"), json!(null)).await;
+    assert_eq!((status, command), (200, json!({"id": id, "command": "echo never"})));
+    let (_, logs) = s.call("GET", &format!("/command/{id}/logs"), json!(null)).await;
+    assert_eq!(logs, json!({"output": "", "stdout": "", "stderr": ""}));
+    let (status, error) = s.call("POST", &format!("/command/{id}/input"), json!({"data": "x"})).await;
+    assert_eq!((status, &error["message"]), (410, &json!("gone: session process has exited")));
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_ends_no_command() {
+    let s = session(NEW).await;
+    let body = json!({"command": "sleep 0.5; echo done > left"});
+    let request = s.tb.client.post(format!("{}/process/session/s/exec", s.tb.url)).json(&body);
+    assert!(request.timeout(Duration::from_millis(200)).send().await.is_err());
+    let run = s.exec("cat left").await;
+    assert_eq!(run["stdout"], "done\n");
+    let codes: Vec<Value> = s.call("GET", "", json!(null)).await.1["commands"].as_array().expect("list").clone();
+    assert!(codes.iter().all(|command| command["exitCode"] == 0), "{codes:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_command_is_told_at_once() {
+    let s = session(NEW).await;
+    s.exec("true").await;
+    let start = Instant::now();
+    for _ in 0..20 {
+        s.exec("true").await;
+    }
+    // The original looks every 50 ms: it would take a second.
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
 }

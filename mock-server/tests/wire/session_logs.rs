@@ -198,3 +198,24 @@ async fn several_followers_get_all_of_a_long_log() {
         assert!(text == expected, "{} bytes", text.len());
     }
 }
+
+#[tokio::test]
+async fn a_follower_that_sends_rubbish_or_never_reads_hurts_nobody() {
+    let s = session(Some("0.216.0")).await;
+    let id = s.start("read x; seq 300000").await;
+    let path = format!("s/command/{id}/logs?follow=true");
+    let (mut rude, _) = connect(&s, &path, &[]).await.expect("upgrade");
+    let (silent, _) = connect(&s, &path, &[]).await.expect("upgrade");
+    let (good, _) = connect(&s, &path, &[]).await.expect("upgrade");
+    let stream = rude.get_mut();
+    // Reserved bits.
+    tokio::io::AsyncWriteExt::write_all(stream, &[0xf2, 0x80, 0, 0, 0, 0]).await.expect("sent");
+    while let Some(Ok(_)) = rude.next().await {}
+    assert_eq!(s.call("POST", &format!("/command/{id}/input"), json!({"data": "go"})).await.0, 204);
+    let (text, close) = read_to_end(good).await;
+    assert_eq!(close.expect("close frame").code, CloseCode::Normal);
+    assert!(text.ends_with(b"300000\n"));
+    assert_eq!(s.exit_code(&id).await, 0);
+    drop(silent);
+    assert_eq!(s.call("DELETE", "", json!(null)).await.0, 204);
+}

@@ -15,22 +15,22 @@ use crate::support::{PATIENCE, Sandbox, client, eventually, new_key, sandbox, se
 
 type Stream = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-/// What a browser would send as `Host`.
-async fn signed_host(sandbox: &Sandbox) -> String {
+/// Where a browser would go; it needs no credentials.
+async fn signed_url(sandbox: &Sandbox) -> String {
     let (status, link) = sandbox.api(Method::GET, "/ports/22222/signed-preview-url").await;
     assert_eq!(status, 200, "{link}");
-    link["url"].as_str().expect("URL").trim_start_matches("http://").to_owned()
+    link["url"].as_str().expect("URL").to_owned()
 }
 
-async fn get(host: &str, path: &str, encoding: &str) -> Response {
-    let request = reqwest::Client::new().get(format!("{}{path}", server().base_url)).header("host", host);
+async fn get(url: &str, path: &str, encoding: &str) -> Response {
+    let request = reqwest::Client::new().get(format!("{url}{path}"));
     request.header("accept-encoding", encoding).send().await.expect("answer")
 }
 
-async fn open(host: &str, headers: &[(&'static str, &str)]) -> tungstenite::Result<Stream> {
-    let url = format!("{}/ws", server().base_url.replacen("http", "ws", 1));
+async fn open(url: &str, headers: &[(&'static str, &str)]) -> tungstenite::Result<Stream> {
+    let url = format!("{}/ws", url.replacen("http", "ws", 1));
     let mut request = url.into_client_request().expect("request");
-    for (name, value) in headers.iter().chain(&[("host", host)]) {
+    for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().expect("value"));
     }
     Ok(tokio_tungstenite::connect_async(request).await?.0)
@@ -46,8 +46,8 @@ struct Page {
 }
 
 impl Page {
-    async fn open(host: &str) -> Page {
-        Page { stream: open(host, &[]).await.expect("upgrade"), text: String::new(), close: None }
+    async fn open(url: &str) -> Page {
+        Page { stream: open(url, &[]).await.expect("upgrade"), text: String::new(), close: None }
     }
 
     async fn send(&mut self, message: impl Into<Message>) {
@@ -92,15 +92,15 @@ impl Page {
 #[tokio::test]
 async fn the_page_and_its_files() {
     let sandbox = sandbox().await;
-    let host = signed_host(&sandbox).await;
-    let page = get(&host, "/", "gzip").await;
+    let url = signed_url(&sandbox).await;
+    let page = get(&url, "/", "gzip").await;
     assert_eq!(page.status(), 200);
     let policy = page.headers()["content-security-policy"].to_str().expect("text").to_owned();
     assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self' 'nonce-"), "{policy}");
     let nonce = policy.split("'nonce-").nth(1).and_then(|rest| rest.split('\'').next()).expect("a nonce").to_owned();
     let html = page.text().await.expect("text");
     assert!(html.contains("<title>Web Terminal</title>") && html.contains(&format!("nonce=\"{nonce}\"")), "{html}");
-    assert!(!get(&host, "/", "").await.text().await.expect("text").contains(&nonce), "a nonce is used once");
+    assert!(!get(&url, "/", "").await.text().await.expect("text").contains(&nonce), "a nonce is used once");
     for (path, kind, part) in [
         ("/xterm.js", "text/javascript; charset=utf-8", "The xterm.js authors"),
         ("/xterm-addon-fit.js", "text/javascript; charset=utf-8", "FitAddon"),
@@ -109,28 +109,30 @@ async fn the_page_and_its_files() {
         ("/terminal.css", "text/css; charset=utf-8", "#terminal"),
         ("/xterm.css", "text/css; charset=utf-8", ".xterm-viewport"),
     ] {
-        let plain = get(&host, path, "identity").await;
+        let plain = get(&url, path, "identity").await;
         assert_eq!(plain.headers()["content-type"], kind);
         let plain = plain.text().await.expect("text");
         assert!(plain.contains(part), "{path}");
-        let packed = get(&host, path, "gzip, br").await;
+        let packed = get(&url, path, "gzip, br").await;
         assert_eq!(packed.headers()["content-encoding"], "gzip");
         let (packed, mut text) = (packed.bytes().await.expect("bytes"), String::new());
         flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).expect("gzip");
         assert!(text == plain, "{path}");
     }
-    assert_eq!(get(&host, "/no-such-file", "").await.status(), 404);
-    assert_eq!(get(&host, "/ws", "").await.status(), 400);
+    assert_eq!(get(&url, "/no-such-file", "").await.status(), 404);
+    assert_eq!(get(&url, "/ws", "").await.status(), 400);
 }
 
 #[tokio::test]
 async fn a_shell_in_the_page() {
     let sandbox = sandbox().await;
-    let mut page = Page::open(&signed_host(&sandbox).await).await;
+    let mut page = Page::open(&signed_url(&sandbox).await).await;
     page.send(r#"{"rows":30,"cols":100}"#).await;
     page.type_in("stty size; pwd; whoami; echo $TERM; shopt -q login_shell; echo login=$?\n").await;
     page.until("login=1\r\n").await;
-    assert!(page.text.contains("30 100\r\n/\r\ndaytona\r\nxterm-256color\r\n"), "{:?}", page.text);
+    let user = sandbox.run("whoami").await;
+    let expected = format!("30 100\r\n/\r\n{}\r\nxterm-256color\r\n", user.trim());
+    assert!(page.text.contains(&expected), "{:?}", page.text);
     // Keystrokes may come as text; a number and a word are keystrokes, too.
     for keys in ["printf '<%s>\\n' ", "4", "null", "\n"] {
         page.send(keys).await;
@@ -141,7 +143,7 @@ async fn a_shell_in_the_page() {
     page.until("0 1000\r\n").await;
     page.type_in("exit 5\n").await;
     assert_eq!(page.closed().await, (CloseCode::Error, r#"{"exitCode":5,"exitReason":"non-zero exit"}"#.to_owned()));
-    let mut page = Page::open(&signed_host(&sandbox).await).await;
+    let mut page = Page::open(&signed_url(&sandbox).await).await;
     page.type_in("exit\n").await;
     assert_eq!(page.closed().await, (CloseCode::Normal, r#"{"exitCode":0}"#.to_owned()));
     let list: Value =
@@ -152,7 +154,7 @@ async fn a_shell_in_the_page() {
 #[tokio::test]
 async fn text_is_never_cut_inside_a_character() {
     let sandbox = sandbox().await;
-    let mut page = Page::open(&signed_host(&sandbox).await).await;
+    let mut page = Page::open(&signed_url(&sandbox).await).await;
     page.type_in("printf '\\342'; sleep 0.1; printf '\\202'; sleep 0.1; printf '\\254\\377|\\n'\n").await;
     page.until("€\u{fffd}|\r\n").await;
     page.type_in("for i in $(seq 20000); do printf '漢字'; done; echo; echo e''nd\n").await;
@@ -164,7 +166,7 @@ async fn text_is_never_cut_inside_a_character() {
 #[tokio::test]
 async fn a_page_that_says_what_it_read_is_not_flooded() {
     let sandbox = sandbox().await;
-    let mut page = Page::open(&signed_host(&sandbox).await).await;
+    let mut page = Page::open(&signed_url(&sandbox).await).await;
     page.send(r#"{"read":0}"#).await;
     page.type_in("head -c 3000000 /dev/zero | tr '\\0' x; echo e''nd\n").await;
     let mut read = 0;
@@ -183,7 +185,7 @@ async fn a_page_that_says_what_it_read_is_not_flooded() {
 #[tokio::test]
 async fn the_shell_goes_with_the_page() {
     let sandbox = sandbox().await;
-    let mut page = Page::open(&signed_host(&sandbox).await).await;
+    let mut page = Page::open(&signed_url(&sandbox).await).await;
     page.type_in("sleep 99.909\n").await;
     let sleeps = async || sandbox.run("pgrep -f '[s]leep 99.909' || true").await;
     eventually("it sleeps", async || (!sleeps().await.is_empty()).then_some(())).await;
@@ -198,20 +200,21 @@ async fn only_for_those_who_may() {
     let private = format!("22222-{}.localhost:{port}", sandbox.id);
     // Even where the sandbox is public.
     assert_eq!(sandbox.api(Method::POST, "/public/true").await.0, 201);
-    assert!(matches!(open(&private, &[]).await, Err(tungstenite::Error::Http(_))));
+    let open_private = async |headers: &[(&'static str, &str)]| {
+        open(&server().base_url, &[headers, &[("host", &private)]].concat()).await
+    };
+    assert!(matches!(open_private(&[]).await, Err(tungstenite::Error::Http(_))));
     let bearer = |key: &str| format!("Bearer {key}");
-    assert!(open(&private, &[("authorization", &bearer(&new_key().await))]).await.is_err());
-    assert!(open(&private, &[("authorization", &bearer(&sandbox.key))]).await.is_ok());
-    let url = format!("{}/", server().base_url);
-    let page = client(&sandbox.key).get(url).header("host", &private).send().await.expect("answer");
+    assert!(open_private(&[("authorization", &bearer(&new_key().await))]).await.is_err());
+    assert!(open_private(&[("authorization", &bearer(&sandbox.key))]).await.is_ok());
+    let main = format!("{}/", server().base_url);
+    let page = client(&sandbox.key).get(main).header("host", &private).send().await.expect("answer");
     assert_eq!(page.status(), 200);
     // Pages of other origins can't use what the browser knows.
-    let host = signed_host(&sandbox).await;
-    assert!(open(&host, &[("origin", &format!("http://{host}"))]).await.is_ok());
+    let url = signed_url(&sandbox).await;
+    assert!(open(&url, &[("origin", &url)]).await.is_ok());
     for origin in ["http://evil.example", "null", &format!("http://3000-{}.localhost:{port}", sandbox.id)] {
-        let Err(tungstenite::Error::Http(answer)) = open(&host, &[("origin", origin)]).await else {
-            panic!("{origin}")
-        };
+        let Err(tungstenite::Error::Http(answer)) = open(&url, &[("origin", origin)]).await else { panic!("{origin}") };
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     }
 }
