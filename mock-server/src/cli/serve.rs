@@ -10,7 +10,7 @@ use crate::{
     MockServer,
     data_dir::{self, Ready},
     doctor,
-    runtime::RuntimeInfo,
+    runtime::{RuntimeInfo, sys::memory},
 };
 
 /// Threads that block (file work of the store and the runtime); idle ones end by themselves.
@@ -20,6 +20,7 @@ const MAX_WORKERS: usize = 8;
 
 pub fn run(args: &ServeArgs) -> Result<(), String> {
     log(args)?;
+    memory::share_heaps();
     let workers = std::thread::available_parallelism().map_or(2, usize::from).min(MAX_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)

@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::runtime::Sandbox;
+use crate::runtime::{Sandbox, sys::memory};
 
 /// Per sandbox; more are closed instead of kept.
 const MAX_IDLE: usize = 32;
@@ -106,17 +106,27 @@ impl Pool {
     async fn sweep(self) {
         loop {
             tokio::time::sleep(IDLE_TIME).await;
-            let mut state = self.0.lock();
-            state.idle.retain(|_, idle| {
-                idle.retain(|idle| idle.since.elapsed() < IDLE_TIME && !idle.sender.is_closed());
-                !idle.is_empty()
-            });
-            if state.idle.is_empty() {
-                state.idle.shrink_to_fit();
-                state.sweeping = false;
+            if self.close_old() {
+                // What the last burst of work took is not needed before the next one.
+                tokio::task::spawn_blocking(memory::give_back);
                 return;
             }
         }
+    }
+
+    /// Whether that was all.
+    fn close_old(&self) -> bool {
+        let mut state = self.0.lock();
+        state.idle.retain(|_, idle| {
+            idle.retain(|idle| idle.since.elapsed() < IDLE_TIME && !idle.sender.is_closed());
+            !idle.is_empty()
+        });
+        let all = state.idle.is_empty();
+        if all {
+            state.idle.shrink_to_fit();
+            state.sweeping = false;
+        }
+        all
     }
 }
 

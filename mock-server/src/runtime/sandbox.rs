@@ -4,7 +4,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixStream as StdUnixStream,
+        unix::net::UnixStream,
     },
     sync::Arc,
     time::Duration,
@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::{
     io::unix::AsyncFd,
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
     sync::{oneshot, watch},
 };
 
@@ -23,7 +23,7 @@ use super::{
     ctrl::AgentLink,
     net::NetHandle,
     nursery::Launched,
-    sys::{fdpass, process::signal_pidfd},
+    sys::{fdpass, process::signal_pidfd, stream::Stream},
 };
 
 /// Ends a sandbox's life: what the kernel or the agent said.
@@ -78,11 +78,10 @@ impl Sandbox {
     }
 
     /// A fresh connection to the toolbox HTTP server inside (HTTP/1.1, no TLS, no authentication).
-    pub async fn connect(&self) -> io::Result<UnixStream> {
-        let (ours, theirs) = StdUnixStream::pair()?;
-        ours.set_nonblocking(true)?;
+    pub async fn connect(&self) -> io::Result<Stream> {
+        let (ours, theirs) = UnixStream::pair()?;
         self.link.serve(theirs.as_fd()).await?;
-        UnixStream::from_std(ours)
+        Stream::new(ours.into())
     }
 
     /// A connection to a TCP port inside; `ConnectionRefused` when nothing listens.

@@ -2,10 +2,7 @@
 
 use std::{
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream as StdUnixStream,
-    },
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     thread::{self, Thread},
     time::Duration,
@@ -14,7 +11,7 @@ use std::{
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
@@ -24,7 +21,7 @@ use super::{
     super::{
         Isolation,
         ctrl::{Channel, Event, Request},
-        sys::process,
+        sys::{process, stream::Stream},
     },
     reaper,
 };
@@ -118,7 +115,7 @@ async fn serve_until_end(
             message = channel.recv::<Request>() => match message? {
                 Some((Request::Serve, mut fds)) => {
                     let Some(fd) = fds.pop() else { continue };
-                    let stream = connection(fd)?;
+                    let stream = Stream::new(fd)?;
                     connections.spawn(serve_connection(stream, service.clone(), stopping.clone()));
                 }
                 Some((Request::Connect { id, port: web::PORT }, _)) if !own_network => {
@@ -147,14 +144,8 @@ async fn wind_down(isolation: Isolation, stop: watch::Sender<bool>, mut connecti
     Ok(())
 }
 
-fn connection(fd: OwnedFd) -> io::Result<UnixStream> {
-    let stream = StdUnixStream::from(fd);
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
-}
-
 async fn serve_connection(
-    stream: UnixStream,
+    stream: Stream,
     service: TowerToHyperService<axum::Router>,
     mut stopping: watch::Receiver<bool>,
 ) {

@@ -4,9 +4,11 @@
 
 pub mod fdpass;
 pub mod inherit;
+pub mod memory;
 pub mod mounts;
 pub mod net;
 pub mod process;
 pub mod seccomp;
+pub mod stream;
 pub mod worker;
 pub mod xattr;

@@ -24,8 +24,13 @@ const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream")
 /// `DownloadFile`: 200 or 206 with the bytes, 304, 412 or 416.
 pub async fn download(State(ctx): State<Ctx>, params: Params, headers: HeaderMap) -> Result<Response, ToolboxError> {
     let file = params.path(&ctx, "path")?;
-    let path = file.real.clone();
-    let (metadata, content) = blocking(move || segments::open(&path)).await?.map_err(|error| refusal(&file, &error))?;
+    let (metadata, content) = match segments::open_cached(&file.real) {
+        Some(opened) => opened,
+        None => {
+            let path = file.real.clone();
+            blocking(move || segments::open(&path)).await?.map_err(|error| refusal(&file, &error))?
+        }
+    };
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH);
     let mut response = match ranges::wanted(&headers, modified, content.size()) {
         Wanted::Whole => answer(StatusCode::OK, BINARY, content.size(), vec![content.whole()]),

@@ -1,6 +1,7 @@
 //! One running terminal: the master side of a pseudo-terminal, and the shell on the other side.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     io,
     os::fd::{OwnedFd, RawFd},
@@ -174,20 +175,27 @@ impl Running {
     }
 }
 
+thread_local! {
+    /// One for all terminals, of which there may be hundreds: nothing is held for those that are silent.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into());
+}
+
 /// All that is there, up to [`CHUNK`]. `WouldBlock` when nothing is, another error at the end.
 fn read_chunk(fd: &OwnedFd) -> io::Result<Bytes> {
-    let (mut page, mut chunk) = ([0; PAGE], Vec::new());
-    while chunk.len() + PAGE <= CHUNK {
-        match nix::unistd::read(fd, &mut page) {
-            Ok(length) if length > 0 => chunk.extend_from_slice(&page[..length]),
-            Err(Errno::EINTR) => {}
-            // What was read comes first; the next call meets the end again.
-            _ if !chunk.is_empty() => break,
-            Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) => return Err(error.into()),
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut filled = 0;
+        while filled + PAGE <= CHUNK {
+            match nix::unistd::read(fd, &mut scratch[filled..]) {
+                Ok(length) if length > 0 => filled += length,
+                Err(Errno::EINTR) => {}
+                // What was read comes first; the next call meets the end again.
+                _ if filled > 0 => break,
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return Err(error.into()),
+            }
         }
-    }
-    Ok(chunk.into())
+        Ok(Bytes::copy_from_slice(&scratch[..filled]))
+    })
 }
 
 /// Otherwise portable-pty would start the shell at home and not say so.
