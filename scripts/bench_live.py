@@ -238,7 +238,7 @@ def measure_previews(server, sandbox_id, toolbox, results, count=1000):
         if stream.recv(4) != b"%04d" % n:
             raise RuntimeError("a preview connection answered something else")
     results["1,000 preview connections, each echoes"] = (time.perf_counter() - started) * 1000
-    results["server with them open, RSS"] = rss_mib(server.process.pid)
+    results["server with these open, RSS"] = rss_mib(server.process.pid)
     for stream in streams:
         stream.close()
 

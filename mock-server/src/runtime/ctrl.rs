@@ -67,13 +67,18 @@ impl Channel {
 
     /// The next message; `None` at the end. Cancel safe.
     pub async fn recv<T: for<'a> Deserialize<'a>>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        let mut buffer = [0; MAX_MESSAGE];
-        let received = self.0.async_io(Interest::READABLE, |socket| fdpass::recv(socket.as_fd(), &mut buffer)).await;
-        match received {
-            Ok((0, _)) => Ok(None),
+        let receive = |socket: &OwnedFd| {
+            // Here and not outside: each sandbox's wait would hold it.
+            let mut buffer = [0; MAX_MESSAGE];
+            match fdpass::recv(socket.as_fd(), &mut buffer) {
+                Ok((0, _)) => Ok(None),
+                Ok((length, fds)) => Ok(Some((serde_json::from_slice(&buffer[..length])?, fds))),
+                Err(error) => Err(error),
+            }
+        };
+        match self.0.async_io(Interest::READABLE, receive).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            Ok((length, fds)) => Ok(Some((serde_json::from_slice(&buffer[..length])?, fds))),
-            Err(error) => Err(error),
+            received => received,
         }
     }
 }
