@@ -11,7 +11,7 @@ use std::{
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     task::JoinSet,
