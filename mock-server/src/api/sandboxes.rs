@@ -95,13 +95,13 @@ pub async fn snapshot(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
-    let mut checks = Checks::new(&body);
-    if !body.get("name").is_some_and(serde_json::Value::is_string) {
-        checks.problem("name must be a string");
-    }
-    checks.finish()?;
-    refuse(&cp, &caller, &id, Operation::Snapshot)
+    let nameless = !body.get("name").is_some_and(serde_json::Value::is_string);
+    let check = |checks: &mut Checks| {
+        if nameless {
+            checks.problem("name must be a string");
+        }
+    };
+    refuse_checked(&cp, &caller, &id, Operation::Snapshot, Checks::new(&body), check)
 }
 
 /// `forkSandbox`: never possible for containers; a bad name is told first (observed).
@@ -111,11 +111,23 @@ pub async fn fork(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
-    let mut checks = Checks::new(&body);
-    checks.name("name");
+    let check = |checks: &mut Checks| drop(checks.name("name"));
+    refuse_checked(&cp, &caller, &id, Operation::Fork, Checks::new(&body), check)
+}
+
+/// The sandbox's refusal, then the body's, then the state's, or 501.
+fn refuse_checked<'a>(
+    cp: &ControlPlane,
+    caller: &Caller,
+    id: &str,
+    operation: Operation,
+    mut checks: Checks<'a>,
+    check: impl FnOnce(&mut Checks<'a>),
+) -> ApiResult {
+    caller.must(WRITE_SANDBOXES)?.sandbox(cp, id)?;
+    check(&mut checks);
     checks.finish()?;
-    refuse(&cp, &caller, &id, Operation::Fork)
+    refuse(cp, caller, id, operation)
 }
 
 /// The state's refusal, or 501 for what the state allows.

@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    time::{Duration, Instant},
 };
 
 use nix::{
@@ -16,7 +15,7 @@ use nix::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{self, PATIENCE};
+use crate::support::{self, PATIENCE, eventually_blocking};
 
 /// A server of its own data directory, started by its command line.
 struct Running {
@@ -55,16 +54,14 @@ fn start_command(dir: &Path, mut command: Command) -> Running {
     command.args(["--listen", "127.0.0.1:0", "--ready-file"]).arg(&file);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     // The first of all starts makes a base.
-    let deadline = Instant::now() + 5 * PATIENCE;
-    while !file.exists() {
+    eventually_blocking("a ready file", 5 * PATIENCE, || {
         if let Some(status) = child.try_wait().expect("wait") {
             let mut text = String::new();
             _ = child.stderr.take().expect("piped").read_to_string(&mut text);
             panic!("{status}: {text}");
         }
-        assert!(Instant::now() < deadline, "not ready in time");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        file.exists().then_some(())
+    });
     let ready = serde_json::from_slice(&fs::read(file).expect("ready file")).expect("JSON");
     Running { child, ready }
 }
@@ -79,14 +76,7 @@ impl Running {
     }
 
     fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.child.try_wait().expect("wait") {
-                Some(status) => return status,
-                None => assert!(Instant::now() < deadline, "still running"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually_blocking("its end", PATIENCE, || self.child.try_wait().expect("wait"))
     }
 }
 

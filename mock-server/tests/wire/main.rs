@@ -22,6 +22,7 @@ mod lists;
 mod metrics;
 mod model;
 mod network;
+mod network_settings;
 mod ports;
 mod preview_urls;
 mod previews;

@@ -107,6 +107,18 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condit
     }
 }
 
+/// The same for tests that aren't async.
+pub fn eventually_blocking<T>(what: &str, patience: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = std::time::Instant::now() + patience;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A fresh key with an organisation of its own.
 pub async fn new_key() -> String {
     let url = format!("{}/__control/keys", server().base_url);

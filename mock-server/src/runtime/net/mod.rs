@@ -34,9 +34,10 @@
 //!
 //! `block_all` drops everything, DNS too. An allow list of networks leaves DNS alone and drops what goes elsewhere.
 //! A list of domains resolves only those (the others don't exist, NXDOMAIN) and opens the addresses they resolve to;
-//! on ports 443 and 80 the server name in the TLS hello or the `Host` of the first request must be on the list too,
+//! on ports 443 and 80 the server name in the TLS hello or the `Host` of each request must be on the list too,
 //! as such addresses are often shared. QUIC (UDP 443) hides its server name, so it is dropped under such a list.
-//! [`NetHandle::set_policy`] holds at once: flows that the new policy forbids lose both their ends.
+//! [`NetHandle::set_policy`] holds at once: flows that the new policy forbids are reset
+//! outside, and inside nothing of them passes any more, not even a reset: as with the real product's packet filter.
 
 use std::{
     collections::HashSet,
@@ -55,6 +56,7 @@ pub mod inside;
 mod link;
 mod packet;
 mod policy;
+mod requests;
 mod sniff;
 mod splice;
 mod tcp;

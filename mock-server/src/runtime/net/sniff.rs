@@ -1,7 +1,6 @@
 //! The server name that a client asks for: SNI of a TLS hello (port 443), `Host` of an HTTP request (port 80).
 //!
-//! Read once, from the first bytes of a flow. A client that later asks the same server for another name over the same
-//! connection isn't noticed; that server is one that an allowed name resolved to.
+//! Read from the first bytes of a flow; the later requests of a plain HTTP connection are looked at by `requests.rs`.
 
 use std::{io, time::Duration};
 
@@ -10,7 +9,7 @@ use tokio::net::TcpStream;
 use super::policy::normal;
 
 /// The longest hello or request head looked at.
-const MAX_OPENING: usize = 16 * 1024;
+pub const MAX_OPENING: usize = 16 * 1024;
 /// How long a client may take to say the name.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -126,24 +125,64 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The `Host` of a request whose head is complete. Requests that name a host elsewhere too aren't taken.
+/// The `Host` of a request whose head is complete.
 fn http_name(bytes: &[u8]) -> Found {
+    match http_head(bytes) {
+        Ok(Some((_, head))) => Found::Name(head.host),
+        Ok(None) => Found::More,
+        Err(()) => Found::Nothing,
+    }
+}
+
+/// What the head of a request says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Head {
+    pub host: String,
+    /// Bytes of the body, unless it is chunked.
+    pub length: u64,
+    pub chunked: bool,
+    /// It asks for another protocol.
+    pub upgrade: bool,
+}
+
+/// A request's head and its length; none while it is incomplete. Refused is what names no host or two, what names one
+/// elsewhere too, and what different servers read differently.
+pub fn http_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, ()> {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
         // A TLS hello or any other binary protocol needn't wait for the time-out.
-        return if bytes.first().is_some_and(u8::is_ascii_uppercase) { Found::More } else { Found::Nothing };
+        return if bytes.first().is_some_and(u8::is_ascii_uppercase) { Ok(None) } else { Err(()) };
     };
-    let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return Found::Nothing };
-    let mut lines = head.split("\r\n");
+    let text = std::str::from_utf8(&bytes[..end]).map_err(drop)?;
+    let mut lines = text.split("\r\n");
     let target = lines.next().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
-    let mut hosts =
-        lines.filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim().eq_ignore_ascii_case("host"));
-    let (Some((_, host)), None) = (hosts.next(), hosts.next()) else { return Found::Nothing };
-    let host = host.trim();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    match host_name(name.as_bytes()) {
-        Some(name) if target.starts_with('/') || target == "*" => Found::Name(name),
-        _ => Found::Nothing,
+    let (mut host, mut length, mut chunked, mut upgrade) = (None, None, false, false);
+    for line in lines {
+        let (name, value) = line.split_once(':').ok_or(())?;
+        let odd =
+            name.is_empty() || name.contains(|c: char| c.is_ascii_whitespace()) || line.contains(['\r', '\n', '\0']);
+        let value = value.trim();
+        let twice = match name.to_ascii_lowercase().as_str() {
+            "host" => host.replace(value).is_some(),
+            "content-length" => length.replace(plain_number(value)?).is_some(),
+            "transfer-encoding" => !value.eq_ignore_ascii_case("chunked") || std::mem::replace(&mut chunked, true),
+            "upgrade" => std::mem::replace(&mut upgrade, true),
+            _ => false,
+        };
+        if odd || twice {
+            return Err(());
+        }
     }
+    let host = host.ok_or(())?;
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let fits =
+        (target.starts_with('/') || target == "*") && !(chunked && length.is_some()) && !text.starts_with(['\r', '\n']);
+    let host = host_name(name.as_bytes()).filter(|_| fits).ok_or(())?;
+    Ok(Some((end + 4, Head { host, length: length.unwrap_or(0), chunked, upgrade })))
+}
+
+/// Digits and nothing else, not even a sign.
+fn plain_number(text: &str) -> Result<u64, ()> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().map_err(drop) } else { Err(()) }
 }
 
 /// A name as policies compare it.

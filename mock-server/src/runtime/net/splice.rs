@@ -20,19 +20,36 @@ pub async fn splice(a: &TcpStream, b: &TcpStream) -> io::Result<()> {
 }
 
 /// One direction, until `from` ends; then `to` sees the end too.
-async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
+pub async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
     loop {
         from.readable().await?;
         match step(from, to) {
             Ok(Step::Moved) => tokio::task::coop::consume_budget().await,
             Ok(Step::Left(rest)) => write_all(to, &rest).await?,
             Ok(Step::End) => {
-                // An error means that `to` is gone, which its own direction reports.
-                let _ = shutdown(to.as_raw_fd(), Shutdown::Write);
+                end(to);
                 return Ok(());
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Tells `to` that nothing more comes.
+pub fn end(to: &TcpStream) {
+    // An error means that it is gone, which its own direction reports.
+    let _ = shutdown(to.as_raw_fd(), Shutdown::Write);
+}
+
+/// Appends what comes next; 0 at the end.
+pub async fn read_more(from: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        from.readable().await?;
+        bytes.reserve(16 << 10);
+        match from.try_read_buf(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            result => return result,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     gateway::Shared,
     packet::{self, ACK, Packet, RST, SYN, Unreachable},
     policy::Route,
-    sniff, splice,
+    requests, sniff, splice,
 };
 
 const FIN: u8 = 0x01;
@@ -151,6 +151,10 @@ impl Flow {
     }
 
     async fn carry(&self, local: &TcpStream, remote: &TcpStream, check_name: bool) -> io::Result<()> {
+        if check_name && self.key.to.port() == 80 {
+            let bytes = sniff::opening(local, 80).await?.bytes;
+            return requests::carry(local, remote, bytes, |name| self.admit(name)).await;
+        }
         if check_name {
             let opening = sniff::opening(local, self.key.to.port()).await?;
             self.admit(&opening.name)?;

@@ -1,7 +1,6 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
-    time::{Duration, Instant},
 };
 
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -13,7 +12,7 @@ use serde_json::json as value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{json, refused, url};
-use crate::support::{Toolbox, local_toolbox as toolbox};
+use crate::support::{Toolbox, eventually, local_toolbox as toolbox};
 
 fn form(contents: impl Into<Vec<u8>>) -> Form {
     Form::new().part("file", Part::bytes(contents.into()).file_name("f"))
@@ -121,7 +120,7 @@ async fn a_malformed_form_changes_nothing() {
             let request = tb.client.post(format!("{}{}", tb.url, url("/upload", &[("path", path)])));
             let request = request.header("Content-Type", "multipart/form-data; boundary=b").body(body);
             refused(request.send().await.expect("answer"), 400, "BAD_REQUEST").await;
-            until(|| !tb.dir.join("new").exists()).await;
+            eventually("nothing of it", async || (!tb.dir.join("new").exists()).then_some(())).await;
             assert_eq!(fs::read(tb.dir.join("old")).expect("old"), b"kept");
         }
     }
@@ -134,18 +133,9 @@ async fn a_client_that_vanishes_leaves_no_new_file() {
     let head = "POST /files/upload-v2?path=new/big HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("head");
     stream.write_all(&vec![b'x'; 4 << 20]).await.expect("some of it");
-    until(|| tb.dir.join("new/big").exists()).await;
+    eventually("some of it", async || tb.dir.join("new/big").exists().then_some(())).await;
     drop(stream);
-    until(|| !tb.dir.join("new").exists()).await;
-}
-
-/// Waits for what happens by itself soon.
-async fn until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "it didn't happen");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    eventually("nothing of it", async || (!tb.dir.join("new").exists()).then_some(())).await;
 }
 
 /// Names of one to three segments that a file system takes.

@@ -206,6 +206,46 @@ fn a_list_of_domains_checks_the_name_that_clients_ask_for() {
     });
 }
 
+#[test]
+fn later_requests_of_a_connection_are_checked_too() {
+    on_a_host_of_its_own(|| async {
+        let Some(ns) = Namespace::new(domains(&["*.example"]), &fake_resolver()) else { return };
+        ns.run(|| ask(RESOLVER, "api.example", LONG)).await.expect("answered");
+        let server = TcpListener::bind("127.0.0.1:80").expect("bind");
+        let request = |head: &str, name: &str| format!("{head}\r\nHost: {name}\r\n\r\n");
+        let connect = async || {
+            let ours = ns.connect(host(80), LONG).await.expect("connected");
+            let (theirs, _) = server.accept().expect("accepted");
+            theirs.set_read_timeout(Some(LONG)).expect("set");
+            (ours, theirs)
+        };
+        let (mut ours, mut theirs) = connect().await;
+        let fine = request("GET /1 HTTP/1.1", "api.example") + &request("GET /2 HTTP/1.1", "other.example");
+        let bad = request("GET /3 HTTP/1.1", "elsewhere.test");
+        blocking(move || {
+            ours.write_all((fine.clone() + &bad).as_bytes()).expect("sent");
+            let mut received = vec![0; fine.len()];
+            theirs.read_exact(&mut received).expect("what is allowed arrives");
+            assert_eq!(received, fine.as_bytes());
+            assert!(is_gone(theirs.read(&mut [0])) && is_gone(ours.read(&mut [0])), "not a byte of the third");
+        })
+        .await;
+        for (answer, goes_on) in [("HTTP/1.1 101 Switching\r\n\r\n", true), ("HTTP/1.1 200 OK\r\n\r\n", false)] {
+            let (mut ours, mut theirs) = connect().await;
+            let upgrade = request("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket", "api.example");
+            blocking(move || {
+                ours.write_all((upgrade.clone() + "\u{1}frames").as_bytes()).expect("sent");
+                theirs.read_exact(&mut vec![0; upgrade.len()]).expect("the head arrives");
+                theirs.write_all(answer.as_bytes()).expect("answered");
+                ours.read_exact(&mut vec![0; answer.len()]).expect("the answer arrives");
+                let frames = theirs.read(&mut [0; 7]);
+                assert!(if goes_on { matches!(frames, Ok(7)) } else { is_gone(frames) }, "{answer}");
+            })
+            .await;
+        }
+    });
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("the work ends")
 }
