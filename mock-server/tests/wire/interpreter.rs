@@ -294,7 +294,12 @@ async fn odd_output() {
     let odd = code(&tb, "print('\\ud800<\\0>\\u2028', end='')").await;
     assert_eq!(odd.stdout(), "\u{fffd}<\0>\u{2028}");
     assert_eq!(code(&tb, "sys.stdout.close()").await.stdout(), "");
-    assert_eq!(code(&tb, "print('open')").await.stdout(), "open\n");
+    assert_eq!(code(&tb, "print('open')\ndel sys.stdout, sys.stderr, sys.stdin").await.stdout(), "open\n");
+    assert_eq!(code(&tb, "print('again')").await.stdout(), "again\n");
+    let replaced = "import io\nsys.stdout = io.StringIO()\nprint('kept', end='')";
+    assert_eq!(code(&tb, replaced).await.stdout(), "");
+    assert_eq!(code(&tb, "sys.__stdout__.write(sys.stdout.getvalue())").await.stdout(), "kept");
+    assert_eq!(code(&tb, "sys.stdout = sys.__stdout__").await.stdout(), "");
     // Only what Python itself prints reaches the client (observed).
     assert_eq!(code(&tb, "import os\nos.system('echo lost')\nos.write(1, b'lost')").await.stdout(), "");
 }
@@ -352,6 +357,29 @@ async fn a_client_that_goes_away_takes_its_execution_along() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(stream);
     assert_eq!(code(&tb, "print(x)").await.stdout(), "1\n");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_holds_nobody_up() {
+    let tb = toolbox().await;
+    let deaf = begin(&tb, json!({"code": "x = 1\nwhile True: print('y' * 1000)", "timeout": 1})).await;
+    // Its connection stays open, and its turn is over all the same.
+    assert_eq!(code(&tb, "print(x)").await.stdout(), "1\n");
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn pings_are_answered_while_code_runs() {
+    let tb = toolbox().await;
+    let mut stream = begin(&tb, json!({"code": "import time\nwhile True: time.sleep(1)", "timeout": 2})).await;
+    stream.send(Message::Ping("there?".into())).await.expect("sent");
+    let answer = tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time").expect("frame").expect("fine");
+    assert_eq!(answer, Message::Pong("there?".into()));
+    assert_eq!(finish(stream).await.closed(), (4008, ""));
+    // A client that says good-bye gets an answer, too.
+    let mut leaving = begin(&tb, json!({"code": "while True: time.sleep(1)"})).await;
+    leaving.close(None).await.expect("sent");
+    assert!(finish(leaving).await.chunks.is_empty());
 }
 
 #[tokio::test]

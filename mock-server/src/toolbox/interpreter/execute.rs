@@ -128,8 +128,8 @@ async fn first_frame(stream: &mut SplitStream<WebSocket>) -> Result<Bytes, Optio
             let bytes = match stream.next().await {
                 Some(Ok(Message::Text(text))) => text.into(),
                 Some(Ok(Message::Binary(bytes))) => bytes,
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Ok(Message::Close(_))) | None => return Err(None),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_))) => continue,
+                None => return Err(None),
                 Some(Err(error)) if websocket::is_too_large(&error) => return too_large(),
                 Some(Err(_)) => return unreadable(),
             };
@@ -158,11 +158,8 @@ fn parse(frame: &[u8]) -> Result<ExecuteRequest, Option<Closing>> {
 
 /// Returns when the client is gone. Cancel safe.
 async fn gone(stream: &mut SplitStream<WebSocket>) {
-    while let Some(Ok(message)) = stream.next().await {
-        if let Message::Close(_) = message {
-            return;
-        }
-    }
+    // Reading goes on behind a close frame: that sends ours.
+    while let Some(Ok(_)) = stream.next().await {}
 }
 
 /// Why an execution needs no more waiting.

@@ -33,7 +33,7 @@ class Worker:
         self.main = types.ModuleType("__main__")
         sys.modules["__main__"] = self.main
         sys.argv = [""]
-        self.stdout = self.stderr = None
+        self.stdout = self.stderr = sys.stdout = sys.stderr = None
         self.open_streams()
 
     def serve(self):
@@ -105,7 +105,7 @@ class Worker:
     def finish(self, request, outcome):
         if os.getpid() != self.pid:
             self.leave(0)
-        flush(sys.stdout, sys.stderr, self.stdout, self.stderr)
+        self.flush()
         self.running = False
         for name, value in self.saved.items():
             if value is None:
@@ -116,8 +116,17 @@ class Worker:
 
     def leave(self, code):
         """The end of a child that user code forked: it must not serve requests."""
-        flush(sys.stdout, sys.stderr, self.stdout, self.stderr)
+        self.flush()
         os._exit(int(code or 0) & 0xFF)
+
+    def flush(self):
+        # What user code put in their place comes first: it may write to ours.
+        for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None), self.stdout, self.stderr):
+            try:
+                stream.flush()
+            except BaseException:
+                # Closed, or no stream at all.
+                pass
 
     def report(self, error):
         parts = {b"N": type(error).__name__, b"V": error_text(error), b"T": trace(error)}
@@ -126,13 +135,17 @@ class Worker:
         self.send(b"X")
 
     def open_streams(self):
-        """Opens what user code has closed (`exit()` closes stdin)."""
-        if sys.stdin is None or sys.stdin.closed:
+        """Opens what user code has closed or removed (`exit()` closes stdin)."""
+        if is_closed(getattr(sys, "stdin", None)):
             sys.stdin = open(os.devnull)
-        if self.stdout is None or self.stdout.closed:
-            sys.stdout = sys.__stdout__ = self.stdout = text_stream(Stream(self, b"O", "<stdout>"))
-        if self.stderr is None or self.stderr.closed:
-            sys.stderr = sys.__stderr__ = self.stderr = text_stream(Stream(self, b"E", "<stderr>"))
+        if is_closed(self.stdout):
+            sys.__stdout__ = self.stdout = text_stream(Stream(self, b"O", "<stdout>"))
+        if is_closed(self.stderr):
+            sys.__stderr__ = self.stderr = text_stream(Stream(self, b"E", "<stderr>"))
+        if is_closed(getattr(sys, "stdout", None)):
+            sys.stdout = self.stdout
+        if is_closed(getattr(sys, "stderr", None)):
+            sys.stderr = self.stderr
 
 
 class Stream(io.RawIOBase):
@@ -160,13 +173,8 @@ def text_stream(raw):
     return stream
 
 
-def flush(*streams):
-    for stream in streams:
-        try:
-            stream.flush()
-        except BaseException:
-            # Closed, or user code's own.
-            pass
+def is_closed(stream):
+    return stream is None or getattr(stream, "closed", False)
 
 
 def user_frames(error):
