@@ -88,6 +88,10 @@ limits! {
     ptys = 1_024;
     /// Clients of one terminal.
     pty_clients = 256;
+    /// Interpreter contexts of one sandbox, besides the default one.
+    contexts = 256;
+    /// Executions of one interpreter context that run or wait.
+    context_queue = 256;
 }
 
 impl Limits {

@@ -13,10 +13,10 @@ use futures_util::{
 };
 
 /// A close frame's reason holds no more.
-const MAX_REASON: usize = 123;
+pub const MAX_REASON: usize = 123;
 
-/// For a client to answer a close frame.
-const CLOSING: Duration = Duration::from_secs(5);
+/// For a client to answer a close frame, unless there is a reason for another time.
+pub const CLOSING: Duration = Duration::from_secs(5);
 
 /// What handlers extract to find out.
 pub type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
@@ -42,12 +42,13 @@ pub fn is_too_large(error: &axum::Error) -> bool {
     error.to_string().contains("too long")
 }
 
-/// Sends a close frame with as much of the reason as fits, and waits for the client's.
+/// Sends a close frame with as much of the reason as fits, and waits for the client's, but not longer than `patience`.
 pub async fn close(
     mut sink: SplitSink<WebSocket, Message>,
     mut stream: SplitStream<WebSocket>,
     code: u16,
     reason: &str,
+    patience: Duration,
 ) {
     let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
     let reason = reason[..end].into();
@@ -57,5 +58,5 @@ pub async fn close(
             while let Some(Ok(_)) = stream.next().await {}
         }
     };
-    let _ = tokio::time::timeout(CLOSING, closing).await;
+    let _ = tokio::time::timeout(patience, closing).await;
 }

@@ -81,7 +81,7 @@ pub async fn execute(State(ctx): State<Ctx>, headers: HeaderMap, upgrade: Upgrad
         let (mut sink, mut stream) = socket.split();
         let closing = serve(&ctx, &mut sink, &mut stream).await.map_or_else(|refused| refused, Some);
         if let Some((code, reason)) = closing {
-            websocket::close(sink, stream, code, &reason).await;
+            websocket::close(sink, stream, code, &reason, websocket::CLOSING).await;
         }
     })
 }

@@ -31,12 +31,7 @@ use super::{
     go_errors,
     json::GoJson,
 };
-
-/// Contexts of one sandbox; each may have a process.
-const MAX_CONTEXTS: usize = 256;
-
-/// Executions of one context that run or wait.
-const MAX_QUEUE: usize = 256;
+use crate::limits::inside;
 
 /// The id of the context for code that names none.
 const DEFAULT: &str = "default";
@@ -85,7 +80,8 @@ struct Context {
 impl Context {
     fn new(id: String, cwd: String, dir: PathBuf) -> Context {
         let created_at = timestamp(chrono::Utc::now());
-        let (queue, deleted) = (Semaphore::new(MAX_QUEUE), CancellationToken::new());
+        let (queue, deleted) =
+            (Semaphore::new(inside().context_queue.min(Semaphore::MAX_PERMITS)), CancellationToken::new());
         Context { id, cwd, dir, created_at, worker: Default::default(), queue, deleted }
     }
 
@@ -140,8 +136,9 @@ async fn create(
     check_directory(&dir).await?;
     let context = Arc::new(Context::new(uuid::Uuid::new_v4().to_string(), cwd, dir));
     let mut by_id = ctx.interpreter().by_id.lock();
-    if by_id.len() >= MAX_CONTEXTS {
-        return Err(ToolboxError::bad_request(format!("no more than {MAX_CONTEXTS} interpreter contexts")));
+    let most = inside().contexts;
+    if by_id.len() >= most {
+        return Err(ToolboxError::bad_request(format!("no more than {most} interpreter contexts")));
     }
     by_id.insert(context.id.clone(), context.clone());
     Ok(GoJson(context.to_wire()).into_response())

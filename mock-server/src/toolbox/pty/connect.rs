@@ -6,16 +6,13 @@ use axum::{
     body::Bytes,
     extract::{
         Path, RawQuery, State,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
+        ws::{Message, WebSocket, WebSocketUpgrade, close_code},
     },
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::HeaderMap,
+    response::Response,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -25,7 +22,11 @@ use super::{
     input::input,
     limits::Limits,
 };
-use crate::toolbox::{Ctx, ToolboxError, go_errors, json::to_vec};
+use crate::toolbox::{
+    Ctx, ToolboxError, go_errors,
+    json::to_vec,
+    websocket::{self, Upgrade},
+};
 
 /// Whoever offers this sub-protocol is told the exit in a frame, too.
 const EXIT_CONTROL: &str = "X-Daytona-Pty-Exit-Control";
@@ -39,15 +40,11 @@ const MAX_ENVS: usize = 64 << 10;
 /// What is read of a frame that is too large, so that it can be refused in good order.
 const MAX_FRAME: usize = 1 << 20;
 
-/// A close frame's reason holds no more.
-const MAX_REASON: usize = 123;
-
-type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 pub(super) type Sink = SplitSink<WebSocket, Message>;
 
 /// `ConnectPtySession`: the upgrade succeeds for unknown ids, too (observed); the socket tells.
 pub async fn connect(State(ctx): State<Ctx>, Path(id): Path<String>, headers: HeaderMap, upgrade: Upgrade) -> Response {
-    let Ok(upgrade) = upgrade else { return not_a_web_socket() };
+    let Ok(upgrade) = upgrade else { return websocket::not_one() };
     let (upgrade, exit_control) = negotiate(upgrade, &headers);
     upgrade.on_upgrade(async move |socket| {
         let attached = match ctx.pty().get(&id) {
@@ -70,7 +67,7 @@ pub async fn create_connect(
     upgrade: Upgrade,
 ) -> Result<Response, ToolboxError> {
     let mut new = parse_query(query.as_deref().unwrap_or_default())?;
-    let Ok(upgrade) = upgrade else { return Ok(not_a_web_socket()) };
+    let Ok(upgrade) = upgrade else { return Ok(websocket::not_one()) };
     new.envs = offered_envs(&upgrade)?;
     let session = ctx.pty().insert(&ctx, new)?;
     let reservation = Reservation { ctx: ctx.clone(), session: Some(session) };
@@ -115,20 +112,11 @@ pub(super) fn attach(ctx: &Ctx, session: Arc<Session>) -> Result<(Arc<Session>, 
     Ok((session, attached))
 }
 
-pub(super) fn not_a_web_socket() -> Response {
-    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "Bad Request\n").into_response()
-}
-
 /// Selects the first sub-protocol that is offered: SDKs on Node insist on one of theirs. Also, whether the client wants
 /// to be told the exit.
-fn negotiate(mut upgrade: WebSocketUpgrade, headers: &HeaderMap) -> (WebSocketUpgrade, bool) {
+fn negotiate(upgrade: WebSocketUpgrade, headers: &HeaderMap) -> (WebSocketUpgrade, bool) {
     let exit_control = upgrade.requested_protocols().any(|protocol| protocol == EXIT_CONTROL);
-    // axum gives them sorted.
-    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
-    let first = offered.and_then(|offered| offered.split(',').map(str::trim).find(|token| !token.is_empty()));
-    if let Some(first) = first.and_then(|first| HeaderValue::from_str(first).ok()) {
-        upgrade.set_selected_protocol(first);
-    }
+    let upgrade = websocket::select_first(upgrade, headers);
     (upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME), exit_control)
 }
 
@@ -175,7 +163,7 @@ async fn refuse(socket: WebSocket, error: String, limits: &Limits) {
     let (mut sink, stream) = socket.split();
     let control = text(&json!({"type": "control", "status": "error", "error": error}));
     if let Ok(Ok(())) = tokio::time::timeout(limits.closing, sink.send(control)).await {
-        close(sink, stream, close_code::ERROR, &error, limits).await;
+        websocket::close(sink, stream, close_code::ERROR, &error, limits.closing).await;
     }
 }
 
@@ -197,7 +185,7 @@ async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached,
     // Nothing more is to be queued for it.
     drop(attached);
     if let Some((code, reason)) = end {
-        close(sink, stream, code, &reason, limits).await;
+        websocket::close(sink, stream, code, &reason, limits.closing).await;
     }
 }
 
@@ -250,24 +238,6 @@ fn exited(exit: &Exit) -> serde_json::Value {
     control
 }
 
-pub(super) async fn close(
-    mut sink: Sink,
-    mut stream: SplitStream<WebSocket>,
-    code: u16,
-    reason: &str,
-    limits: &Limits,
-) {
-    let end = (0..=MAX_REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
-    let reason = reason[..end].into();
-    let closing = async {
-        if sink.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_ok() {
-            // Until the client has closed as well: dropped before, the connection could be reset under the last frames.
-            while let Some(Ok(_)) = stream.next().await {}
-        }
-    };
-    let _ = tokio::time::timeout(limits.closing, closing).await;
-}
-
 fn text(control: &serde_json::Value) -> Message {
     Message::Text(String::from_utf8_lossy(&to_vec(control)).as_ref().into())
 }
@@ -300,7 +270,7 @@ mod tests {
         fn whoever_reads_only_the_reason_learns_the_exit(code in any::<i32>()) {
             let exit = Exit::new(code);
             let reason = String::from_utf8(to_vec(&exit)).expect("text");
-            prop_assert!(reason.len() <= MAX_REASON);
+            prop_assert!(reason.len() <= websocket::MAX_REASON);
             let (reason, control) = (serde_json::from_str::<serde_json::Value>(&reason).expect("JSON"), exited(&exit));
             prop_assert_eq!(&control["exitCode"], &reason["exitCode"]);
             prop_assert_eq!(control.get("exitReason"), reason.get("exitReason"));

@@ -6,7 +6,6 @@
 
 mod assets;
 mod socket;
-mod utf8;
 
 use std::{
     io,
@@ -16,10 +15,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{
-        State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::Authority},
     response::{IntoResponse, Response},
     routing::get,
@@ -32,8 +28,10 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::connect::not_a_web_socket;
-use crate::toolbox::Ctx;
+use crate::toolbox::{
+    Ctx,
+    websocket::{self, Upgrade},
+};
 
 /// Where the web terminal listens in a sandbox (observed).
 pub const PORT: u16 = 22222;
@@ -76,12 +74,8 @@ fn routes(ctx: Ctx) -> Router {
     Router::new().route("/", get(assets::page)).route("/{file}", get(assets::file)).merge(socket)
 }
 
-async fn web_socket(
-    State(ctx): State<Ctx>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    let Ok(upgrade) = upgrade else { return not_a_web_socket() };
+async fn web_socket(State(ctx): State<Ctx>, headers: HeaderMap, upgrade: Upgrade) -> Response {
+    let Ok(upgrade) = upgrade else { return websocket::not_one() };
     if !is_own_page(&headers) {
         return (StatusCode::FORBIDDEN, "Forbidden: a page of another origin\n").into_response();
     }

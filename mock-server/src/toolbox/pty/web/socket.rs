@@ -7,16 +7,13 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
-use super::{
-    super::{
-        MAX_SIZE, NewSession, Session,
-        clients::Attached,
-        connect::{Sink, attach, close, last_frame},
-        input::input,
-    },
-    utf8::Repair,
+use super::super::{
+    MAX_SIZE, NewSession, Session,
+    clients::Attached,
+    connect::{Sink, attach, last_frame},
+    input::input,
 };
-use crate::toolbox::Ctx;
+use crate::toolbox::{Ctx, utf8::Joiner, websocket};
 
 /// UTF-16 units that a page may have to read yet; then the shell waits. Counts for pages that say what they have read.
 const WINDOW: u64 = 1 << 20;
@@ -28,7 +25,9 @@ pub async fn serve(socket: WebSocket, ctx: Ctx) {
     let (mut sink, mut stream) = socket.split();
     let attached = match attach(&ctx, session.clone()) {
         Ok((_, attached)) => attached,
-        Err(error) => return close(sink, stream, close_code::ERROR, &error, &session.limits).await,
+        Err(error) => {
+            return websocket::close(sink, stream, close_code::ERROR, &error, session.limits.closing).await;
+        }
     };
     let (ping, too_slow) = (Notify::new(), attached.too_slow.clone());
     let (read, reports) = watch::channel(None);
@@ -43,7 +42,7 @@ pub async fn serve(socket: WebSocket, ctx: Ctx) {
         () = deadline => None,
     };
     if let Some((code, reason)) = end {
-        close(sink, stream, code, &reason, &session.limits).await;
+        websocket::close(sink, stream, code, &reason, session.limits.closing).await;
     }
 }
 
@@ -76,19 +75,19 @@ async fn output(
     mut reports: watch::Receiver<Option<u64>>,
     ping: &Notify,
 ) -> Result<(u16, String), axum::Error> {
-    let (mut repair, mut sent) = (Repair::default(), 0);
+    let (mut text, mut sent) = (Joiner::default(), 0);
     loop {
         let may_send = reports.borrow_and_update().is_none_or(|read| sent < read.saturating_add(WINDOW));
         tokio::select! {
             chunk = attached.queue.recv(), if may_send => {
                 let Some(chunk) = chunk else { break };
-                sent += send(sink, repair.push(&chunk)).await?;
+                sent += send(sink, text.feed(&chunk)).await?;
             }
             Ok(()) = reports.changed(), if !may_send => {}
             () = ping.notified() => sink.send(Message::Ping(Default::default())).await?,
         }
     }
-    send(sink, repair.finish()).await?;
+    send(sink, text.finish()).await?;
     match session.clients.exit() {
         Some(exit) => Ok(last_frame(exit)),
         // Dropped as too slow: the queue ends then, too.
