@@ -92,6 +92,12 @@ limits! {
     contexts = 256;
     /// Executions of one interpreter context that run or wait.
     context_queue = 256;
+    /// Language servers of one sandbox.
+    language_servers = 32;
+    /// Documents that one language server has open.
+    lsp_documents = 10_000;
+    /// Bytes of a language server's message, and four times those of a document.
+    lsp_message = 64 << 20;
 }
 
 impl Limits {

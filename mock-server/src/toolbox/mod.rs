@@ -14,6 +14,7 @@ pub mod go_errors;
 mod info;
 mod interpreter;
 pub mod json;
+mod lsp;
 mod metrics;
 pub mod operations;
 mod ports;
@@ -75,6 +76,7 @@ struct Inner {
     sessions: session::Sessions,
     pty: pty::Sessions,
     interpreter: interpreter::Contexts,
+    lsp: lsp::Servers,
 }
 
 impl Ctx {
@@ -87,6 +89,7 @@ impl Ctx {
             sessions: session::Sessions::default(),
             pty: pty::Sessions::default(),
             interpreter: interpreter::Contexts::default(),
+            lsp: lsp::Servers::default(),
         }))
     }
 
@@ -124,6 +127,10 @@ impl Ctx {
         &self.0.interpreter
     }
 
+    fn lsp(&self) -> &lsp::Servers {
+        &self.0.lsp
+    }
+
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`
     /// `/home/daytona/…` lies below the sandbox's own directory. No `~`, no `$VAR` (observed).
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
@@ -159,4 +166,5 @@ fn all() -> Router<Ctx> {
         .merge(interpreter::routes())
         .merge(files::routes())
         .merge(git::routes())
+        .merge(lsp::routes())
 }

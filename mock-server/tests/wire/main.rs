@@ -19,6 +19,7 @@ mod interpreter;
 mod lifecycle;
 mod limits;
 mod lists;
+mod lsp;
 mod metrics;
 mod model;
 mod network;

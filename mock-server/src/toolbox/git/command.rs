@@ -22,7 +22,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{errors, repository::Repository, secrets::Secrets};
-use crate::toolbox::{Ctx, ToolboxError, go_errors, process::shell};
+use crate::{
+    limits,
+    toolbox::{Ctx, ToolboxError, go_errors, process::shell},
+};
 
 /// For what happens on the sandbox's own disk.
 const LOCAL_LIMIT: Duration = Duration::from_secs(300);
@@ -30,8 +33,6 @@ const LOCAL_LIMIT: Duration = Duration::from_secs(300);
 const NETWORK_LIMIT: Duration = Duration::from_secs(1800);
 /// Between being asked to end, which removes lock files, and being killed.
 const GRACE: Duration = Duration::from_secs(2);
-/// Output beyond this is refused: it is held in memory until git has ended.
-const MAX_OUTPUT: usize = 256 << 20;
 /// Of what git says about a failure, this much is kept.
 const MAX_ERROR: usize = 64 << 10;
 
@@ -287,7 +288,7 @@ async fn finish(child: &mut Child, input: Vec<u8>) -> Result<Output, ToolboxErro
     };
     if !in_bounds {
         end(child).await;
-        return Err(ToolboxError::internal(format!("git said more than {} MiB", MAX_OUTPUT >> 20)));
+        return Err(ToolboxError::internal(format!("git said more than {} MiB", limits::inside().output >> 20)));
     }
     let status = child.wait().await.map_err(|e| ToolboxError::internal(go_errors::text(&e)))?;
     let stderr = String::from_utf8_lossy(&complaint).into_owned();
@@ -301,11 +302,11 @@ async fn feed(stdin: Option<ChildStdin>, input: Vec<u8>) {
     }
 }
 
-/// Everything up to the end; false when that is more than [`MAX_OUTPUT`].
+/// Everything up to the end; false when that is more than the limit.
 async fn collect(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> bool {
     let Some(mut from) = from else { return true };
     while matches!(from.read_buf(into).await, Ok(read) if read > 0) {
-        if into.len() > MAX_OUTPUT {
+        if into.len() > limits::inside().output {
             return false;
         }
     }
