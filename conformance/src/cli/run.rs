@@ -14,7 +14,7 @@ use super::progress::Progress;
 use crate::{
     baseline::Baseline,
     mock::Mock,
-    report::{Report, console, junit},
+    report::{Report, badge, console, html, junit},
     run::{self, Budget, Plan, Selection, Target},
     scenario::Level,
     stop::{Result, Stop},
@@ -91,7 +91,7 @@ pub(super) struct Args {
     /// Writes the baseline that accepts what failed now.
     #[arg(long, value_name = "FILE")]
     write_baseline: Option<PathBuf>,
-    /// Writes `report.json`, `junit.xml`, … into this directory.
+    /// Writes `report.html`, `report.json`, `junit.xml`, `badge.svg` and `badge.json` into this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Reports have the exchanges of what passed, too.
@@ -211,7 +211,9 @@ fn write_files(dir: &Path, report: &Report) -> Result {
     std::fs::create_dir_all(dir).map_err(|error| Stop::harness(format!("{}: {error}", dir.display())))?;
     write_file(&dir.join("report.json"), &report.to_json())?;
     write_file(&dir.join("junit.xml"), &junit::to_string(report)?)?;
-    Ok(())
+    write_file(&dir.join("report.html"), &html::to_string(report))?;
+    write_file(&dir.join("badge.svg"), &badge::to_svg(report))?;
+    write_file(&dir.join("badge.json"), &badge::to_json(report))
 }
 
 fn write_file(path: &Path, text: &str) -> Result {

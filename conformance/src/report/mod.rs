@@ -2,7 +2,9 @@
 //!
 //! The JSON form is stable: fields are added, and [`SCHEMA`] is raised when one is removed or changes its meaning.
 
+pub mod badge;
 pub mod console;
+pub mod html;
 pub mod junit;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -290,6 +292,13 @@ impl ScenarioReport {
     /// Checks that failed.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.passed)
+    }
+}
+
+impl Covered {
+    /// The first segment of the operation's path.
+    pub fn area(&self) -> &'static str {
+        contract::operation(self.operation).and_then(|operation| operation.path.split('/').nth(1)).unwrap_or_default()
     }
 }
 
