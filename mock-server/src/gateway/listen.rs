@@ -3,7 +3,7 @@
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use http::{Request, header};
+use http::{HeaderValue, Request, header};
 use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,8 +15,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Gateway,
-    lenient::{AtHead, Lenient, Watched},
+    lenient::{AtHead, Lenient},
     preview_ports::Opened,
+    request_body::{self, Rest},
 };
 use crate::{api::Peer, model::PreviewPort};
 
@@ -104,9 +105,17 @@ async fn connection(
     _ = stream.set_nodelay(true);
     let at_head = AtHead::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let (gateway, leads, mut request) = (gateway.clone(), leads.clone(), watched(request, &at_head));
+        let (gateway, leads, (mut request, rest)) = (gateway.clone(), leads.clone(), watched(request, &at_head));
         request.extensions_mut().insert(peer);
-        async move { Ok::<_, Infallible>(gateway.handle(request, local, leads.as_deref()).await) }
+        async move {
+            let mut response = gateway.handle(request, local, leads.as_deref()).await;
+            if let Some(rest) = rest
+                && !rest.drain().await
+            {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -129,10 +138,12 @@ async fn connection(
 }
 
 /// The request, and word to the connection about where the next one starts.
-fn watched(request: Request<Incoming>, at_head: &AtHead) -> Request<Body> {
+fn watched(request: Request<Incoming>, at_head: &AtHead) -> (Request<Body>, Option<Rest>) {
     if request.body().is_end_stream() {
         at_head.set(!request.headers().contains_key(header::UPGRADE));
-        return request.map(Body::new);
+        return (request.map(Body::new), None);
     }
-    request.map(|inner| Body::new(Watched { inner, at_head: at_head.clone() }))
+    let (head, body) = request.into_parts();
+    let (body, rest) = request_body::watch(body, at_head.clone());
+    (Request::from_parts(head, Body::new(body)), Some(rest))
 }

@@ -15,6 +15,7 @@ pub mod origin;
 mod pool;
 mod preview;
 mod preview_ports;
+mod request_body;
 mod seal;
 mod sign_in;
 mod toolbox;

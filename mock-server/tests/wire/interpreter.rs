@@ -1,7 +1,5 @@
 //! `/process/interpreter`: code that keeps its state, over WebSockets.
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest, handshake::client::Response};
@@ -327,6 +325,11 @@ async fn forks_and_threads() {
     assert_eq!(code(&tb, pool).await.stdout(), "3\n");
 }
 
+async fn exists(tb: &Toolbox, file: &str) {
+    let command = format!("test -e {file} && echo yes; true");
+    eventually(file, async || (tb.run(&command).await == "yes\n").then_some(())).await;
+}
+
 #[tokio::test]
 async fn huge_output_arrives_whole() {
     let tb = toolbox().await;
@@ -334,9 +337,10 @@ async fn huge_output_arrives_whole() {
     let expected: String = (0..20_000).map(|i| format!("{i}\n")).collect();
     assert_eq!(many.stdout(), expected);
     // The client doesn't read for a while: the code waits, the server doesn't buffer.
-    let large = "import sys\nfor i in range(320): sys.stdout.write('é' * 65536)\nprint(file=sys.stderr)";
+    let large = "import sys\nfor i in range(320):\n  sys.stdout.write('é' * 65536)\n  if i == 8: open('eight', 'w')\n\
+                 print(file=sys.stderr)";
     let stream = begin(&tb, json!({"code": large})).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    exists(&tb, "eight").await;
     let large = finish(stream).await;
     assert_eq!(large.stdout().chars().filter(|c| *c == 'é').count(), 320 * 65536);
     assert!(large.chunks.iter().all(|chunk| chunk["text"].as_str().expect("text").len() <= 1 << 16));
@@ -353,8 +357,9 @@ async fn a_client_that_goes_away_takes_its_execution_along() {
     drop(stream);
     assert_eq!(code(&tb, "print(x)").await.stdout(), "1\n");
     // One that never reads, and goes.
-    let stream = begin(&tb, json!({"code": "while True: print('y' * 1000)", "timeout": 0})).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let deaf = "open('started', 'w')\nwhile True: print('y' * 1000)";
+    let stream = begin(&tb, json!({"code": deaf, "timeout": 0})).await;
+    exists(&tb, "started").await;
     drop(stream);
     assert_eq!(code(&tb, "print(x)").await.stdout(), "1\n");
 }

@@ -170,3 +170,29 @@ async fn every_operation_is_answered_as_the_table_says() {
         assert!(status != 404 || !text.starts_with("Cannot "), "{} {body}", op.id);
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_keeps_the_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let host = server().base_url.trim_start_matches("http://");
+    for (path, kept) in [("/toolbox/nope/process/execute", true), ("/toolbox/nope/files/upload", false)] {
+        let mut stream = tokio::net::TcpStream::connect(host).await.expect("connects");
+        let length = if kept { 10_000 } else { 1 << 30 };
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // While another request is answered, this one is refused for want of a key.
+        reqwest::get(format!("{}/health", server().base_url)).await.expect("answer");
+        stream.write_all(&[b'x'; 10_000]).await.expect("sent");
+        if kept {
+            let next = format!("GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            stream.write_all(next.as_bytes()).await.expect("sent");
+        }
+        let mut answers = Vec::new();
+        // Reset under what was sent for nobody, perhaps.
+        let _ = stream.read_to_end(&mut answers).await;
+        let answers = String::from_utf8_lossy(&answers);
+        assert!(answers.starts_with("HTTP/1.1 401 "), "{answers}");
+        assert_eq!(answers.contains("HTTP/1.1 200 "), kept, "{answers}");
+        assert_eq!(answers.split("\r\n\r\n").next().expect("head").contains("connection: close"), !kept, "{answers}");
+    }
+}
