@@ -31,6 +31,7 @@ pub mod scenario;
 pub mod scenarios;
 pub mod stop;
 pub mod sweep;
+pub mod transcript;
 
 pub use report::{Outcome, Report};
 pub use run::{Plan, Selection, Target, run, run_observed};

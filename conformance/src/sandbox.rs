@@ -51,7 +51,7 @@ impl Sandbox {
 
     /// The toolbox by the path of SDKs before 0.113. Shapes are not checked there.
     pub fn old_toolbox(&self) -> Client {
-        self.api.at(&format!("{}/toolbox/{}/toolbox", self.api.base(), self.id), None)
+        self.api.at(&format!("{}/toolbox/{}/toolbox", self.api.base(), self.id), Some(Plane::Toolbox)).unjudged()
     }
 
     pub fn get(&self, path: &str) -> Request {

@@ -45,6 +45,9 @@ pub enum Class {
     Alone,
     /// Generated inputs; `--cases` says how many.
     Generated,
+    /// Answers depend on which request comes first, or on what else is in the account (the verdict doesn't): `diff`
+    /// leaves it out.
+    Racing,
 }
 
 type Run = fn(Cx) -> Pin<Box<dyn Future<Output = Result> + Send>>;

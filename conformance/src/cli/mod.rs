@@ -1,6 +1,7 @@
 //! The command line.
 
 mod coverage;
+mod diff;
 mod list;
 mod progress;
 mod run;
@@ -35,6 +36,10 @@ enum Command {
     Explain(list::ExplainArgs),
     /// Lists the operations of the contract and the scenarios that judge them.
     Coverage(coverage::Args),
+    /// Runs the same scenarios on two servers, or on one and a record, and lists what they answer differently.
+    Diff(diff::DiffArgs),
+    /// Keeps what a server answers, without ids, times, hosts and tokens.
+    Record(diff::RecordArgs),
     /// Removes what earlier runs left behind. Nothing without the suite's labels is touched.
     Sweep(sweep::Args),
 }
@@ -54,6 +59,8 @@ pub fn main() -> ExitCode {
             Command::List(args) => list::list(&args),
             Command::Explain(args) => list::explain(&args),
             Command::Coverage(args) => coverage::coverage(args).await,
+            Command::Diff(args) => diff::diff(args).await,
+            Command::Record(args) => diff::record(args).await,
             Command::Sweep(args) => sweep::sweep(args).await,
         }
     });

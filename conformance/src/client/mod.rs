@@ -44,6 +44,8 @@ pub(crate) struct Parts {
     pub key: Option<String>,
     pub headers: Vec<(String, String)>,
     pub plane: Option<Plane>,
+    /// Answers are checked for their shape.
+    pub judged: bool,
     pub timeout: Duration,
     pub log: Arc<Log>,
     pub secrets: Secrets,
@@ -89,6 +91,11 @@ impl Client {
             parts.base = base.trim_end_matches('/').to_owned();
             parts.plane = plane;
         })
+    }
+
+    /// The same client; shapes of answers are not checked.
+    pub fn unjudged(&self) -> Self {
+        self.with(|parts| parts.judged = false)
     }
 
     /// The same client with another key.

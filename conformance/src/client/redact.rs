@@ -11,6 +11,8 @@ const HEADERS: &[&str] = &["authorization", "x-daytona-preview-token", "cookie",
 /// JSON fields whose value is a credential.
 const FIELDS: &[&str] =
     &["token", "secret", "sessionToken", "accessKey", "password", "value", "apiKey", "sshCommand", "signingKey"];
+/// Operations whose answer is a credential as a whole.
+const ANSWERS: &[&str] = &["getSandboxSigningKey", "rotateSigningKey", "getSigningKey"];
 /// Shorter strings are no credentials, and taking them out would make reports unreadable.
 const SHORTEST: usize = 12;
 
@@ -27,8 +29,15 @@ impl Secrets {
         }
     }
 
-    /// Learns the credentials of an answer.
-    pub(super) fn learn(&self, value: &Value) {
+    /// Learns the credentials of an answer to an operation.
+    pub(super) fn learn_from(&self, operation: Option<&str>, body: &[u8], json: &Value) {
+        self.learn(json);
+        if let (true, Ok(text)) = (operation.is_some_and(|id| ANSWERS.contains(&id)), std::str::from_utf8(body)) {
+            self.add(text.trim());
+        }
+    }
+
+    fn learn(&self, value: &Value) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.learn(item)),
             Value::Object(fields) => {
@@ -52,6 +61,14 @@ impl Secrets {
             }
         }
         text
+    }
+
+    /// A URL without its signature, which opens a file as a key does.
+    pub(super) fn url(&self, url: &str) -> String {
+        let url = self.text(url);
+        let Some((before, signature)) = url.split_once("signature=") else { return url };
+        let rest = signature.find('&').map_or("", |at| &signature[at..]);
+        format!("{before}signature={REDACTED}{rest}")
     }
 
     pub(super) fn header(&self, name: &str, value: &str) -> String {
@@ -78,5 +95,8 @@ mod tests {
         assert_eq!(text, "[redacted] ?t=[redacted] not-a-secret-at-all");
         assert_eq!(secrets.header("Authorization", "Bearer x"), "Bearer [redacted]");
         assert_eq!(secrets.header("X-Other", "x"), "x");
+        assert_eq!(secrets.url("http://h/?a=1&signature=v1_abc&b=2"), "http://h/?a=1&signature=[redacted]&b=2");
+        secrets.learn_from(Some("rotateSigningKey"), b"a-signing-key-as-text", &Value::Null);
+        assert_eq!(secrets.text("a-signing-key-as-text"), "[redacted]");
     }
 }

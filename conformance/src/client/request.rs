@@ -45,9 +45,9 @@ impl Request {
         if let Some(key) = &client.0.key {
             headers.push(("Authorization".to_owned(), format!("Bearer {key}")));
         }
-        let timeout = client.0.timeout;
+        let (timeout, judged) = (client.0.timeout, client.0.judged);
         let body = Body::None;
-        Self { client, method, url, query: vec![], headers, body, timeout, judged: true, patient: true, operation }
+        Self { client, method, url, query: vec![], headers, body, timeout, judged, patient: true, operation }
     }
 
     /// Adds a query parameter.
@@ -184,11 +184,11 @@ impl Request {
         };
         let took = started.elapsed();
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        secrets.learn(&json);
+        secrets.learn_from(exchange.operation, &body, &json);
         exchange.took = took.as_millis() as u64;
         exchange.answer_body = exchange::body(&body, secrets);
         // Its URL may hold what only the answer made known.
-        exchange.url = secrets.text(&exchange.url);
+        exchange.url = secrets.url(&exchange.url);
         let number = self.client.0.log.exchange(exchange);
         let answer = Answer { status, headers, body, json, exchange: number, took, what: self.what() };
         self.judge(&answer);
@@ -202,7 +202,7 @@ impl Request {
         Exchange {
             operation: self.operation.map(|operation| operation.id),
             method: self.method.to_string(),
-            url: secrets.text(built.url().as_str()),
+            url: secrets.url(built.url().as_str()),
             request_headers: exchange::headers(built.headers(), secrets),
             request_body: body.and_then(|bytes| exchange::body(bytes, secrets)),
             at: self.client.0.began.elapsed().as_millis() as u64,
@@ -217,7 +217,7 @@ impl Request {
     }
 
     fn what(&self) -> String {
-        self.client.0.secrets.text(&format!("{} {}", self.method, self.url))
+        self.client.0.secrets.url(&format!("{} {}", self.method, self.url))
     }
 
     /// The answer's shape, as a check of its own.

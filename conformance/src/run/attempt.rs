@@ -80,8 +80,15 @@ async fn attempt(
     let left_behind = cleaned.unwrap_or_else(|_| vec!["the clean-up took too long".to_owned()]);
     let seen = cx.watch().take_seen();
     let (exchanges, checks) = cx.log().take();
+    let unasked = scenario.covers.iter().find(|operation| !seen.contains_key(*operation));
     let (outcome, reason) = match ended {
-        Some(ended) => outcome(scenario, ended, &checks),
+        Some(ended) => match (outcome(scenario, ended, &checks), unasked) {
+            // Coverage is what was asked, not what a row says.
+            ((Outcome::Pass, _), Some(unasked)) => {
+                (Outcome::Error, Some(format!("covers {unasked}, and never asked it")))
+            }
+            (judged, _) => judged,
+        },
         None => (Outcome::NotRun, Some("interrupted".to_owned())),
     };
     let exchanges = if plan.keep_exchanges || outcome.shows_exchanges() { exchanges } else { Vec::new() };

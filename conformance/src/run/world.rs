@@ -92,6 +92,7 @@ impl World {
             key: Some(self.target.api_key.clone()),
             headers: Vec::new(),
             plane: Some(Plane::Api),
+            judged: true,
             timeout: REQUEST_TIMEOUT,
             log: Arc::new(Log::default()),
             secrets: self.secrets.clone(),

@@ -21,7 +21,8 @@ scenarios! { "catalogue";
     organization_is_readable: Should, covers ["listOrganizations", "getOrganization"];
 
     /// What only the service's own parts may ask is closed to users: 403. (observed)
-    internal_routes_are_closed: Must, covers ["isSandboxPublic", "isValidAuthToken"];
+    internal_routes_are_closed: Must,
+        covers ["isSandboxPublic", "isValidAuthToken", "getSigningKey", "isPreviewWarningEnabled", "HealthController_check"];
 
     /// Whether the caller has access to a sandbox is `true`, or 404. (hasSandboxAccess; observed)
     access_is_true_or_not_found: Must, covers ["hasSandboxAccess"];
@@ -102,6 +103,12 @@ async fn internal_routes_are_closed(cx: Cx) -> Result {
         cx.check(id).error(&cx.get(&path).send().await?, 403, message);
         cx.check(format!("{id}-no-key")).status(&cx.get(&path).no_key().send().await?, 401);
     }
+    // Described, and never seen: refused in one way or the other.
+    for path in [format!("/preview/{}/signing-key", sandbox.id), format!("/preview/{}/preview-warning", sandbox.id)] {
+        let id = path.rsplit('/').next().unwrap_or_default().to_owned();
+        cx.check(id).status_in(&cx.get(&path).send().await?, &[401, 403, 404]);
+    }
+    cx.check("ready").status_in(&cx.get("/health/ready").send().await?, &[200, 401, 403, 503]);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ scenarios! { "create";
 
     /// A name is given once: the second creation is 409, and of several at the same time exactly one succeeds.
     /// (observed)
-    names_are_unique: Must, covers ["createSandbox"];
+    names_are_unique: Must, covers ["createSandbox"], classes [Racing];
 
     /// Labels, environment and user come back as they were given; values that aren't strings come back too. (observed)
     fields_come_back: Must, covers ["createSandbox", "getSandbox"];

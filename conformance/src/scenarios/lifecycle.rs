@@ -20,10 +20,10 @@ scenarios! { "lifecycle";
 
     /// While a state is changing, further changes are 409 `Sandbox state change in progress`, or they find it done.
     /// (observed)
-    changes_exclude_each_other: Must, covers ["stopSandbox", "startSandbox"];
+    changes_exclude_each_other: Must, covers ["stopSandbox", "startSandbox"], classes [Racing];
 
     /// Of several stops at once one succeeds; the others are 409, or 400 once it is done. (observed)
-    one_of_many_stops_wins: Must, covers ["stopSandbox"];
+    one_of_many_stops_wins: Must, covers ["stopSandbox"], classes [Racing];
 
     /// Delete answers the sandbox as `destroying` under a name that frees its own; soon it is 404. (observed)
     delete_goes_through_destroying: Must, covers ["deleteSandbox", "getSandbox"];
@@ -32,11 +32,11 @@ scenarios! { "lifecycle";
     delete_frees_the_name: Must, covers ["deleteSandbox", "createSandbox"];
 
     /// Of several deletes at once one succeeds; the others are 409 or 404. (observed)
-    one_of_many_deletes_wins: Must, covers ["deleteSandbox"];
+    one_of_many_deletes_wins: Must, covers ["deleteSandbox"], classes [Racing];
 
     /// A sandbox can be deleted by its name, when it is stopped, and while it is starting it is deleted or 409.
     /// (observed)
-    delete_in_other_states: Must, covers ["deleteSandbox"];
+    delete_in_other_states: Must, covers ["deleteSandbox"], classes [Racing];
 
     /// A sandbox that is to be deleted when it stops (interval 0) is gone after a stop. (observed)
     ephemeral_is_gone_after_stop: Must, covers ["stopSandbox", "createSandbox"];
@@ -62,7 +62,7 @@ scenarios! { "lifecycle";
     /// Whatever is asked in whatever order: each answer is 200 or a documented refusal, each state a documented one, and
     /// in the end the sandbox can be deleted. (createSandbox, startSandbox, stopSandbox; observed)
     any_sequence_stays_in_the_table: Must, covers ["startSandbox", "stopSandbox", "pauseSandbox", "recoverSandbox"],
-        classes [Generated];
+        classes [Generated, Racing];
 }
 
 const CHANGING: &str = "Sandbox state change in progress";

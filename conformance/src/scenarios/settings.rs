@@ -33,6 +33,9 @@ scenarios! { "settings";
     /// A time to live sets `autoDestroyAt`, zero takes it away. (setTtl)
     time_to_live: Must, covers ["setTtl"], since "0.200";
 
+    /// Auto-pause is for machines that can be paused: a container refuses it, or takes 0 for off. (setAutoPauseInterval)
+    auto_pause_is_for_machines: Should, covers ["setAutoPauseInterval"], since "0.200";
+
     /// The toolbox's URL is the one in the sandbox. (getToolboxProxyUrl)
     toolbox_url_is_known: Must, covers ["getToolboxProxyUrl"];
 
@@ -44,16 +47,16 @@ scenarios! { "settings";
         covers ["getSandboxMetrics", "getSandboxLogs", "getSandboxTraces", "getSandboxTraceSpans"];
 
     /// An idle sandbox stops by itself after its interval. (SDKs: autoStopInterval)
-    auto_stop: Must, covers ["setAutostopInterval", "createSandbox"], needs [Clock], classes [Alone];
+    auto_stop: Must, covers ["createSandbox"], needs [Clock], classes [Alone];
 
     /// A stopped sandbox is deleted after its interval. (SDKs: autoDeleteInterval)
-    auto_delete: Must, covers ["setAutoDeleteInterval", "stopSandbox"], needs [Clock], classes [Alone];
+    auto_delete: Must, covers ["createSandbox", "stopSandbox"], needs [Clock], classes [Alone];
 
     /// A sandbox ends with its time to live, whatever it does. (SDKs: ttlMinutes)
-    ttl_ends_it: Must, covers ["setTtl", "createSandbox"], needs [Clock], since "0.200", classes [Alone];
+    ttl_ends_it: Must, covers ["createSandbox"], needs [Clock], since "0.200", classes [Alone];
 
     /// Interval 0 switches auto-stop off. (SDKs: autoStopInterval)
-    zero_never_stops: Must, covers ["setAutostopInterval"], needs [Clock], classes [Alone];
+    zero_never_stops: Must, covers ["createSandbox"], needs [Clock], classes [Alone];
 }
 
 async fn labels_are_replaced(cx: Cx) -> Result {
@@ -212,6 +215,16 @@ async fn time_to_live(cx: Cx) -> Result {
     cx.check("taken-away").json(&sandbox.read().await?, "/autoDestroyAt", Value::Null);
     let refused = sandbox.op(Method::POST, "/ttl/x").send().await?;
     cx.check("no-number").status(&refused, 400);
+    Ok(())
+}
+
+async fn auto_pause_is_for_machines(cx: Cx) -> Result {
+    let sandbox = cx.sandbox().await?;
+    let off = sandbox.op(Method::POST, "/autopause/0").send().await?;
+    cx.check("off").status_in(&off, &[200, 201, 400, 422]);
+    let on = sandbox.op(Method::POST, "/autopause/5").send().await?;
+    cx.check("on").status_in(&on, &[400, 422]);
+    cx.check("negative").status(&sandbox.op(Method::POST, "/autopause/-1").send().await?, 400);
     Ok(())
 }
 

@@ -1,0 +1,278 @@
+//! What a server answered, without what differs from run to run: to be kept, and to be compared.
+//!
+//! Scenarios poll and ask in parallel, so order and number of answers mean nothing. A transcript therefore holds, for
+//! each request of a scenario and each status, the *set* of values that each field had.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::LazyLock,
+};
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    client::Exchange,
+    contract,
+    report::{Outcome, Report},
+    stop::{Result, Stop},
+};
+
+/// Of the file's form.
+const SCHEMA: u32 = 1;
+/// Longer texts are cut before they are compared.
+const MAX_TEXT: usize = 400;
+/// A set of values that grows beyond this is one of arbitrary values.
+const MAX_VALUES: usize = 24;
+
+/// Field → the values that it had.
+type Fields = BTreeMap<String, BTreeSet<String>>;
+
+/// Scenario → request → status → fields.
+type Requests = BTreeMap<String, BTreeMap<u16, Fields>>;
+
+/// A run's answers, normalised.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transcript {
+    pub schema: u32,
+    pub suite_version: String,
+    pub server_version: String,
+    pub recorded_at: String,
+    pub scenarios: BTreeMap<String, Requests>,
+}
+
+/// One field that two servers answer differently.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Difference {
+    /// The operation, or method and path of what is none.
+    pub request: String,
+    /// 0: the statuses themselves differ.
+    pub status: u16,
+    pub field: String,
+    pub left: Vec<String>,
+    pub right: Vec<String>,
+    pub scenarios: Vec<String>,
+}
+
+impl Transcript {
+    /// Of a report that kept its exchanges.
+    pub fn of(report: &Report) -> Self {
+        let mut scenarios = BTreeMap::new();
+        let ran = |outcome| !matches!(outcome, Outcome::NotApplicable | Outcome::NotRun);
+        for scenario in report.scenarios.iter().filter(|scenario| ran(scenario.outcome)) {
+            let mut requests = Requests::new();
+            for exchange in &scenario.exchanges {
+                let Some(status) = exchange.status else { continue };
+                let fields = requests.entry(request_of(exchange)).or_default().entry(status).or_default();
+                fields_of(exchange, fields);
+            }
+            scenarios.insert(scenario.id.clone(), requests);
+        }
+        Self {
+            schema: SCHEMA,
+            suite_version: report.suite_version.to_owned(),
+            server_version: report.server.version.clone(),
+            recorded_at: report.started_at.format("%Y-%m-%d").to_string(),
+            scenarios,
+        }
+    }
+
+    pub fn read(path: &Path) -> Result<Self> {
+        let wrong = |error: String| Stop::harness(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let transcript: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if transcript.schema == SCHEMA { Ok(transcript) } else { Err(wrong("of another version of the suite".into())) }
+    }
+
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a transcript is plain data") + "\n"
+    }
+
+    /// What the two answer differently, in scenarios that both ran.
+    pub fn differences(&self, right: &Self) -> Vec<Difference> {
+        let mut found = BTreeMap::new();
+        for (scenario, left) in &self.scenarios {
+            let Some(right) = right.scenarios.get(scenario) else { continue };
+            for (request, left) in left {
+                // A request that depends on an earlier answer may be missing on one side; the earlier answer says why.
+                let Some(right) = right.get(request) else { continue };
+                compare(request, left, right, |difference| {
+                    let key = (request.clone(), difference.status, difference.field.clone());
+                    let entry = found.entry(key).or_insert(difference);
+                    entry.scenarios.push(scenario.clone());
+                });
+            }
+        }
+        found.into_values().collect()
+    }
+}
+
+fn compare(
+    request: &str,
+    left: &BTreeMap<u16, Fields>,
+    right: &BTreeMap<u16, Fields>,
+    mut found: impl FnMut(Difference),
+) {
+    let mut report = |status, field: &str, left: Vec<String>, right: Vec<String>| {
+        let (request, field) = (request.to_owned(), field.to_owned());
+        found(Difference { request, status, field, left, right, scenarios: Vec::new() });
+    };
+    if !left.keys().any(|status| right.contains_key(status)) {
+        let statuses = |side: &BTreeMap<u16, Fields>| side.keys().map(u16::to_string).collect();
+        report(0, "status", statuses(left), statuses(right));
+        return;
+    }
+    let nothing = BTreeSet::new();
+    for (status, left) in left {
+        let Some(right) = right.get(status) else { continue };
+        let fields: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+        for field in fields {
+            let (one, other) = (left.get(field).unwrap_or(&nothing), right.get(field).unwrap_or(&nothing));
+            // Polls see a field at different moments: one value in common is enough.
+            if one.is_disjoint(other) && one.len().max(other.len()) <= MAX_VALUES {
+                report(*status, field, one.iter().cloned().collect(), other.iter().cloned().collect());
+            }
+        }
+    }
+}
+
+/// The operation, or what comes nearest.
+fn request_of(exchange: &Exchange) -> String {
+    let query = exchange.url.split_once('?').map(|(_, query)| normal(query)).unwrap_or_default();
+    let query = if query.is_empty() { query } else { format!(" ?{query}") };
+    if let Some(operation) = exchange.operation.and_then(contract::operation) {
+        return format!("{} ({} {}){query}", operation.id, operation.method, operation.path);
+    }
+    let path = exchange.url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    let path = path.split('?').next().unwrap_or_default();
+    format!("{} /{}{query}", exchange.method, normal(path))
+}
+
+fn fields_of(exchange: &Exchange, fields: &mut Fields) {
+    let mut add = |field: &str, value: String| {
+        let values = fields.entry(field.to_owned()).or_default();
+        if values.len() <= MAX_VALUES {
+            values.insert(value);
+        }
+    };
+    for (name, value) in &exchange.answer_headers {
+        if matches!(name.as_str(), "content-type" | "location" | "www-authenticate" | "sec-websocket-protocol") {
+            add(&format!("header {name}"), normal(value));
+        }
+    }
+    if let Some(close) = exchange.frames.iter().rev().find(|frame| !frame.sent && frame.kind == "close") {
+        add("close frame", normal(&close.content));
+    }
+    let Some(body) = &exchange.answer_body else { return };
+    match serde_json::from_str::<Value>(body) {
+        Ok(json) => walk("", &json, &mut add),
+        // Too long to be kept whole.
+        Err(_) if body.ends_with(" bytes)") && body.starts_with(['{', '[']) => {}
+        Err(_) => add("body", normal(body)),
+    }
+}
+
+fn walk(at: &str, value: &Value, add: &mut impl FnMut(&str, String)) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, value) in fields {
+                let name = normal(name);
+                let at = format!("{at}/{name}");
+                // Measured, so another number each time.
+                if is_measured(&name) && value.is_number() {
+                    add(&at, "<number>".to_owned())
+                } else {
+                    walk(&at, value, add)
+                }
+            }
+        }
+        Value::Array(items) if !items.is_empty() => items.iter().for_each(|item| walk(&format!("{at}/*"), item, add)),
+        Value::String(text) => add(at, format!("{:?}", normal(text))),
+        other => add(at, other.to_string()),
+    }
+}
+
+fn is_measured(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["used", "free", "cache", "cpu", "mem", "disk", "timestamp", "pid", "total", "took", "duration", "size"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+/// Ids, times, hosts, tokens and names of a run, each replaced by what it is.
+fn normal(text: &str) -> String {
+    static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+        [
+            (r"(?i)\b(https?|wss?)://[^/\s\x22?#]+", "<host>"),
+            (r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
+            (
+                r"\d{4}-\d\d-\d\d[T ]\d\d(:|%3A)\d\d(:|%3A)\d\d([.,]\d+)?( ?(Z|(\+|%2B|-)\d\d(:|%3A)?\d\d)( [A-Z]+)?)?",
+                "<time>",
+            ),
+            (r"conformance-[0-9a-f]{10}-[A-Za-z0-9 _%+-]+?-\d+(-\d+)?", "<name>"),
+            (r"(?i)\b[a-z_]+-[a-z0-9_]+-\d+/", "<dir>/"),
+            (r"\bW/\x22[^\x22]*\x22", "<etag>"),
+            (r"(?i)\b[0-9a-f]{16,}\b", "<hex>"),
+            (r"\b[0-9a-f]{10}\b", "<run>"),
+            (r"\d{12,13}|\b\d{10,11}\b", "<stamp>"),
+            (r"\b[A-Za-z0-9+/_-]{40,}={0,2}(\.[A-Za-z0-9_-]+)*", "<opaque>"),
+            (r"(?i)\b127\.0\.0\.1:\d+|localhost:\d+", "<host>"),
+        ]
+        .map(|(pattern, name)| (Regex::new(pattern).expect("the pattern is a constant"), name))
+        .into()
+    });
+    let mut text: String = text.chars().take(MAX_TEXT).collect();
+    for (pattern, name) in RULES.iter() {
+        text = pattern.replace_all(&text, *name).into_owned();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transcript(status: u16, url: &str, body: &str) -> Transcript {
+        let exchange = Exchange {
+            operation: Some("getSandbox"),
+            method: "GET".to_owned(),
+            url: url.to_owned(),
+            status: Some(status),
+            answer_body: Some(body.to_owned()),
+            ..Exchange::default()
+        };
+        let mut requests = Requests::new();
+        let fields = requests.entry(request_of(&exchange)).or_default().entry(status).or_default();
+        fields_of(&exchange, fields);
+        Transcript { scenarios: [("a/b".to_owned(), requests)].into(), ..Transcript::default() }
+    }
+
+    #[test]
+    fn what_differs_from_run_to_run_is_no_difference() {
+        let body = |id: &str, at: &str, host: &str, run: &str| {
+            format!(
+                r#"{{"id":"{id}","createdAt":"{at}","url":"http://{host}/x","name":"conformance-{run}-one-3","cpuUsed":{}}}"#,
+                host.len()
+            )
+        };
+        let (one, two) = ("0b5e2f9e-8a55-4d6c-9c3a-2f1b8f6f0a11", "c0ffee00-0000-4000-8000-000000000000");
+        let left = body(one, "2026-11-24T04:00:00.123Z", "127.0.0.1:4000", "0123456789");
+        let right = body(two, "2026-11-25T05:00:00Z", "api.example", "abcdef0123");
+        let left = transcript(200, &format!("http://127.0.0.1:4000/api/sandbox/{one}"), &left);
+        let right = transcript(200, &format!("https://api.example/api/sandbox/{two}"), &right);
+        assert_eq!(left.differences(&right), []);
+    }
+
+    #[test]
+    fn fields_and_statuses_are_told() {
+        let url = "http://h/api/sandbox/x";
+        let left = transcript(200, url, r#"{"state":"started","gone":1}"#);
+        let told = left.differences(&transcript(200, url, r#"{"state":"stopped"}"#));
+        let told: Vec<_> = told.iter().map(|d| (d.field.as_str(), d.left.len(), d.right.len())).collect();
+        assert_eq!(told, [("/gone", 1, 0), ("/state", 1, 1)]);
+        assert_eq!(left.differences(&transcript(404, url, "{}"))[0].field, "status");
+    }
+}
