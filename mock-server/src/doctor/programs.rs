@@ -80,7 +80,7 @@ pub const PROGRAMS: &[Program] = &[
     npm(
         "typescript-language-server",
         "language server for TypeScript and JavaScript",
-        "typescript-language-server typescript",
+        "typescript-language-server typescript@5",
     ),
     command("Xvfb", "computer use", ["xvfb", "xorg-x11-server-Xvfb", "xorg-server-xvfb", "xvfb"]),
     Program {

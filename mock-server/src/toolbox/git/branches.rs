@@ -27,11 +27,20 @@ pub async fn list(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoRes
     let path = super::path(&params)?;
     Call::run(ctx, async move |call| {
         let repository = Repository::open(&call.ctx, &path).await?;
-        let command = ["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads"];
+        let command = ["for-each-ref", "--format=%(HEAD)%(refname:lstrip=2)", "refs/heads"];
         let output = call.git(command).at(&repository).text().await?;
-        let branches = String::from_utf8_lossy(&output).lines().map(str::to_owned).collect();
-        let current = repository.current_branch(&call).await?.unwrap_or_default();
-        Ok(GoJson(Branches { branches, current }))
+        let (mut branches, mut current) = (Vec::new(), None);
+        for line in String::from_utf8_lossy(&output).lines() {
+            // A star before the one that HEAD is on, a space before others.
+            let (mark, name) = line.split_at_checked(1).unwrap_or_default();
+            branches.push(name.to_owned());
+            current = current.or((mark == "*").then(|| name.to_owned()));
+        }
+        if current.is_none() {
+            // Detached, or a branch without commits.
+            current = repository.current_branch(&call).await?;
+        }
+        Ok(GoJson(Branches { branches, current: current.unwrap_or_default() }))
     })
     .await
 }

@@ -1,4 +1,5 @@
-//! Documents as requests name them: `file://` and a path, absolute or relative to the project, mostly not encoded.
+//! Documents as requests name them: `file://` and a path, mostly not encoded. The SDKs say that it may be relative to the
+//! project, and show it relative to the work directory: whichever is there.
 
 use std::path::{Path, PathBuf};
 
@@ -30,16 +31,21 @@ pub async fn path_of(ctx: &Ctx, project: &Path, uri: &str) -> Result<PathBuf, To
     if given.is_empty() || given.contains('\0') {
         return Err(ToolboxError::bad_request("invalid uri"));
     }
-    let resolved = |given: &str| if given.starts_with('/') { ctx.resolve(given) } else { project.join(given) };
-    let raw = resolved(given);
     // SDKs don't encode; but a URI of an answer, which is encoded, may come back.
-    if given.contains('%')
-        && tokio::fs::metadata(&raw).await.is_err()
-        && let Ok(decoded) = percent_decode_str(given).decode_utf8()
-    {
-        return Ok(resolved(&decoded));
+    let decoded = percent_decode_str(given).decode_utf8_lossy();
+    for given in [given, &decoded] {
+        let candidates = if given.starts_with('/') {
+            vec![ctx.resolve(given)]
+        } else {
+            vec![project.join(given), ctx.resolve(given)]
+        };
+        for candidate in candidates {
+            if tokio::fs::metadata(&candidate).await.is_ok() {
+                return Ok(candidate);
+            }
+        }
     }
-    Ok(raw)
+    Ok(if given.starts_with('/') { ctx.resolve(given) } else { project.join(given) })
 }
 
 /// As language servers want it.

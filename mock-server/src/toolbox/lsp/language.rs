@@ -13,8 +13,8 @@ pub struct Language {
     pub id: &'static str,
     pub program: &'static str,
     pub args: &'static [&'static str],
-    /// How a sandbox gets it.
-    install: &'static str,
+    /// How a sandbox gets it. TypeScript 7 has no server that `typescript-language-server` could drive.
+    pub install: &'static str,
     /// Where a project has its own, below it.
     local: &'static [&'static str],
 }
@@ -36,7 +36,7 @@ const fn script(id: &'static str) -> Language {
         id,
         program: "typescript-language-server",
         args: &["--stdio"],
-        install: "npm install -g typescript typescript-language-server",
+        install: "npm install -g typescript@5 typescript-language-server",
         local: &["node_modules/.bin"],
     }
 }

@@ -194,8 +194,11 @@ impl Server {
         });
         match connection.request("initialize", params, INITIALIZE_LIMIT).await {
             Ok(_) => connection.notify("initialized", json!({})).await,
-            // Its fault, not the request's.
-            Err(Failure::Refused(message)) => return Err(ToolboxError::internal(message)),
+            // Its fault, not the request's: half of it is missing, perhaps.
+            Err(Failure::Refused(message)) => {
+                let message = format!("{message} (to install it: {})", self.language.install);
+                return Err(ToolboxError::internal(message));
+            }
             Err(failure) => return Err(failure.into()),
         }
         Ok(connection)

@@ -58,7 +58,7 @@ async fn a_missing_program_is_named_with_its_cure() {
         ("python", "pylsp is not installed in this sandbox: pip install python-lsp-server"),
         (
             "typescript",
-            "typescript-language-server is not installed in this sandbox: npm install -g typescript typescript-language-server",
+            "typescript-language-server is not installed in this sandbox: npm install -g typescript@5 typescript-language-server",
         ),
     ] {
         let message = refused(tb.lsp("start", at(language, "/home/daytona")).await, 500, "INTERNAL_SERVER_ERROR").await;

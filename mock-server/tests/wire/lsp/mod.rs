@@ -151,6 +151,10 @@ async fn documents_are_opened_asked_about_and_closed() {
     assert_eq!(tb.workspace("python", "p", "nothing").await.text().await.expect("text"), "[]");
     let found: Value = tb.workspace("python", "p", "%3Cname%26").await.json().await.expect("JSON");
     assert_eq!(found[0]["name"], "<name&");
+    // Relative to the work directory.
+    tb.lsp_ok("did-open", document("python", "p", "file://p/a.py")).await;
+    let symbols: Value = tb.symbols("python", "p", "file://p/a.py").await.json().await.expect("JSON");
+    assert_eq!(symbols[0]["name"], "changed");
     // The name that the old API had.
     let old = tb.get("/lsp/workspace-symbols?languageId=python&pathToProject=p&query=x").await;
     assert_eq!(old.status(), 200);
