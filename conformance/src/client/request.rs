@@ -191,7 +191,10 @@ impl Request {
         exchange.url = secrets.url(&exchange.url);
         let number = self.client.0.log.exchange(exchange);
         let answer = Answer { status, headers, body, json, exchange: number, took, what: self.what() };
-        self.judge(&answer);
+        // A limiter's answer that is waited out is nobody's verdict.
+        if !(status == 429 && self.patient) {
+            self.judge(&answer);
+        }
         self.client.0.watch.answered(self.operation, &answer, self.client.0.key.as_deref());
         Ok(answer)
     }

@@ -79,7 +79,11 @@ async fn attempt(
     let cleaned = tokio::time::timeout(CLEAN_UP_TIMEOUT, cx.clean_up()).await;
     let left_behind = cleaned.unwrap_or_else(|_| vec!["the clean-up took too long".to_owned()]);
     let seen = cx.watch().take_seen();
-    let (exchanges, checks) = cx.log().take();
+    let (exchanges, mut checks) = cx.log().take();
+    for check in &mut checks {
+        check.expected = world.secrets().text(&check.expected);
+        check.got = world.secrets().text(&check.got);
+    }
     let unasked = scenario.covers.iter().find(|operation| !seen.contains_key(*operation));
     let (outcome, reason) = match ended {
         Some(ended) => match (outcome(scenario, ended, &checks), unasked) {
@@ -92,11 +96,12 @@ async fn attempt(
         None => (Outcome::NotRun, Some("interrupted".to_owned())),
     };
     let exchanges = if plan.keep_exchanges || outcome.shows_exchanges() { exchanges } else { Vec::new() };
+    let reason = reason.map(|reason| world.secrets().text(&reason));
     let mut report = ScenarioReport::of(scenario, outcome, reason);
     report.checks = checks;
     report.exchanges = exchanges;
     report.took = took.as_millis() as u64;
-    report.left_behind = left_behind;
+    report.left_behind = left_behind.iter().map(|left| world.secrets().text(left)).collect();
     report.seen = seen;
     report
 }

@@ -80,7 +80,8 @@ impl World {
             counter: AtomicU64::new(0),
             target,
         };
-        world.server = probe::server(&world.client()).await?;
+        let server = probe::server(&world.client()).await;
+        world.server = server.map_err(|stop| Stop::harness(world.secrets.text(&stop.to_string())))?;
         Ok(world)
     }
 
@@ -100,6 +101,10 @@ impl World {
             watch: Arc::new(Watch::new(self.ledger.clone())),
             began: Instant::now(),
         }))
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// A number that wasn't given before.
