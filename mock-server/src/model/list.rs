@@ -63,7 +63,9 @@ pub struct Filter {
 impl Filter {
     fn matches(&self, sandbox: &Sandbox) -> bool {
         let any = |wanted: &[String], value: &str| wanted.is_empty() || wanted.iter().any(|w| w == value);
-        (self.include_errored_deleted || !sandbox.phase().is_errored_deleted())
+        // Between the event and its going (observed: destroyed ones never appear).
+        sandbox.state() != State::Destroyed
+            && (self.include_errored_deleted || !sandbox.phase().is_errored_deleted())
             && (self.states.is_empty() || self.states.contains(&sandbox.state()))
             && sandbox.labels.contains(&self.labels)
             && is_like(&self.name, &sandbox.name)
