@@ -279,6 +279,45 @@ async fn an_archive_is_a_base() {
 }
 
 #[tokio::test]
+async fn a_directory_of_roots_is_a_base() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    // Only root can make one, so `scripts/test` makes it for the others.
+    let made = std::env::var_os("DAYTONA_MOCK_TEST_ROOTS_TREE").map(PathBuf::from);
+    let root = made.unwrap_or_else(|| {
+        let script = include_str!("roots_tree.sh");
+        let root = dir.path().join("r");
+        let done = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(&root).status();
+        assert!(done.expect("sh").success());
+        root
+    });
+    if fs::metadata(&root).expect("the tree").uid() != 0 {
+        println!(
+            "SKIPPED: a_directory_of_roots_is_a_base: tests neither run as root nor have DAYTONA_MOCK_TEST_ROOTS_TREE"
+        );
+        return;
+    }
+    let world = start(|config| {
+        config.base = BaseChoice::Directory(root.clone());
+        config.base_include = vec!["/usr".into()];
+    })
+    .await;
+    if world.runtime.info().isolation == Isolation::Process {
+        return println!("SKIPPED in tier process: a_directory_of_roots_is_a_base");
+    }
+    assert_eq!(world.ok("cd /tmp && mkdir t && echo x > t/x && cat t/x /srv/all").await, "x\nall");
+    world.ok("touch /srv/open/new && echo more >> /srv/all && echo more >> ~/.profile && touch ~/new").await;
+    for closed in ["touch /etc/new", "echo x >> /etc/passwd", "ls /root", "cat /etc/hidden"] {
+        assert_ne!(world.run(closed).await.0, 0, "{closed}");
+    }
+    assert_eq!(
+        fs::read_to_string(root.join("srv/all")).expect("the file"),
+        "all\n",
+        "the tree itself is never changed"
+    );
+    world.end().await;
+}
+
+#[tokio::test]
 async fn what_is_no_base_is_said_so() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("no-archive");

@@ -6,6 +6,7 @@
 //! user. Made bases lie in `<cache_dir>/bases`, which is 0700: a set-uid file in there must not be in anyone's reach.
 
 mod accounts;
+mod adopt;
 mod cache;
 mod etc;
 mod git;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Base, BaseLease, Bind, GIT_MIRRORS, OverlaySpec, User, accounts, at,
+    Base, BaseLease, Bind, GIT_MIRRORS, OverlaySpec, User, accounts, adopt, at,
     cache::{Entry, Key, Place},
     default_env, git, host,
     layer::{DAYTONA, Layer, Owner, Owners, ROOT},
@@ -37,10 +37,13 @@ pub(super) fn directory(
         return refuse("something is mounted below it, so only the server running as root can use it");
     }
     let description = format!("directory {}", path.display());
-    if !place.shifted {
+    let copy = if place.shifted {
+        copy_shifted(&root, Key::new("copy"), place)?
+    } else if adopt::needed(&root, isolation) {
+        adopt::copy(&root, isolation, place)?
+    } else {
         return complete(vec![root], config, isolation, place, description);
-    }
-    let copy = copy_shifted(&root, Key::new("copy"), place)?;
+    };
     let mut base = complete(vec![copy.path], config, isolation, place, description + ", copied")?;
     base._leases.push(BaseLease(copy.lease));
     Ok(base)
@@ -48,13 +51,17 @@ pub(super) fn directory(
 
 /// A copy with shifted owners of a directory whose owners can't be mapped; made anew when its parts have changed.
 pub(super) fn copy_shifted(source: &Path, key: Key, place: Place) -> Result<Entry, RuntimeError> {
-    let parts = [source.to_owned()];
-    let key = key.with(source.as_os_str().as_encoded_bytes());
-    let key = SOURCES.iter().fold(key, |key, part| key.with_stamp(&Tree(&parts).resolve(part).unwrap_or_default()));
-    place.find_or_make(key, |dir| {
+    place.find_or_make(stamped(key, source), |dir| {
         tracing::info!("copying {}: its file system can't map owners; this takes a while, once", source.display());
         shift::copy_whole(source, dir).map_err(at("cannot copy", source))
     })
+}
+
+/// The key of what is made from a whole directory.
+pub(super) fn stamped(key: Key, source: &Path) -> Key {
+    let parts = [source.to_owned()];
+    let key = key.with(source.as_os_str().as_encoded_bytes());
+    SOURCES.iter().fold(key, |key, part| key.with_stamp(&Tree(&parts).resolve(part).unwrap_or_default()))
 }
 
 /// An archive, unpacked once.
