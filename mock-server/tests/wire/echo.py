@@ -18,8 +18,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.shout()
         if self.path.startswith("/redirect"):
             return self.answer(302, b"", Location="/elsewhere")
+        if self.path.startswith("/trickle"):
+            return self.trickle()
         seen = {"path": self.path, "peer": self.client_address[1], "headers": self.headers.items()}
         self.answer(200, json.dumps(seen).encode())
+
+    def do_PUT(self):
+        left = int(self.headers["Content-Length"])
+        seen = {"method": self.command, "path": self.path, "headers": self.headers.items(), "size": left}
+        while left > 0:
+            left -= len(self.rfile.read(min(left, 1 << 20)))
+        self.answer(418, json.dumps(seen).encode(), **{"X-Own": "1"})
+
+    def do_HEAD(self):
+        self.answer(418, b"")
+
+    # The beginning of an answer, and no more until the client goes.
+    def trickle(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n")
+        self.close_connection = True
+        self.rfile.read(1)
 
     def do_POST(self):
         digest, left = hashlib.sha256(), int(self.headers["Content-Length"])

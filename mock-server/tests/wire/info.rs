@@ -16,7 +16,7 @@ async fn directories_are_told() {
     let tb = toolbox().await;
     for path in ["/work-dir", "/user-home-dir", "/project-dir"] {
         let body: serde_json::Value = tb.get(path).await.json().await.expect("JSON");
-        assert_eq!(body, serde_json::json!({"dir": tb.dir}));
+        assert_eq!(body, serde_json::json!({"dir": tb.home}));
     }
 }
 

@@ -194,16 +194,85 @@ pub struct Toolbox {
     pub client: reqwest::Client,
     /// What WebSockets need as `Authorization: Bearer`; `None` in a local toolbox, which asks for nothing.
     pub key: Option<String>,
-    /// Its work directory and home, an absolute path inside, which this test may fill.
+    /// Its work directory and home, which this test may fill: an absolute path inside, or for tests that look at its files
+    /// from outside the way there.
     pub dir: PathBuf,
+    /// How the same directory is called inside.
+    pub home: PathBuf,
     _temp: Option<tempfile::TempDir>,
+    _as_its_user: Option<AsItsUser>,
 }
 
 /// The toolbox of a fresh sandbox, through the whole server.
 pub async fn toolbox() -> Toolbox {
     let sandbox = sandbox().await;
     let (url, key) = (sandbox.url(""), Some(sandbox.key));
-    Toolbox { url, client: sandbox.client, key, dir: "/home/daytona".into(), _temp: None }
+    Toolbox { url, client: sandbox.client, key, ..nowhere() }
+}
+
+/// What toolboxes of sandboxes have in common.
+fn nowhere() -> Toolbox {
+    let home = PathBuf::from("/home/daytona");
+    Toolbox {
+        url: String::new(),
+        client: reqwest::Client::new(),
+        key: None,
+        dir: home.clone(),
+        home,
+        _temp: None,
+        _as_its_user: None,
+    }
+}
+
+/// The toolbox of a fresh sandbox, through the whole server; its home is empty and seen from outside as `dir`. As long
+/// as it lives, what this thread makes there belongs to the sandbox's user.
+pub async fn open_toolbox() -> Toolbox {
+    let tb = toolbox().await;
+    let marker = format!("{}", 100_000_000 + uuid::Uuid::new_v4().as_u128() % 100_000_000);
+    let prepare =
+        format!("cd && find . -mindepth 1 -delete; (setsid sleep {marker} >/dev/null 2>&1 </dev/null &); pwd");
+    let home = tb.run(&prepare).await;
+    let process = eventually("a process inside is seen", async || process_with(&marker)).await;
+    if server_isolation().await == "process" {
+        return Toolbox { dir: home.trim_end().into(), ..tb };
+    }
+    let guard = AsItsUser::of(&process);
+    Toolbox { dir: process.join("root/home/daytona"), _as_its_user: Some(guard), ..tb }
+}
+
+async fn server_isolation() -> String {
+    let health = reqwest::get(format!("{}/health", server().base_url)).await.expect("answer");
+    let body: Value = health.json().await.expect("JSON");
+    body["isolation"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+}
+
+/// The directory in `/proc` of the process with this argument.
+fn process_with(argument: &str) -> Option<PathBuf> {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+    processes.into_iter().find(|path| {
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        line.strip_prefix(b"sleep\0").is_some_and(|rest| rest.strip_suffix(b"\0") == Some(argument.as_bytes()))
+    })
+}
+
+/// This thread's file system ids are those of a sandbox's user. Root's would not do: the sandbox has no id for them.
+struct AsItsUser;
+
+impl AsItsUser {
+    fn of(process: &Path) -> AsItsUser {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(process).expect("the process");
+        nix::unistd::setfsgid(owner.gid().into());
+        nix::unistd::setfsuid(owner.uid().into());
+        AsItsUser
+    }
+}
+
+impl Drop for AsItsUser {
+    fn drop(&mut self) {
+        nix::unistd::setfsuid(nix::unistd::geteuid());
+        nix::unistd::setfsgid(nix::unistd::getegid());
+    }
 }
 
 /// A toolbox in this very process, for tests that look at its files from outside.
@@ -229,13 +298,13 @@ pub async fn limited_toolbox(pty: Limits) -> Toolbox {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     tokio::spawn(async move { axum::serve(listener, routes(Ctx::new(config))).await });
-    Toolbox { url, client: reqwest::Client::new(), key: None, dir, _temp: Some(temp) }
+    Toolbox { url, home: dir.clone(), dir, _temp: Some(temp), ..nowhere() }
 }
 
 impl Toolbox {
     /// The toolbox of a sandbox of a server that the test started.
     pub fn new(url: String, client: reqwest::Client) -> Toolbox {
-        Toolbox { url, client, key: None, dir: "/home/daytona".into(), _temp: None }
+        Toolbox { url, client, ..nowhere() }
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {

@@ -7,7 +7,7 @@ use reqwest::{
 use serde_json::{Value, json as value};
 
 use super::refused;
-use crate::support::{Toolbox, local_toolbox as toolbox};
+use crate::support::{Toolbox, open_toolbox as toolbox};
 
 async fn send(tb: &Toolbox, form: Form) -> Response {
     tb.client.post(format!("{}/files/bulk-upload", tb.url)).multipart(form).send().await.expect("answer")
@@ -34,7 +34,7 @@ async fn uploads_many() {
     ]});
     assert_eq!(super::json(res).await, expected);
     assert_eq!(fs::read(tb.dir.join("bu/x")).expect("x"), b"sixsix");
-    assert!(fs::read(&absolute).expect("large") == large);
+    assert!(fs::read(tb.dir.join("abs/ü \"q\"")).expect("large") == large);
     assert!(tb.dir.join("bu/trimmed").exists());
     assert_eq!(super::json(send(&tb, Form::new().text("other", "x")).await).await, value!({"files": null}));
 }

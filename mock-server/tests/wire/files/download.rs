@@ -3,7 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use reqwest::{Response, header::HeaderMap};
 
 use super::refused;
-use crate::support::{Toolbox, local_toolbox as toolbox};
+use crate::support::{Toolbox, open_toolbox as toolbox};
 
 async fn download(tb: &Toolbox, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = tb.client.get(format!("{}{}", tb.url, super::url("/download", &[("path", path)])));
@@ -21,7 +21,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 async fn the_headers() {
     let tb = toolbox().await;
     let path = tb.write("a \"b\".html", "<html>");
-    let file = std::fs::File::options().write(true).open(&path).expect("open");
+    let file = std::fs::File::options().write(true).open(tb.dir.join("a \"b\".html")).expect("open");
     file.set_modified(UNIX_EPOCH + Duration::from_secs(784_111_777)).expect("times");
     let res = download(&tb, &path, &[]).await;
     assert_eq!(res.status(), 200);

@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json as value};
 
 use super::{json, refused};
-use crate::support::{Toolbox, local_toolbox as toolbox};
+use crate::support::{Toolbox, open_toolbox as toolbox};
 
 async fn search(tb: &Toolbox, path: &str, pattern: &str) -> Value {
     json(tb.get_files("/search", &[("path", path), ("pattern", pattern)]).await).await["files"].clone()

@@ -12,7 +12,7 @@ use serde_json::json as value;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{json, refused, url};
-use crate::support::{Toolbox, eventually, local_toolbox as toolbox};
+use crate::support::{Toolbox, eventually, open_toolbox as toolbox};
 
 fn form(contents: impl Into<Vec<u8>>) -> Form {
     Form::new().part("file", Part::bytes(contents.into()).file_name("f"))
@@ -44,18 +44,19 @@ async fn the_new_one_takes_forms_and_raw_bodies() {
     let path = tb.path("new/ünï \"x\"");
     let res = upload(&tb, "/upload-v2", &path, form("form")).await;
     assert_eq!(json(res).await, value!({"name": "ünï \"x\"", "path": path, "type": "file"}));
-    assert_eq!(fs::read(&path).expect("file"), b"form");
+    assert_eq!(fs::read(tb.dir.join("new/ünï \"x\"")).expect("file"), b"form");
     assert_eq!(fs::metadata(tb.dir.join("new")).expect("new").mode() & 0o777, 0o755);
     assert_eq!(json(upload_raw(&tb, &path, "raw").await).await["path"], path);
-    assert_eq!(fs::read(&path).expect("file"), b"raw");
+    assert_eq!(fs::read(tb.dir.join("new/ünï \"x\"")).expect("file"), b"raw");
     assert_eq!(upload_raw(&tb, &path, "").await.status(), 200);
-    assert_eq!(fs::read(&path).expect("file"), b"");
+    assert_eq!(fs::read(tb.dir.join("new/ünï \"x\"")).expect("file"), b"");
 }
 
 #[tokio::test]
 async fn overwrites_in_place() {
     let tb = toolbox().await;
-    let path = tb.write("f", "a longer text than the new one");
+    tb.write("f", "a longer text than the new one");
+    let path = tb.dir.join("f");
     fs::set_permissions(&path, PermissionsExt::from_mode(0o751)).expect("chmod");
     symlink("f", tb.dir.join("link")).expect("link");
     let before = fs::metadata(&path).expect("f");
@@ -129,8 +130,16 @@ async fn a_malformed_form_changes_nothing() {
 #[tokio::test]
 async fn a_client_that_vanishes_leaves_no_new_file() {
     let tb = toolbox().await;
-    let mut stream = TcpStream::connect(tb.url.trim_start_matches("http://")).await.expect("connect");
-    let head = "POST /files/upload-v2?path=new/big HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n";
+    let url = reqwest::Url::parse(&tb.url).expect("an URL");
+    let address = (url.host_str().expect("a host"), url.port().expect("a port"));
+    let mut stream = TcpStream::connect(address).await.expect("connect");
+    let head = format!(
+        "POST {}/files/upload-v2?path=new/big HTTP/1.1\r\nHost: {}:{}\r\nAuthorization: Bearer {}\r\nContent-Length: 100000000\r\n\r\n",
+        url.path(),
+        address.0,
+        address.1,
+        tb.key.as_deref().expect("a key")
+    );
     stream.write_all(head.as_bytes()).await.expect("head");
     stream.write_all(&vec![b'x'; 4 << 20]).await.expect("some of it");
     eventually("some of it", async || tb.dir.join("new/big").exists().then_some(())).await;
