@@ -96,6 +96,14 @@ impl Place<'_> {
         find(&path, &path.with_extension("lock"))
     }
 
+    /// Makes the directory of all entries. The server's user has to, not an id of its user namespace.
+    pub fn make_dir(self) -> Result<PathBuf, RuntimeError> {
+        let bases = self.cache_dir.join("bases");
+        fs::create_dir_all(&bases).map_err(at("cannot make", &bases))?;
+        fs::set_permissions(&bases, Permissions::from_mode(0o700)).map_err(at("cannot protect", &bases))?;
+        Ok(bases)
+    }
+
     /// Finds the entry of this key or calls `make` with the empty directory to fill.
     pub fn find_or_make(
         self,
@@ -107,9 +115,7 @@ impl Place<'_> {
         if let Some(entry) = find(&path, &lock_path) {
             return Ok(entry);
         }
-        let bases = self.cache_dir.join("bases");
-        fs::create_dir_all(&bases).map_err(at("cannot make", &bases))?;
-        fs::set_permissions(&bases, Permissions::from_mode(0o700)).map_err(at("cannot protect", &bases))?;
+        let bases = self.make_dir()?;
         // Two locks: who makes it waits for nobody who uses it.
         let making = path.with_extension("making");
         let turn = open_lock(&making).map_err(at("cannot open", &making))?;

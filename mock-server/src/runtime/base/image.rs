@@ -20,7 +20,7 @@ pub(crate) struct Unpacked {
     pub leases: Vec<BaseLease>,
 }
 
-/// Pulls the image of `--base`, unless it was pulled before.
+/// Pulls and unpacks the image of `--base`, unless that was done before.
 pub(super) async fn pull(name: &str, config: &RuntimeConfig, isolation: Isolation) -> Result<(), RuntimeError> {
     let image = parse_base(name)?;
     let told = Arc::new(|line: String| tracing::info!(target: "daytona_mock::pull", "{line}"));
@@ -28,7 +28,13 @@ pub(super) async fn pull(name: &str, config: &RuntimeConfig, isolation: Isolatio
     let place = Place { cache_dir: &config.cache_dir, shifted: shift::needed(config, isolation) };
     let known = |layer: &ImageLayer| is_unpacked(layer, place, isolation);
     let pulled = puller.pull(&image, Policy::Cached, known).await;
-    pulled.map(drop).map_err(|e| RuntimeError::Unavailable(format!("--base {name}: {e}")))
+    let pulled = pulled.map_err(|e| RuntimeError::Unavailable(format!("--base {name}: {e}")))?;
+    let config = config.clone();
+    let unpack = move || {
+        let place = Place { cache_dir: &config.cache_dir, shifted: shift::needed(&config, isolation) };
+        unpack(&pulled, &config, isolation, place).map(drop)
+    };
+    tokio::task::spawn_blocking(unpack).await.map_err(|e| RuntimeError::Unavailable(format!("{name}: {e}")))?
 }
 
 fn parse_base(name: &str) -> Result<Reference, RuntimeError> {
@@ -62,7 +68,8 @@ pub(crate) fn unpack(
     place: Place,
 ) -> Result<Unpacked, RuntimeError> {
     let all = image.layers.iter().all(|layer| is_unpacked(layer, place, isolation));
-    if !all && isolation == Isolation::Subuid {
+    if !all && isolation == Isolation::Subuid && !nix::unistd::geteuid().is_root() {
+        place.make_dir()?;
         userns::unpack_image(&config.binary, &config.cache_dir, image)
             .map_err(at("cannot unpack in", &config.cache_dir))?;
     }
