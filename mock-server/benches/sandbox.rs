@@ -97,6 +97,9 @@ fn spec() -> SandboxSpec {
         env: BTreeMap::new(),
         user: "daytona".into(),
         network: Default::default(),
+        root: Default::default(),
+        binds: Vec::new(),
+        build: false,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     data_dir,
     limits::{self, Limits},
+    model::OfflineBase,
     runtime::{BaseChoice, Isolation, IsolationChoice},
 };
 
@@ -91,6 +92,10 @@ struct ServeArgs {
     /// What sandboxes are made of: this host, a directory, a tarball, or an OCI image pulled at first need.
     #[arg(long, env = "DAYTONA_MOCK_BASE", hide_env = true, default_value = "host", value_parser = parse_base, value_name = "host|DIR|TAR|IMAGE")]
     base: BaseChoice,
+    /// What FROM and images resolve to when their registry can't be reached: this server's base, for well-known
+    /// images (python, debian, ubuntu, node, daytonaio/sandbox), or an error.
+    #[arg(long, env = "DAYTONA_MOCK_OFFLINE_BASE", hide_env = true, value_enum, default_value_t = OfflineArg::Host)]
+    offline_base: OfflineArg,
     /// Host directory to bind read-only into every sandbox at the same path (repeatable).
     #[arg(long, env = "DAYTONA_MOCK_BASE_INCLUDE", hide_env = true, value_name = "DIR", value_delimiter = ',')]
     base_include: Vec<PathBuf>,
@@ -149,6 +154,21 @@ struct Locate {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum OfflineArg {
+    Host,
+    Error,
+}
+
+impl From<OfflineArg> for OfflineBase {
+    fn from(arg: OfflineArg) -> Self {
+        match arg {
+            OfflineArg::Host => OfflineBase::Host,
+            OfflineArg::Error => OfflineBase::Error,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum IsolationArg {
     Auto,
     Root,
@@ -180,6 +200,7 @@ impl ServeArgs {
     fn config(&self) -> Config {
         let data_dir = self.data_dir.clone().unwrap_or_else(data_dir::default_data_dir);
         Config {
+            offline_base: self.offline_base.into(),
             listen: Some(self.listen),
             data_dir: (!self.ephemeral).then_some(data_dir),
             cache_dir: None,

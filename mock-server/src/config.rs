@@ -26,6 +26,8 @@ pub struct Config {
     pub isolation: crate::runtime::IsolationChoice,
     /// What sandboxes are made of; default: derived from the host.
     pub base: crate::runtime::BaseChoice,
+    /// What images of builds resolve to when their registry can't be reached.
+    pub offline_base: crate::model::OfflineBase,
     /// More host directories bound read-only into every sandbox at the same path.
     pub base_include: Vec<PathBuf>,
     /// Directory of bare repositories `<host>/<owner>/<repo>.git` that `https://` remotes resolve to.

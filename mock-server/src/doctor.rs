@@ -172,6 +172,9 @@ async fn look_inside(runtime: &Runtime) -> Result<Vec<String>, String> {
         env: BTreeMap::new(),
         user: "daytona".into(),
         network: NetworkPolicy::default(),
+        root: Default::default(),
+        binds: Vec::new(),
+        build: false,
     };
     let sandbox = runtime.launch(&spec).await.map_err(|error| error.to_string())?;
     let output = tokio::time::timeout(PATIENCE, execute(&sandbox, &script())).await;

@@ -11,6 +11,7 @@
 //! * [`control`]: `/__control`, what a test needs and a cloud doesn't have.
 
 pub mod api;
+pub mod builds;
 pub mod cli;
 pub mod config;
 pub mod control;

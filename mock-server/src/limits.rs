@@ -50,6 +50,10 @@ limits! {
     api_body = 10 << 20;
     /// Sandboxes of one server; more are told that there are no available runners.
     sandboxes = 10_000;
+    /// Snapshots of one organisation.
+    snapshots = 1_000;
+    /// Bytes of one build's log; what comes after is left out.
+    build_log = 64 << 20;
     /// Organisations of one server, one for each minted key.
     organizations = 100_000;
     /// API keys of one organisation.

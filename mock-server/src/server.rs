@@ -184,6 +184,7 @@ fn model_config(config: &Config, data_dir: &Path) -> ModelConfig {
         api_keys: config.api_keys.clone(),
         api_version: config.api_version.clone().unwrap_or_else(|| API_VERSION.into()),
         limits: config.limits,
+        offline_base: config.offline_base,
     }
 }
 

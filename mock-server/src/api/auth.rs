@@ -13,6 +13,8 @@ use crate::{
 
 pub const WRITE_SANDBOXES: &str = "write:sandboxes";
 pub const DELETE_SANDBOXES: &str = "delete:sandboxes";
+pub const WRITE_SNAPSHOTS: &str = "write:snapshots";
+pub const DELETE_SNAPSHOTS: &str = "delete:snapshots";
 pub const MANAGE_API_KEYS: &str = "manage:api_keys";
 
 /// The holder of a good key.

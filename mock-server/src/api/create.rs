@@ -44,6 +44,8 @@ fn read(checks: &mut Checks) -> NewSandbox {
     let network_allow_list = checks.string("networkAllowList");
     let domain_allow_list = checks.string("domainAllowList");
     let target = checks.string("target");
+    let amount = |name| checks_amount(checks, name);
+    let (cpus, memories, disks) = (amount("cpu"), amount("memory"), amount("disk"));
     let cpu = checks.resource("cpu", None);
     let gpu = checks.resource("gpu", Some(1.0));
     let has_gpu_type = checks.words("gpuType", &GPU_TYPES);
@@ -55,7 +57,7 @@ fn read(checks: &mut Checks) -> NewSandbox {
     let auto_delete_interval = checks.minutes("autoDeleteInterval");
     let ttl_minutes = checks.minutes("ttlMinutes");
     let volumes = volumes(checks);
-    let has_build_info = checks.object("buildInfo").is_some();
+    let build = checks.object("buildInfo").map(build_info);
     let linked_sandbox = checks.string("linkedSandbox");
     let has_secrets = checks.given("secrets").is_some_and(|secrets| secrets != &Value::Array(Vec::new()));
     NewSandbox {
@@ -69,6 +71,9 @@ fn read(checks: &mut Checks) -> NewSandbox {
         network_allow_list,
         domain_allow_list,
         target,
+        cpu: cpus,
+        memory: memories,
+        disk: disks,
         has_resources: cpu || gpu || memory || disk,
         has_gpu_type,
         auto_stop_interval,
@@ -77,10 +82,23 @@ fn read(checks: &mut Checks) -> NewSandbox {
         auto_delete_interval,
         ttl_minutes,
         volumes,
-        has_build_info,
+        build,
         linked_sandbox,
         has_secrets,
     }
+}
+
+/// A resource, rounded up; nonsense is told by the checks.
+fn checks_amount(checks: &Checks, name: &str) -> Option<u32> {
+    let number = checks.given(name)?.as_f64()?.ceil();
+    (0.0..=65_536.0).contains(&number).then_some(number as u32)
+}
+
+/// Dockerfile and context hashes. What is neither is none (observed: nothing in it is checked).
+pub(super) fn build_info(info: &serde_json::Map<String, Value>) -> (String, Vec<String>) {
+    let hashes = info.get("contextHashes").and_then(Value::as_array);
+    let hashes = hashes.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    (info.get("dockerfileContent").and_then(Value::as_str).unwrap_or_default().to_owned(), hashes)
 }
 
 /// The ids or names of the volumes; messages name the element by its place (observed).

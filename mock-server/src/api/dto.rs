@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::error::time;
 use crate::{
     gateway::origin::Origin,
-    model::{Sandbox, StringMap},
+    model::{Sandbox, StringMap, snapshots::BuildInfo},
 };
 
 /// Which of the observed variants of the full object.
@@ -37,7 +37,7 @@ impl Serialize for Full<'_> {
         map.serialize_entry("name", &s.name)?;
         map.serialize_entry("target", &s.target)?;
         map.serialize_entry("snapshot", &s.snapshot)?;
-        map.serialize_entry("user", &s.user)?;
+        map.serialize_entry("user", user(s))?;
         map.serialize_entry("env", &Strings(&s.env))?;
         map.serialize_entry("cpu", &s.cpu)?;
         map.serialize_entry("gpu", &s.gpu)?;
@@ -59,6 +59,9 @@ impl Serialize for Full<'_> {
         map.serialize_entry("sandboxClass", "container")?;
         map.serialize_entry("class", size_class(s))?;
         times(&mut map, s, self.shape != Shape::Ended)?;
+        if let Some(build) = &s.build {
+            map.serialize_entry("buildInfo", &build_info(build))?;
+        }
         if !created || s.daemon_version.is_some() {
             map.serialize_entry("daemonVersion", &s.daemon_version)?;
         }
@@ -66,6 +69,11 @@ impl Serialize for Full<'_> {
         map.serialize_entry("toolboxProxyUrl", &self.origin.toolbox_proxy_url())?;
         map.end()
     }
+}
+
+/// The image decides on the user; until it is built there is the usual one.
+fn user(s: &Sandbox) -> &str {
+    if s.user.is_empty() { "daytona" } else { &s.user }
 }
 
 /// `class` of clients from 2025: the crate `daytona-client` requires it, SDKs of that time know these three values.
@@ -126,7 +134,7 @@ impl Serialize for Item<'_> {
         map.serialize_entry("state", &s.state())?;
         map.serialize_entry("desiredState", &s.desired_state)?;
         map.serialize_entry("snapshot", &s.snapshot)?;
-        map.serialize_entry("user", &s.user)?;
+        map.serialize_entry("user", user(s))?;
         map.serialize_entry("errorReason", &s.error_reason)?;
         map.serialize_entry("recoverable", &s.recoverable)?;
         map.serialize_entry("public", &s.public)?;
@@ -146,6 +154,17 @@ impl Serialize for Item<'_> {
         map.serialize_entry("toolboxProxyUrl", &self.origin.toolbox_proxy_url())?;
         map.end()
     }
+}
+
+/// `BuildInfo` of the contract.
+pub fn build_info(build: &BuildInfo) -> serde_json::Value {
+    serde_json::json!({
+        "dockerfileContent": build.dockerfile,
+        "contextHashes": build.context_hashes,
+        "createdAt": time(build.created_at),
+        "updatedAt": time(build.updated_at),
+        "snapshotRef": build.snapshot_ref,
+    })
 }
 
 /// A map without copies.

@@ -3,12 +3,14 @@
 mod api_keys;
 mod auth;
 mod body;
+mod build_logs;
 mod config;
 mod create;
 mod dto;
 mod error;
 pub mod events;
 mod lists;
+mod new_snapshot;
 pub mod operations;
 mod organizations;
 mod preview;
@@ -65,8 +67,12 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/organizations", get(organizations::list))
         .route("/organizations/invitations", get(transport::unrouted))
         .route("/organizations/{id}", get(organizations::get))
-        .route("/snapshots", get(snapshots::list))
-        .route("/snapshots/{id}", get(snapshots::get))
+        .route("/snapshots", get(snapshots::list).post(new_snapshot::create))
+        .route("/snapshots/{id}", get(snapshots::get).delete(snapshots::delete))
+        .route("/snapshots/{id}/activate", post(snapshots::activate))
+        .route("/snapshots/{id}/deactivate", post(snapshots::deactivate))
+        .route("/snapshots/{id}/build-logs", get(build_logs::of_snapshot))
+        .route("/snapshots/{id}/build-logs-url", get(build_logs::url_of_snapshot))
         .route("/sandbox", get(lists::list).post(create::create))
         .route("/sandbox/paginated", get(lists::paginated))
         .route("/sandbox/for-runner", get(transport::unrouted))
@@ -85,8 +91,8 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/sandbox/{id}/parent", get(sandboxes::parent))
         .route("/sandbox/{id}/last-activity", post(sandboxes::last_activity))
         .route("/sandbox/{id}/toolbox-proxy-url", get(sandboxes::toolbox_proxy_url))
-        .route("/sandbox/{id}/build-logs", get(sandboxes::build_logs))
-        .route("/sandbox/{id}/build-logs-url", get(sandboxes::build_logs_url))
+        .route("/sandbox/{id}/build-logs", get(build_logs::of_sandbox))
+        .route("/sandbox/{id}/build-logs-url", get(build_logs::url_of_sandbox))
         .route("/sandbox/{id}/labels", put(settings::labels))
         .route("/sandbox/{id}/public/{public}", post(settings::public))
         .route("/sandbox/{id}/autostop/{minutes}", post(settings::auto_stop))

@@ -88,20 +88,28 @@ pub async fn resize(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id
     refuse(&cp, &caller, &id, Operation::Resize)
 }
 
-/// `createSandboxSnapshot`: refused where the body or the state refuses it, else 501.
+/// `createSandboxSnapshot`.
 pub async fn snapshot(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
+    client: Client,
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let nameless = !body.get("name").is_some_and(serde_json::Value::is_string);
-    let check = |checks: &mut Checks| {
-        if nameless {
-            checks.problem("name must be a string");
-        }
-    };
-    refuse_checked(&cp, &caller, &id, Operation::Snapshot, Checks::new(&body), check)
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let mut checks = Checks::new(&body);
+    if !body.get("name").is_some_and(serde_json::Value::is_string) {
+        checks.problem("name must be a string");
+    }
+    let memory = checks.boolean("includeMemory").unwrap_or(false);
+    let name = checks.string("name").unwrap_or_default();
+    checks.finish()?;
+    cp.check(&sandbox, Operation::Snapshot)?;
+    if memory {
+        return Err(ApiError::bad_request("includeMemory is only supported for Windows sandboxes"));
+    }
+    let sandbox = cp.snapshot_sandbox(&sandbox, name).await?;
+    Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Full }))
 }
 
 /// `forkSandbox`: never possible for containers; a bad name is told first (observed).
@@ -164,18 +172,6 @@ pub async fn no_relatives(State(cp): State<Arc<ControlPlane>>, caller: Caller, P
 pub async fn parent(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
     let sandbox = caller.sandbox(&cp, &id)?;
     Err(ApiError::not_found(format!("Parent sandbox not found for sandbox {}", sandbox.id)))
-}
-
-/// `getBuildLogs` of a sandbox that wasn't built.
-pub async fn build_logs(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    caller.sandbox(&cp, &id)?;
-    Err(ApiError::not_found(format!("Sandbox with ID or name {id} has no build info")))
-}
-
-/// `getBuildLogsUrl` of a sandbox that wasn't built.
-pub async fn build_logs_url(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    caller.sandbox(&cp, &id)?;
-    Err(ApiError::not_found(format!("Sandbox {id} has no build info")))
 }
 
 /// `updateLastActivity`: 201 without a body.

@@ -1,22 +1,24 @@
-//! Snapshots, read-only for now: the general ones, which SDKs list and look up.
+//! Snapshots: the general ones and the organisation's own.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    auth::Caller,
+    auth::{Caller, DELETE_SNAPSHOTS, WRITE_SNAPSHOTS},
+    dto::build_info,
     error::{ApiError, ApiResult, ok, time},
     query::Query,
 };
 use crate::model::{
-    ControlPlane, REGION,
-    snapshots::{self, GENERAL, GeneralSnapshot},
+    ControlPlane, REGION, no_snapshot,
+    snapshots::{self, GENERAL, GeneralSnapshot, Snapshot, SnapshotState},
 };
 
-fn dto(snapshot: &GeneralSnapshot, runner: &str, organization: &str) -> Value {
+fn general_dto(snapshot: &GeneralSnapshot, runner: &str, organization: &str) -> Value {
     let since = time(DateTime::<Utc>::UNIX_EPOCH);
     json!({
         "id": snapshot.id,
@@ -43,32 +45,125 @@ fn dto(snapshot: &GeneralSnapshot, runner: &str, organization: &str) -> Value {
     })
 }
 
-/// `getAllSnapshots`. The name is a case-insensitive part of the snapshot's (observed).
+/// `SnapshotDto` of the contract; sizes are in GB.
+pub(super) fn dto(snapshot: &Snapshot, runner: &str) -> Value {
+    let gigabytes = |bytes: u64| (bytes as f64 / 1e9 * 1000.0).ceil() / 1000.0;
+    let mut dto = json!({
+        "id": snapshot.id,
+        "organizationId": snapshot.organization_id,
+        "general": false,
+        "name": snapshot.name,
+        "imageName": snapshot.image_name,
+        "state": snapshot.state,
+        "size": snapshot.size.map(gigabytes),
+        "entrypoint": snapshot.entrypoint,
+        "cpu": snapshot.cpu,
+        "gpu": snapshot.gpu,
+        "mem": snapshot.memory,
+        "disk": snapshot.disk,
+        "errorReason": snapshot.error_reason,
+        "createdAt": time(snapshot.created_at),
+        "updatedAt": time(snapshot.updated_at),
+        "lastUsedAt": snapshot.last_used_at.map(time),
+        "regionIds": [REGION],
+        "initialRunnerId": runner,
+        "ref": snapshot.reference,
+        "sourceSandboxId": snapshot.source_sandbox_id,
+        "sandboxClass": "container",
+    });
+    if let Some(build) = &snapshot.build {
+        dto["buildInfo"] = build_info(build);
+    }
+    dto
+}
+
+/// `getAllSnapshots`. The name is a case-insensitive part of the snapshot's; general ones come last (observed).
 pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut query: Query) -> ApiResult {
     let page = query.number("page", None, true).unwrap_or(1) as usize;
     let limit = query.number("limit", Some(200), true).unwrap_or(100) as usize;
     let name = query.text("name").to_lowercase();
     let sorts = ["name", "state", "lastUsedAt", "createdAt"].map(|sort| (sort, sort));
-    let by_name = query.word("sort", &sorts, "lastUsedAt") == "name";
+    let sort = query.word("sort", &sorts, "lastUsedAt");
     let descending = query.word("order", &[("asc", false), ("desc", true)], true);
     query.check()?;
-    let from_sandbox = query.get("sourceSandboxId").is_some();
-    let mut found: Vec<_> = GENERAL.iter().filter(|s| !from_sandbox && s.name.contains(&name)).collect();
-    if by_name {
-        found.sort_by_key(|snapshot| snapshot.name);
-        if descending {
-            found.reverse();
-        }
+    let source = query.get("sourceSandboxId").map(str::to_owned);
+    let mut own = cp.own_snapshots(caller.organization());
+    own.retain(|snapshot| {
+        snapshot.name.to_lowercase().contains(&name)
+            && source.as_ref().is_none_or(|id| snapshot.source_sandbox_id.as_ref() == Some(id))
+    });
+    own.sort_by(|a, b| directed(compare(a, b, sort), descending).then_with(|| a.id.cmp(&b.id)));
+    let mut general: Vec<_> = GENERAL.iter().filter(|s| source.is_none() && s.name.contains(&name)).collect();
+    if sort == "name" {
+        general.sort_by(|a, b| directed(a.name.cmp(b.name), descending));
     }
-    let total = found.len();
-    let shown = found.into_iter().skip((page - 1).saturating_mul(limit)).take(limit);
-    let items: Vec<Value> = shown.map(|snapshot| dto(snapshot, cp.runner_id(), caller.organization())).collect();
+    let total = own.len() + general.len();
+    let all = own.iter().map(|snapshot| dto(snapshot, cp.runner_id()));
+    let all = all.chain(general.iter().map(|general| general_dto(general, cp.runner_id(), caller.organization())));
+    let items: Vec<Value> = all.skip((page - 1).saturating_mul(limit)).take(limit).collect();
     Ok(ok(&json!({"items": items, "total": total, "page": page, "totalPages": total.div_ceil(limit)})))
+}
+
+fn directed(ordering: Ordering, descending: bool) -> Ordering {
+    if descending { ordering.reverse() } else { ordering }
+}
+
+fn compare(a: &Snapshot, b: &Snapshot, sort: &str) -> Ordering {
+    let place = |state: SnapshotState| SnapshotState::ALL.iter().position(|one| *one == state);
+    match sort {
+        "name" => a.name.cmp(&b.name),
+        "state" => place(a.state).cmp(&place(b.state)),
+        "createdAt" => a.created_at.cmp(&b.created_at),
+        _ => a.last_used_at.cmp(&b.last_used_at).then_with(|| a.created_at.cmp(&b.created_at)),
+    }
 }
 
 /// `getSnapshot`, by id or name.
 pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    let snapshot = snapshots::general(&id);
-    let snapshot = snapshot.ok_or_else(|| ApiError::not_found(format!("Snapshot with name {id} not found")))?;
-    Ok(ok(&dto(snapshot, cp.runner_id(), caller.organization())))
+    if let Some(own) = cp.own_snapshot(caller.organization(), &id) {
+        return Ok(ok(&dto(&own, cp.runner_id())));
+    }
+    let general = snapshots::general(&id).ok_or_else(|| no_snapshot(&id))?;
+    Ok(ok(&general_dto(general, cp.runner_id(), caller.organization())))
+}
+
+/// An own snapshot for a route that takes ids only: an unknown one is told first, then that a name is no id (observed).
+pub(super) fn by_id(cp: &ControlPlane, caller: &Caller, id: &str) -> ApiResult<Arc<Snapshot>> {
+    let own = cp.own_snapshot(caller.organization(), id);
+    if own.is_none() && snapshots::general(id).is_none() {
+        return Err(no_snapshot(id).into());
+    }
+    if uuid::Uuid::parse_str(id).is_err() {
+        return Err(ApiError::bad_request("Validation failed (uuid is expected)"));
+    }
+    own.ok_or_else(|| no_snapshot(id).into())
+}
+
+/// `removeSnapshot`.
+pub async fn delete(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<StatusCode> {
+    let snapshot = by_id(&cp, caller.must(DELETE_SNAPSHOTS)?, &id)?;
+    cp.remove_snapshot(&snapshot).await?;
+    Ok(StatusCode::OK)
+}
+
+/// `activateSnapshot`.
+pub async fn activate(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    let snapshot = by_id(&cp, caller.must(WRITE_SNAPSHOTS)?, &id)?;
+    let snapshot = cp.activate_snapshot(&snapshot).await?;
+    Ok(ok(&dto(&snapshot, cp.runner_id())))
+}
+
+/// `deactivateSnapshot`: 204, as often as one likes.
+pub async fn deactivate(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<StatusCode> {
+    let snapshot = by_id(&cp, caller.must(WRITE_SNAPSHOTS)?, &id)?;
+    cp.deactivate_snapshot(&snapshot).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -14,7 +14,7 @@ pub use oci_client::Reference;
 pub use self::{
     config::ImageConfig,
     credentials::Credentials,
-    pull::{Policy, Puller},
+    pull::{Policy, Progress, Puller},
     store::{Image, ImageLayer, ImageStore},
 };
 

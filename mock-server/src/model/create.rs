@@ -1,5 +1,7 @@
 //! What a new sandbox may be: the checks of `createSandbox` that need more than the body, in the observed order.
 
+use std::sync::Arc;
+
 use chrono::Duration;
 
 use super::{
@@ -8,7 +10,9 @@ use super::{
     network,
     rules::Phase,
     sandbox::{Sandbox, StringMap},
-    settings, snapshots, tokens,
+    settings,
+    snapshots::{self, BuildInfo, Source},
+    tokens,
 };
 
 /// The one region, shared by all.
@@ -30,6 +34,11 @@ pub struct NewSandbox {
     pub target: Option<String>,
     /// Any of cpu, gpu, memory, disk was given and isn't 0.
     pub has_resources: bool,
+    pub cpu: Option<u32>,
+    /// GiB.
+    pub memory: Option<u32>,
+    /// GiB.
+    pub disk: Option<u32>,
     pub has_gpu_type: bool,
     pub auto_stop_interval: Option<i32>,
     pub auto_pause_interval: Option<i32>,
@@ -38,7 +47,8 @@ pub struct NewSandbox {
     pub ttl_minutes: Option<i32>,
     /// Ids or names.
     pub volumes: Vec<String>,
-    pub has_build_info: bool,
+    /// Dockerfile and context hashes.
+    pub build: Option<(String, Vec<String>)>,
     pub linked_sandbox: Option<String>,
     pub has_secrets: bool,
 }
@@ -51,11 +61,13 @@ impl ControlPlane {
         if new.target.as_deref().is_some_and(|target| target != REGION) {
             return Err(ModelError::not_found("Region not found"));
         }
-        if new.has_build_info {
-            return Err(refuse_build(&new));
-        }
-        self.check_linked(caller, &new)?;
-        let snapshot = choose_snapshot(&new)?;
+        let source = match new.build {
+            Some(_) => check_build(&new).map(|()| None)?,
+            None => {
+                self.check_linked(caller, &new)?;
+                Some(self.choose_snapshot(caller, &new)?)
+            }
+        };
         check_lists(&new)?;
         if let Some(volume) = new.volumes.first() {
             return Err(ModelError::not_found(format!("Volume '{volume}' not found")));
@@ -64,7 +76,21 @@ impl ControlPlane {
             return Err(ModelError::new(ErrorKind::NotEmulated, ""));
         }
         check_intervals(&new)?;
-        Ok(self.record(caller, new, snapshot))
+        Ok(self.record(caller, new, source.as_ref()))
+    }
+
+    fn choose_snapshot(&self, caller: &Identity, new: &NewSandbox) -> Result<Source, ModelError> {
+        let name = new.snapshot.as_deref().filter(|name| !name.trim().is_empty()).unwrap_or(snapshots::DEFAULT);
+        let snapshot = self.snapshot_for(&caller.organization_id, name)?;
+        if new.has_resources {
+            return Err(ModelError::bad_request("Cannot specify Sandbox resources when using a snapshot"));
+        }
+        if new.has_gpu_type {
+            let text =
+                "Cannot specify GPU type when creating sandbox from snapshot. GPU type is inherited from snapshot.";
+            return Err(ModelError::bad_request(text));
+        }
+        Ok(snapshot)
     }
 
     /// Linked sandboxes are a later issue; their refusals are known.
@@ -77,17 +103,27 @@ impl ControlPlane {
         self.find(&caller.organization_id, owner).map(drop)
     }
 
-    fn record(&self, caller: &Identity, new: NewSandbox, snapshot: &snapshots::GeneralSnapshot) -> Sandbox {
+    fn record(&self, caller: &Identity, new: NewSandbox, source: Option<&Source>) -> Sandbox {
         let now = self.clock().now();
         let id = tokens::uuid();
         let ttl = new.ttl_minutes.filter(|minutes| *minutes > 0);
-        let phase = Phase::NEW;
+        let phase = if source.is_some() { Phase::NEW } else { Phase::UNBUILT };
+        let (cpu, memory, disk, root, user) = match source {
+            Some(Source::General(general)) => (general.cpu, general.memory, general.disk, Arc::default(), "daytona"),
+            Some(Source::Own(own)) => (own.cpu, own.memory, own.disk, own.root.clone(), own.user.as_str()),
+            None => {
+                let asked = |given: Option<u32>, default| given.filter(|n| *n > 0).unwrap_or(default);
+                // The image decides, once there is one.
+                (asked(new.cpu, 1), asked(new.memory, 1), asked(new.disk, 3), Arc::default(), "")
+            }
+        };
+        let build = new.build.map(|(dockerfile, hashes)| BuildInfo::new(dockerfile, hashes, now));
         Sandbox {
             name: new.name.filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone()),
             id,
             organization_id: caller.organization_id.clone(),
-            snapshot: Some(snapshot.name.into()),
-            user: new.user.filter(|user| !user.is_empty()).unwrap_or_else(|| "daytona".into()),
+            snapshot: source.map(|source| source.name().to_owned()),
+            user: new.user.filter(|user| !user.is_empty()).unwrap_or_else(|| user.into()),
             env: new.env,
             labels: new.labels,
             public: new.public,
@@ -95,10 +131,10 @@ impl ControlPlane {
             network_allow_list: new.network_allow_list.filter(|list| !list.is_empty()),
             domain_allow_list: new.domain_allow_list.filter(|list| !list.is_empty()),
             target: REGION.into(),
-            cpu: snapshot.cpu,
+            cpu,
             gpu: 0,
-            memory: snapshot.memory,
-            disk: snapshot.disk,
+            memory,
+            disk,
             actual_state: phase.actual,
             desired_state: phase.desired,
             error_reason: None,
@@ -115,34 +151,21 @@ impl ControlPlane {
             runner_id: Some(self.runner_id().into()),
             preview_token: tokens::preview_token(),
             signing_key: tokens::signing_key(),
+            root,
+            build,
         }
     }
 }
 
-fn refuse_build(new: &NewSandbox) -> ModelError {
+fn check_build(new: &NewSandbox) -> Result<(), ModelError> {
     if new.snapshot.as_deref().is_some_and(|name| !name.is_empty()) {
-        return ModelError::bad_request("Cannot specify a snapshot when using a build info entry");
+        return Err(ModelError::bad_request("Cannot specify a snapshot when using a build info entry"));
     }
     if new.linked_sandbox.is_some() {
         let text = "linkedSandbox is not supported with declarative builds. Create a sandbox from a snapshot";
-        return ModelError::bad_request(text);
-    }
-    ModelError::new(ErrorKind::NotEmulated, "")
-}
-
-fn choose_snapshot(new: &NewSandbox) -> Result<&'static snapshots::GeneralSnapshot, ModelError> {
-    let name = new.snapshot.as_deref().filter(|name| !name.trim().is_empty()).unwrap_or(snapshots::DEFAULT);
-    let snapshot = snapshots::general(name).ok_or_else(|| {
-        ModelError::bad_request(format!("Snapshot {name} not found. Did you add it through the Daytona Dashboard?"))
-    })?;
-    if new.has_resources {
-        return Err(ModelError::bad_request("Cannot specify Sandbox resources when using a snapshot"));
-    }
-    if new.has_gpu_type {
-        let text = "Cannot specify GPU type when creating sandbox from snapshot. GPU type is inherited from snapshot.";
         return Err(ModelError::bad_request(text));
     }
-    Ok(snapshot)
+    Ok(())
 }
 
 fn check_lists(new: &NewSandbox) -> Result<(), ModelError> {

@@ -25,14 +25,25 @@ type Launch = tokio::task::JoinHandle<Result<(), ModelError>>;
 impl ControlPlane {
     /// Launches a record that was just added, and waits for it. The answer is the record from before: `creating` (observed).
     pub async fn create(self: &Arc<Self>, record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
+        self.snapshot_used(&record).await;
         let cp = self.clone();
         let begun = apart(async move {
             let record = cp.add(record).await?;
-            let launch = cp.spawn_launch(&record.id);
+            let launch = match record.actual_state {
+                State::PendingBuild => {
+                    // So that it can be followed at once; a failure ends the build with its reason.
+                    drop(cp.log(&record.id));
+                    tokio::spawn(cp.clone().build_sandbox(record.id.clone()));
+                    None
+                }
+                _ => Some(cp.spawn_launch(&record.id)),
+            };
             Ok((record, launch))
         });
         let (record, launch) = begun.await?;
-        started(launch).await?;
+        if let Some(launch) = launch {
+            started(launch).await?;
+        }
         Ok(record)
     }
 
@@ -86,7 +97,7 @@ impl ControlPlane {
     }
 
     /// Takes the first step of an operation that was allowed in the state in which the caller saw the sandbox.
-    async fn advance(&self, seen: &Sandbox, operation: Operation) -> Result<Arc<Sandbox>, ModelError> {
+    pub(super) async fn advance(&self, seen: &Sandbox, operation: Operation) -> Result<Arc<Sandbox>, ModelError> {
         seen.phase().begin(operation, seen.is_ephemeral())?;
         let edit = |sandbox: &mut Sandbox| {
             if sandbox.phase() != seen.phase() {
@@ -208,8 +219,11 @@ impl ControlPlane {
             () = self.clock().sleep(linger) => {}
             () = tokio::time::sleep_until(gone) => {}
         }
-        if self.note(&id, removed).await.is_ok_and(|record| record.actual_state == State::Destroyed) {
+        let Ok(record) = self.note(&id, removed).await else { return };
+        if record.actual_state == State::Destroyed {
             self.forget(&id).await;
+            self.release(&record.root).await;
+            self.forget_log(&id);
         }
     }
 
@@ -228,6 +242,9 @@ impl ControlPlane {
         while let Some(result) = tasks.join_next().await {
             let done = result.map_err(|error| ModelError::internal(format!("a reset failed: {error}")));
             all = all.and(done.flatten());
+        }
+        for snapshot in self.own_snapshots(organization_id) {
+            self.forget_snapshot(&snapshot.id).await;
         }
         all
     }
@@ -255,11 +272,16 @@ impl ControlPlane {
         self.world.write().sandboxes.get_mut(id)?.running.take()
     }
 
-    fn turn(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {
+    /// Its machine, while it has one.
+    pub(super) fn machine(&self, id: &str) -> Option<Arc<runtime::Sandbox>> {
+        self.world.read().sandboxes.get(id)?.running.clone()
+    }
+
+    pub(super) fn turn(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {
         Some(self.world.read().sandboxes.get(id)?.turn.clone())
     }
 
-    async fn report(&self, id: &str, progress: Progress) -> Result<Arc<Sandbox>, ModelError> {
+    pub(super) async fn report(&self, id: &str, progress: Progress) -> Result<Arc<Sandbox>, ModelError> {
         let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
             sandbox.set_phase(sandbox.phase().after(progress));
             Ok(())
@@ -284,6 +306,9 @@ impl ControlPlane {
             env: self.config().env.iter().cloned().chain(own).chain(given).collect(),
             user: sandbox.user.clone(),
             network: sandbox.network_policy(),
+            root: sandbox.root.clone(),
+            binds: Vec::new(),
+            build: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Sandboxes, keys, organisations and the rules they obey. Knows no HTTP; the handlers in [`crate::api`] do.
 
+mod building;
 pub mod clock;
 mod create;
 pub mod error;
@@ -16,6 +17,7 @@ pub mod rules;
 mod sandbox;
 pub mod settings;
 pub mod snapshots;
+mod snapshotting;
 mod store;
 mod string_map;
 mod timers;
@@ -28,6 +30,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
+pub use building::OfflineBase;
 pub use clock::Clock;
 pub use create::{NewSandbox, REGION};
 pub use error::{ErrorKind, ModelError};
@@ -35,6 +38,7 @@ pub use event::{EventKind, ModelEvent};
 pub use organization::Organization;
 pub use preview::PreviewPort;
 pub use sandbox::{DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
+pub use snapshotting::{MadeOf, NewSnapshot, no_snapshot};
 pub use tokens::{hash, preview_token};
 
 use self::{keys::Keys, store::Store, world::World};
@@ -55,6 +59,7 @@ pub struct ModelConfig {
     /// `X-Daytona-Api-Version` and `/config.version`.
     pub api_version: String,
     pub limits: Limits,
+    pub offline_base: OfflineBase,
 }
 
 /// Why the control plane did not open. The text says what to do about it.
@@ -104,6 +109,8 @@ pub struct ControlPlane {
     /// Held while what is due is begun.
     firing: tokio::sync::Mutex<()>,
     closing: CancellationToken,
+    /// Logs of builds that are under way, by the id of what is built.
+    logs: parking_lot::Mutex<std::collections::HashMap<String, Arc<crate::builds::BuildLog>>>,
 }
 
 impl ControlPlane {

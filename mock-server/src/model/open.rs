@@ -19,6 +19,7 @@ use super::{
     preview::{PreviewPort, SignedPreview},
     rules::Phase,
     sandbox::{DesiredState, Sandbox, State},
+    snapshots::Snapshot,
     store::{Contents, Store},
     timers, tokens,
     world::{Tenant, World},
@@ -63,6 +64,7 @@ impl ControlPlane {
             timer,
             firing: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
+            logs: parking_lot::Mutex::default(),
             config,
         });
         cp.load(contents)?;
@@ -83,6 +85,9 @@ impl ControlPlane {
             sandbox.set_phase(after_restart(sandbox.phase()));
             sandbox.runner_id = Some(self.runner_id.clone());
             world.insert(Arc::new(sandbox));
+        }
+        for snapshot in self.parse::<Snapshot>(&contents.snapshots)? {
+            world.snapshots.insert(snapshot.id.clone(), Arc::new(snapshot));
         }
         for preview in self.parse::<SignedPreview>(&contents.signed_previews)? {
             world.signed_previews.insert(preview.token.clone(), preview);
@@ -122,6 +127,8 @@ impl ControlPlane {
         let records: Vec<Arc<Sandbox>> =
             self.world.read().sandboxes.values().map(|entry| entry.record.clone()).collect();
         self.remove_orphans().await;
+        self.tidy_layers().await;
+        self.revive_snapshots().await;
         let permits = Arc::new(Semaphore::new(PARALLEL));
         let mut tasks = tokio::task::JoinSet::new();
         for record in records.into_iter().filter(|record| record.phase().is_pending()) {
@@ -130,6 +137,7 @@ impl ControlPlane {
                 let _permit = permits.acquire().await;
                 match record.desired_state {
                     DesiredState::Destroyed => cp.destroy(record.id.clone(), Duration::ZERO).await,
+                    _ if record.actual_state == State::PendingBuild => cp.build_sandbox(record.id.clone()).await,
                     // A failure is in the record by now.
                     _ => drop(cp.spawn_launch(&record.id).await),
                 }
@@ -157,7 +165,8 @@ impl ControlPlane {
 /// What a phase is once every process is gone: what should be started is starting, the rest is at rest.
 fn after_restart(phase: Phase) -> Phase {
     let actual = match phase.actual {
-        State::Unknown | State::Creating | State::Started => State::Stopped,
+        State::Unknown | State::Creating | State::Started | State::Snapshotting => State::Stopped,
+        State::BuildingSnapshot => State::PendingBuild,
         other => other,
     };
     Phase { actual, ..phase }

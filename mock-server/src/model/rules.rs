@@ -122,11 +122,20 @@ pub enum Progress {
     Died,
     /// Its files are gone.
     Removed,
+    /// A snapshot of it was made, or couldn't be.
+    Snapshotted,
+    /// What it is built from is being built.
+    Building,
+    Built,
+    BuildFailed,
 }
 
 impl Phase {
     /// A sandbox that was just asked for.
     pub const NEW: Phase = Phase { actual: State::Unknown, desired: DesiredState::Started };
+
+    /// One that has to be built first.
+    pub const UNBUILT: Phase = Phase { actual: State::PendingBuild, desired: DesiredState::Started };
 
     /// The state that clients see: where it is in the light of where it should be (observed).
     pub fn shown(self) -> State {
@@ -134,7 +143,16 @@ impl Phase {
         use State as S;
         match (self.actual, self.desired) {
             (S::Started, D::Stopped) => S::Stopping,
-            (S::Started | S::Stopped | S::Creating | S::Unknown, D::Destroyed) => S::Destroying,
+            (
+                S::Started
+                | S::Stopped
+                | S::Creating
+                | S::Unknown
+                | S::Snapshotting
+                | S::PendingBuild
+                | S::BuildingSnapshot,
+                D::Destroyed,
+            ) => S::Destroying,
             (S::Stopped, D::Started) => S::Starting,
             (S::Stopped, D::Archived) => S::Archiving,
             (S::Unknown, D::Started) => S::Creating,
@@ -162,6 +180,10 @@ impl Phase {
 
     /// Asks for an operation: the phase that it leads to, the same one if there is nothing to do, or why not.
     pub fn begin(self, operation: Operation, ephemeral: bool) -> Result<Phase, ModelError> {
+        // What nobody works on yet can be deleted (observed).
+        if operation == Operation::Delete && self == Phase::UNBUILT {
+            return Ok(Phase { desired: DesiredState::Destroyed, ..self });
+        }
         match verdict(operation, self.shown()) {
             Refuse(kind, message) => Err(ModelError::new(kind, message)),
             Nothing => Ok(self),
@@ -169,6 +191,7 @@ impl Phase {
                 Operation::Start if self.actual == State::Stopped => {
                     Ok(Phase { desired: DesiredState::Started, ..self })
                 }
+                Operation::Snapshot => Ok(Phase { actual: State::Snapshotting, ..self }),
                 Operation::Stop if ephemeral => Ok(Phase { desired: DesiredState::Destroyed, ..self }),
                 Operation::Stop => Ok(Phase { desired: DesiredState::Stopped, ..self }),
                 Operation::Delete => Ok(Phase { desired: DesiredState::Destroyed, ..self }),
@@ -190,6 +213,14 @@ impl Phase {
             (Progress::LaunchFailed, S::Unknown | S::Creating | S::Stopped, D::Started) => {
                 Phase { actual: S::Error, ..self }
             }
+            (Progress::Snapshotted, S::Snapshotting, D::Started) => Phase { actual: S::Started, ..self },
+            (Progress::Snapshotted, S::Snapshotting, _) => Phase { actual: S::Stopped, ..self },
+            (Progress::Building, S::PendingBuild, D::Started) => Phase { actual: S::BuildingSnapshot, ..self },
+            (Progress::Built, S::BuildingSnapshot, _) => Phase { actual: S::Unknown, ..self },
+            (Progress::BuildFailed, S::PendingBuild | S::BuildingSnapshot, D::Started) => {
+                Phase { actual: S::BuildFailed, ..self }
+            }
+            (Progress::Died, S::Snapshotting, _) => Phase { actual: S::Stopped, desired: D::Stopped },
             (Progress::Halted, S::Started, D::Stopped) => Phase { actual: S::Stopped, ..self },
             (Progress::Died, S::Started, D::Started | D::Stopped) => Phase { actual: S::Stopped, desired: D::Stopped },
             (Progress::Removed, actual, D::Destroyed) if !matches!(actual, S::Error | S::BuildFailed) => {
@@ -239,7 +270,18 @@ mod tests {
 
     fn progress() -> impl Strategy<Value = Progress> {
         use Progress::*;
-        prop::sample::select(vec![Creating, Launched, LaunchFailed, Halted, Died, Removed])
+        prop::sample::select(vec![
+            Creating,
+            Launched,
+            LaunchFailed,
+            Halted,
+            Died,
+            Removed,
+            Snapshotted,
+            Building,
+            Built,
+            BuildFailed,
+        ])
     }
 
     #[derive(Clone, Debug)]
@@ -263,14 +305,23 @@ mod tests {
         (State::Started, DesiredState::Destroyed, State::Destroying),
         (State::Stopped, DesiredState::Destroyed, State::Destroying),
         (State::Destroyed, DesiredState::Destroyed, State::Destroyed),
+        (State::Snapshotting, DesiredState::Started, State::Snapshotting),
+        (State::Snapshotting, DesiredState::Stopped, State::Snapshotting),
+        (State::PendingBuild, DesiredState::Started, State::PendingBuild),
+        (State::BuildingSnapshot, DesiredState::Started, State::BuildingSnapshot),
+        (State::Unknown, DesiredState::Destroyed, State::Destroying),
+        (State::PendingBuild, DesiredState::Destroyed, State::Destroying),
+        (State::BuildingSnapshot, DesiredState::Destroyed, State::Destroying),
+        (State::BuildFailed, DesiredState::Started, State::BuildFailed),
+        (State::BuildFailed, DesiredState::Destroyed, State::BuildFailed),
         (State::Error, DesiredState::Started, State::Error),
         (State::Error, DesiredState::Destroyed, State::Error),
     ];
 
     proptest! {
         #[test]
-        fn no_sequence_leaves_the_documented_phases(steps in prop::collection::vec(step(), 0..60)) {
-            let mut phase = Phase::NEW;
+        fn no_sequence_leaves_the_documented_phases(built: bool, steps in prop::collection::vec(step(), 0..60)) {
+            let mut phase = if built { Phase::UNBUILT } else { Phase::NEW };
             for step in steps {
                 let before = phase;
                 match step {

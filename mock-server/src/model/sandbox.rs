@@ -1,10 +1,11 @@
 //! The sandbox record, its states, and the state that clients see.
 
 pub use super::string_map::StringMap;
-use super::{network, rules::Phase};
-use crate::runtime::NetworkPolicy;
+use super::{network, rules::Phase, snapshots::BuildInfo};
+use crate::runtime::{NetworkPolicy, Root};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Declares an enum with its wire names, in the contract's order.
 macro_rules! wire_enum {
@@ -26,6 +27,8 @@ macro_rules! wire_enum {
         }
     };
 }
+
+pub(super) use wire_enum;
 
 wire_enum! {
     /// `SandboxState` of the contract, without `destroyed` at its observed place: see [`State::LISTED`].
@@ -118,6 +121,12 @@ pub struct Sandbox {
     pub preview_token: String,
     /// Signs file URLs.
     pub signing_key: String,
+    /// What its files lie above.
+    #[serde(default)]
+    pub root: Arc<Root>,
+    /// What it is built from, if it is no snapshot's.
+    #[serde(default)]
+    pub build: Option<BuildInfo>,
 }
 
 impl Sandbox {

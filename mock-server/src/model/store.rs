@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
      CREATE TABLE sandbox (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
      CREATE TABLE signed_preview (token TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE preview_port (listener TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE snapshot (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 /// A kind of record.
@@ -37,6 +38,7 @@ pub enum Table {
     Sandbox,
     SignedPreview,
     PreviewPort,
+    Snapshot,
 }
 
 /// One change of one record.
@@ -123,6 +125,7 @@ pub struct Contents {
     pub sandboxes: Vec<String>,
     pub signed_previews: Vec<String>,
     pub preview_ports: Vec<String>,
+    pub snapshots: Vec<String>,
 }
 
 impl Store {
@@ -199,6 +202,7 @@ fn read(db: &Connection) -> rusqlite::Result<Contents> {
         sandboxes: all("sandbox")?,
         signed_previews: all("signed_preview")?,
         preview_ports: all("preview_port")?,
+        snapshots: all("snapshot")?,
     })
 }
 
@@ -237,6 +241,9 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
                 Table::ApiKey => tx
                     .prepare_cached("INSERT OR REPLACE INTO api_key VALUES (?1, ?2, ?3)")?
                     .execute(params![key, organization, record]),
+                Table::Snapshot => tx
+                    .prepare_cached("INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3)")?
+                    .execute(params![key, organization, record]),
                 Table::Sandbox => tx
                     .prepare_cached("INSERT OR REPLACE INTO sandbox VALUES (?1, ?2, ?3)")?
                     .execute(params![key, organization, record]),
@@ -246,6 +253,7 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
             let statement = match table {
                 Table::Organization => "DELETE FROM organization WHERE id = ?1",
                 Table::ApiKey => "DELETE FROM api_key WHERE hash = ?1",
+                Table::Snapshot => "DELETE FROM snapshot WHERE id = ?1",
                 Table::Sandbox => "DELETE FROM sandbox WHERE id = ?1",
                 Table::SignedPreview => "DELETE FROM signed_preview WHERE token = ?1",
                 Table::PreviewPort => "DELETE FROM preview_port WHERE listener = ?1",

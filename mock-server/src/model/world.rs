@@ -16,6 +16,7 @@ use super::{
     organization::Organization,
     preview::{PreviewPort, SignedPreview},
     sandbox::{DesiredState, Sandbox, State},
+    snapshots::Snapshot,
     store::{Table, Write},
     timers,
 };
@@ -25,6 +26,8 @@ use crate::runtime;
 pub struct World {
     pub tenants: HashMap<String, Tenant>,
     pub sandboxes: HashMap<String, Entry>,
+    /// Snapshots of organisations, by id.
+    pub snapshots: HashMap<String, Arc<Snapshot>>,
     pub signed_previews: HashMap<String, SignedPreview>,
     pub preview_ports: HashMap<u16, PreviewPort>,
     /// When which sandbox's timer is due, at the latest by what was known when it was set: activity since then postpones it.
@@ -64,12 +67,20 @@ impl World {
         World {
             tenants: HashMap::new(),
             sandboxes: HashMap::new(),
+            snapshots: HashMap::new(),
             signed_previews: HashMap::new(),
             preview_ports: HashMap::new(),
             due: BTreeSet::new(),
             events,
             timer,
         }
+    }
+
+    /// Every layer that a sandbox or snapshot is made of.
+    pub fn layers_in_use(&self) -> HashSet<&str> {
+        let sandboxes = self.sandboxes.values().map(|entry| &entry.record.root);
+        let snapshots = self.snapshots.values().map(|snapshot| &snapshot.root);
+        sandboxes.chain(snapshots).flat_map(|root| root.layers.iter().map(String::as_str)).collect()
     }
 
     /// Puts a new sandbox in and tells it.

@@ -19,6 +19,8 @@ pub struct ZygoteConfig {
     pub mount_dir: PathBuf,
     /// `<data_dir>/sandboxes`.
     pub sandboxes: PathBuf,
+    /// `<data_dir>/layers`
+    pub layers: PathBuf,
     /// How many descriptors each process of a sandbox may have, unless it asks for more.
     pub descriptors: u64,
 }
@@ -36,6 +38,8 @@ pub struct LaunchSpec {
     pub shifted: bool,
     /// Name looked up in the sandbox's own `/etc/passwd`.
     pub user: String,
+    /// The agent serves a build besides.
+    pub build: bool,
     pub agent: AgentConfig,
 }
 

@@ -20,6 +20,7 @@ use super::{
     net::{self, Budget, NetConfig, OwnPorts},
     nursery::{Launched, Nursery},
     probe,
+    root::Ground,
     sys::fdpass,
     userns,
 };
@@ -39,10 +40,12 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// The server's side of the runtime. Made once at start.
 pub struct Runtime {
-    config: RuntimeConfig,
+    pub(super) config: RuntimeConfig,
     info: RuntimeInfo,
-    base: Base,
-    idmap: IdMap,
+    pub(super) base: Base,
+    pub(super) idmap: IdMap,
+    /// Unpacked images in use, by their digest.
+    pub(super) images: Mutex<HashMap<String, Arc<base::image::Unpacked>>>,
     nursery: tokio::sync::RwLock<Option<Nursery>>,
     running: Arc<Mutex<HashMap<String, Arc<Sandbox>>>>,
     net: NetConfig,
@@ -57,6 +60,7 @@ impl Runtime {
             // Searchable: in tier root it is mounted where sandboxes pass through it with ids of their own.
             (&sandboxes, 0o711),
             (&config.data_dir.join("m"), 0o700),
+            (&config.data_dir.join("layers"), 0o711),
             (&config.data_dir.join("trash"), 0o700),
         ] {
             make_dir(dir, mode).map_err(io_error(format!("make {}", dir.display())))?;
@@ -74,7 +78,16 @@ impl Runtime {
         tokio::spawn(remove_all(leftovers(&config), config.binary.clone(), idmap.clone()));
         let nursery = tokio::sync::RwLock::new(Some(chosen.nursery));
         let net = NetConfig { budget: Budget::new(&config.limits), ..NetConfig::default() };
-        Ok(Arc::new(Runtime { config, info, base, idmap, nursery, running: Arc::default(), net }))
+        Ok(Arc::new(Runtime {
+            config,
+            info,
+            base,
+            idmap,
+            images: Mutex::default(),
+            nursery,
+            running: Arc::default(),
+            net,
+        }))
     }
 
     pub fn info(&self) -> &RuntimeInfo {
@@ -95,7 +108,8 @@ impl Runtime {
             let dir = dir.clone();
             blocking(move || prepare_dir(&dir, isolation)).await.map_err(failed)?
         };
-        let launch = self.launch_spec(spec, dir);
+        let ground = self.ground(&spec.root, &spec.user).await?;
+        let launch = self.launch_spec(spec, dir, ground);
         let (launched, link, outlet) = self.start_process(&launch, &lock).await.map_err(failed)?;
         let network = match outlet {
             Some([tun, listener]) => {
@@ -149,9 +163,9 @@ impl Runtime {
         Ok(())
     }
 
-    fn launch_spec(&self, spec: &SandboxSpec, dir: PathBuf) -> LaunchSpec {
+    fn launch_spec(&self, spec: &SandboxSpec, dir: PathBuf, ground: Ground) -> LaunchSpec {
         let base = &self.base;
-        let mut env = base.env.clone();
+        let mut env = ground.env;
         for (name, value) in [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")] {
             env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
@@ -160,7 +174,7 @@ impl Runtime {
             sandbox_id: spec.id.clone(),
             env,
             home: base.user.home.clone(),
-            work_dir: base.work_dir.clone(),
+            work_dir: ground.work_dir,
             fake_root: None,
             version: DAEMON_VERSION.to_owned(),
             limits: self.config.limits,
@@ -176,12 +190,13 @@ impl Runtime {
         let root = self.info.isolation == Isolation::Root;
         LaunchSpec {
             isolation: self.info.isolation,
-            idmap: self.idmap.clone(),
+            idmap: ground.idmap,
             dir: if root { Path::new("s").join(&spec.id) } else { dir },
-            overlays: base.overlays.clone(),
-            binds: base.binds.clone(),
+            overlays: ground.overlays,
+            binds: [ground.binds, spec.binds.clone()].concat(),
             shifted: base.shifted,
             user: spec.user.clone(),
+            build: spec.build,
             agent,
         }
     }
@@ -228,7 +243,7 @@ impl Runtime {
         }
     }
 
-    fn dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+    pub(super) fn dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
         let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !plain {
             return Err(RuntimeError::Unavailable(format!("{id:?} is no sandbox id")));

@@ -10,6 +10,7 @@ mod manager;
 pub mod net;
 mod nursery;
 mod probe;
+mod root;
 mod sandbox;
 mod sudo;
 mod surroundings;
@@ -25,7 +26,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use inside::users;
 pub use manager::Runtime;
+pub use root::Root;
 pub use sandbox::{Exit, Sandbox};
 
 /// An isolation tier (`design/decisions.md`: root, subuid, single, process).
@@ -127,6 +130,12 @@ pub struct SandboxSpec {
     /// Inside user name; `daytona` unless the client said otherwise.
     pub user: String,
     pub network: NetworkPolicy,
+    /// What it is made of.
+    pub root: std::sync::Arc<Root>,
+    /// Writable directories of the host, for builds.
+    pub binds: Vec<base::Bind>,
+    /// Its toolbox serves a build.
+    pub build: bool,
 }
 
 /// Why the runtime can't do something. The text is for people and names the way out.

@@ -107,7 +107,8 @@ async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<(N
 /// What a zygote is told.
 pub fn zygote_config(config: &RuntimeConfig, isolation: Isolation) -> io::Result<ZygoteConfig> {
     let (mount_dir, sandboxes) = (config.data_dir.join("m"), config.data_dir.join("sandboxes"));
-    Ok(ZygoteConfig { isolation, mount_dir, sandboxes, descriptors: descriptors::raise()? })
+    let layers = config.data_dir.join("layers");
+    Ok(ZygoteConfig { isolation, mount_dir, sandboxes, layers, descriptors: descriptors::raise()? })
 }
 
 /// Builds a sandbox over an almost empty layer, and ends it.
@@ -126,6 +127,7 @@ async fn build_one(
         binds: Vec::new(),
         shifted: false,
         user: "probe".into(),
+        build: false,
         agent: probe_agent(&id),
     };
     let lock = blocking({

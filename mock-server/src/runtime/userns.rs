@@ -31,7 +31,7 @@ pub const ARGUMENT: &str = "__ns";
 /// Removes what a sandbox wrote, whoever owns it and whatever its modes are.
 pub async fn remove_tree(binary: &Path, idmap: &IdMap, path: PathBuf) -> io::Result<()> {
     match idmap {
-        IdMap::Subuid { .. } => remove_as_root_inside(binary, idmap, &path).await,
+        IdMap::Subuid { .. } => as_root_inside(binary, idmap, "remove", &path).await,
         _ => blocking(move || base::remove_tree(&path)).await,
     }
 }
@@ -72,12 +72,33 @@ pub fn unpack_image(binary: &Path, cache_dir: &Path, image: &Image) -> io::Resul
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
-async fn remove_as_root_inside(binary: &Path, idmap: &IdMap, path: &Path) -> io::Result<()> {
+/// Moves a directory that a sandbox made.
+pub async fn rename(binary: &Path, idmap: &IdMap, from: PathBuf, to: PathBuf) -> io::Result<()> {
+    match idmap {
+        IdMap::Subuid { .. } => as_root_inside(binary, idmap, "rename", &serde_json::to_string(&(from, to))?).await,
+        _ => blocking(move || std::fs::rename(from, to)).await,
+    }
+}
+
+/// Copies a directory that a sandbox made, owners and all.
+pub async fn copy(binary: &Path, idmap: &IdMap, from: PathBuf, to: PathBuf) -> io::Result<()> {
+    match idmap {
+        IdMap::Subuid { .. } => as_root_inside(binary, idmap, "copy", &serde_json::to_string(&(from, to))?).await,
+        _ => blocking(move || base::copy_whole(&from, &to)).await,
+    }
+}
+
+async fn as_root_inside(
+    binary: &Path,
+    idmap: &IdMap,
+    verb: &str,
+    argument: impl AsRef<std::ffi::OsStr>,
+) -> io::Result<()> {
     let output = tokio::process::Command::new(binary)
         .arg(ARGUMENT)
         .arg(serde_json::to_string(idmap)?)
-        .arg("remove")
-        .arg(path)
+        .arg(verb)
+        .arg(argument)
         .env_clear()
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -140,6 +161,14 @@ fn work(verb: &str, path: &Path) -> io::Result<()> {
             let (cache_dir, image): (PathBuf, Image) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
             let place = base::Place { cache_dir: &cache_dir, shifted: false };
             base::image::unpack_here(&image, place, Isolation::Subuid).map(drop).map_err(io::Error::other)
+        }
+        "rename" => {
+            let (from, to): (PathBuf, PathBuf) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            std::fs::rename(from, to)
+        }
+        "copy" => {
+            let (from, to): (PathBuf, PathBuf) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            base::copy_whole(&from, &to)
         }
         "remove" => step(&path.display().to_string(), std::fs::remove_dir_all(path)),
         _ => Err(io::Error::other(format!("unknown verb {verb}"))),

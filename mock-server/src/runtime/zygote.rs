@@ -94,18 +94,23 @@ impl Zygote {
             // Links of a zygote before this one.
             match fs::remove_dir_all("l") {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => return fs::create_dir("l"),
+                _ => fs::create_dir("l")?,
             }
+            return match std::os::unix::fs::symlink(&self.config.layers, "y") {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => Ok(()),
+            };
         }
         step("mount namespace", nix::sched::unshare(CloneFlags::CLONE_NEWNS))?;
         step("private mounts", mount(None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE))?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         step("tmpfs", nix::mount::mount(Some("tmpfs"), dir, Some("tmpfs"), flags, Some("mode=755,size=1m")))?;
         std::env::set_current_dir(dir)?;
-        for name in ["root", "s", "l"] {
+        for name in ["root", "s", "l", "y"] {
             fs::create_dir(name)?;
         }
         step("sandboxes", mount(Some(&self.config.sandboxes), Path::new("s"), MsFlags::MS_BIND))?;
+        step("layers", mount(Some(&self.config.layers), Path::new("y"), MsFlags::MS_BIND))?;
         self.userns = Some(step("user namespace", id_map_namespace())?);
         Ok(())
     }
@@ -174,8 +179,9 @@ impl Zygote {
 
     /// Replaces the sources of a launch by id-mapped mounts of them, relative to the working directory.
     fn map_sources(&mut self, spec: &mut LaunchSpec) -> io::Result<()> {
-        for lower in spec.overlays.iter_mut().flat_map(|overlay| &mut overlay.lowers) {
-            *lower = self.mapped_layer(lower, !spec.shifted)?;
+        let idmap = !spec.shifted;
+        for lower in foreign_lowers(spec) {
+            *lower = self.mapped_layer(lower, idmap)?;
         }
         for bind in &mut spec.binds {
             bind.source = self.mapped_bind(&bind.source, bind.read_only)?;
@@ -185,7 +191,7 @@ impl Zygote {
 
     /// Mount options have a page, and an image may have a hundred layers: short links lead to them.
     fn shorten_lowers(&mut self, spec: &mut LaunchSpec) -> io::Result<()> {
-        for lower in spec.overlays.iter_mut().flat_map(|overlay| &mut overlay.lowers) {
+        for lower in foreign_lowers(spec) {
             let next = PathBuf::from(format!("l/{}", self.mapped.len()));
             if !self.mapped.contains_key(lower) {
                 std::os::unix::fs::symlink(&*lower, &next)?;
@@ -250,6 +256,12 @@ impl Zygote {
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         fdpass::send(self.socket.as_fd(), &serde_json::to_vec(event)?, &fds)
     }
+}
+
+/// Layers that are not ours: ours are named relative to the working directory, and fit as they are.
+fn foreign_lowers(spec: &mut LaunchSpec) -> impl Iterator<Item = &mut PathBuf> {
+    let all = spec.overlays.iter_mut().flat_map(|overlay| &mut overlay.lowers);
+    all.filter(|lower| lower.is_absolute())
 }
 
 /// Attaches what `make` makes of `source` below the working directory, once.

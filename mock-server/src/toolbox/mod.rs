@@ -5,6 +5,7 @@
 //! `Result<impl IntoResponse, ToolboxError>`; [`error`] is the only place that knows the envelope.
 
 pub mod body;
+pub mod build;
 mod code_run;
 mod env;
 pub mod error;

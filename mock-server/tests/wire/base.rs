@@ -150,6 +150,9 @@ async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
         env: BTreeMap::new(),
         user: "daytona".into(),
         network: Default::default(),
+        root: Default::default(),
+        binds: Vec::new(),
+        build: false,
     };
     let sandbox = runtime.launch(&spec).await.expect("a sandbox");
     World { runtime, sandbox, dir }

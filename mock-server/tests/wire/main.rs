@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod base;
+mod builds;
 mod cli;
 mod code_run;
 mod control;
@@ -37,6 +38,7 @@ mod session;
 mod session_logs;
 mod settings;
 mod sign_in;
+mod snapshots;
 mod store;
 mod support;
 mod timers;

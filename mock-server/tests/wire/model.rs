@@ -35,6 +35,7 @@ impl World {
         let runtime = Runtime::start(runtime).await.expect("runtime");
         let api_version = "0.205.1".into();
         let config = ModelConfig {
+            offline_base: Default::default(),
             data_dir: dir.path().to_owned(),
             env: vec![],
             api_keys: vec![],

@@ -78,6 +78,9 @@ fn spec() -> SandboxSpec {
         env: BTreeMap::from([("DAYTONA_TEST".to_owned(), "yes".to_owned())]),
         user: "daytona".into(),
         network: Default::default(),
+        root: Default::default(),
+        binds: Vec::new(),
+        build: false,
     }
 }
 

@@ -57,7 +57,7 @@ pub fn config() -> Config {
 
 /// Where the shared server of this run keeps its data. It lives as long as the process and can't tidy up after itself,
 /// so each run removes what earlier ones left.
-fn run_dir() -> PathBuf {
+pub fn run_dir() -> PathBuf {
     const PREFIX: &str = "daytona-mock-wire-";
     let temp = std::env::temp_dir();
     for entry in std::fs::read_dir(&temp).into_iter().flatten().flatten() {

@@ -29,7 +29,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{User, find_user};
-pub(crate) use self::cache::{Place, remove_tree};
+pub(crate) use self::{
+    cache::{Place, remove_tree},
+    shift::copy_whole,
+};
 use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError, userns};
 
 /// The directory of `--git-mirrors`, as sandboxes see it.
@@ -136,6 +139,11 @@ fn process_base() -> Base {
         description: "host (no root file system of its own)".into(),
         _leases: Vec::new(),
     }
+}
+
+/// A user of stacked layers, topmost first.
+pub(super) fn find_user_in(lowers: &[PathBuf], name: &str) -> Option<User> {
+    find_user(&tree::Tree(lowers).read("etc/passwd"), name)
 }
 
 fn default_env() -> BTreeMap<String, String> {

@@ -16,8 +16,11 @@ use nix::sys::{
 };
 use walkdir::WalkDir;
 
-use super::{BaseChoice, Isolation, RuntimeConfig};
-use crate::runtime::idmap::{COUNT, SHIFT};
+use super::{BaseChoice, Isolation, RuntimeConfig, tree::OPAQUE};
+use crate::runtime::{
+    idmap::{COUNT, SHIFT},
+    sys::xattr,
+};
 
 /// 9p, as virtual machines share directories.
 const V9FS: FsType = FsType(0x0102_1997);
@@ -62,8 +65,10 @@ pub(super) fn shift_tree(dir: &Path) -> io::Result<()> {
 
 /// Copies a whole tree with owners, modes and hard links; sockets and devices but whiteouts are left out. Nothing
 /// below another mount is copied.
-pub(super) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
+pub(crate) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
     let mut linked: HashMap<u64, PathBuf> = HashMap::new();
+    // Set last: in tier single a directory may be closed to its owner.
+    let mut modes = Vec::new();
     for entry in WalkDir::new(source).follow_links(false).same_file_system(true) {
         let entry = entry?;
         let relative = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
@@ -76,6 +81,12 @@ pub(super) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
             linked.insert(meta.ino(), to.clone());
         }
         copy_entry(entry.path(), &to, &meta)?;
+        if meta.is_dir() {
+            modes.push((to, meta.mode() & 0o7777));
+        }
+    }
+    for (directory, mode) in modes.into_iter().rev() {
+        fs::set_permissions(directory, fs::Permissions::from_mode(mode))?;
     }
     Ok(())
 }
@@ -96,12 +107,23 @@ fn copy_entry(from: &Path, to: &Path, meta: &fs::Metadata) -> io::Result<()> {
     } else {
         return Ok(());
     }
-    lchown(to, Some(meta.uid()), Some(meta.gid()))?;
-    if kind.is_dir() || kind.is_file() {
-        fs::set_permissions(to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
+    if kind.is_dir() {
+        copy_opaque(from, to)?;
     }
+    lchown(to, Some(meta.uid()), Some(meta.gid()))?;
     if kind.is_file() {
+        fs::set_permissions(to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
         fs::File::open(to)?.set_modified(meta.modified()?)?;
     }
     Ok(())
+}
+
+/// Of all that overlayfs notes about a layer's files only this changes what is seen.
+fn copy_opaque(from: &Path, to: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let c_path = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
+    match xattr::get(&c_path(from)?, OPAQUE) {
+        Some(value) => xattr::set(&c_path(to)?, OPAQUE, &value),
+        None => Ok(()),
+    }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     limits,
-    toolbox::{AgentConfig, Ctx, pty::web, routes},
+    toolbox::{AgentConfig, Ctx, build, pty::web, routes},
 };
 
 /// Threads for blocking calls at most; they go after two seconds without work.
@@ -40,12 +40,12 @@ const STACK: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves until the server is gone or SIGTERM. `_lock` lives as long as we do.
-pub fn run(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, _lock: OwnedFd) -> ! {
+pub fn run(isolation: Isolation, build: bool, config: AgentConfig, ctrl: OwnedFd, _lock: OwnedFd) -> ! {
     limits::install(config.limits);
     let first_thread = thread::current();
     // Not the first thread: see `reaper`.
     let toolbox = thread::Builder::new().name("toolbox".into()).stack_size(STACK).spawn(move || {
-        let code = serve(isolation, config, ctrl, first_thread).map_or(71, |()| 0);
+        let code = serve(isolation, build, config, ctrl, first_thread).map_or(71, |()| 0);
         if isolation == Isolation::Process {
             reaper::kill_tree();
         }
@@ -57,7 +57,13 @@ pub fn run(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, _lock: Owne
     }
 }
 
-fn serve(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, first_thread: Thread) -> io::Result<()> {
+fn serve(
+    isolation: Isolation,
+    build: bool,
+    config: AgentConfig,
+    ctrl: OwnedFd,
+    first_thread: Thread,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -69,7 +75,7 @@ fn serve(isolation: Isolation, config: AgentConfig, ctrl: OwnedFd, first_thread:
         let mut ending = signal(SignalKind::terminate())?;
         let mut killed = signal(SignalKind::interrupt())?;
         let (stop, connections) = tokio::select! {
-            result = serve_until_end(isolation, config, ctrl, &mut ending) => match result? {
+            result = serve_until_end(isolation, build, config, ctrl, &mut ending) => match result? {
                 Some(open) => open,
                 None => return Ok(()),
             },
@@ -96,17 +102,19 @@ type Connections = (watch::Sender<bool>, JoinSet<()>);
 /// `None` when the server is gone; on SIGTERM what is still open.
 async fn serve_until_end(
     isolation: Isolation,
+    build: bool,
     config: AgentConfig,
     ctrl: OwnedFd,
     ending: &mut Signal,
 ) -> io::Result<Option<Connections>> {
     let ctx = Ctx::new(config);
     // The host's loopback is everybody's: there the web terminal doesn't listen.
-    let own_network = isolation != Isolation::Process;
+    let own_network = isolation != Isolation::Process && !build;
     if own_network {
         tokio::spawn(web::listen(ctx.clone()));
     }
-    let service = TowerToHyperService::new(routes(ctx.clone()));
+    let all = if build { routes(ctx.clone()).merge(build::routes()) } else { routes(ctx.clone()) };
+    let service = TowerToHyperService::new(all);
     let channel = Arc::new(Channel::new(ctrl)?);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();

@@ -3,7 +3,7 @@
 mod agent;
 mod mounts;
 pub(super) mod reaper;
-pub(super) mod users;
+pub(crate) mod users;
 
 use std::{
     io,
@@ -24,12 +24,12 @@ use crate::toolbox::AgentConfig;
 
 /// Runs in the cloned child and never returns. `wait` says when the id map is written; `lock` is held while we live.
 pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd) -> ! {
-    let isolation = spec.isolation;
+    let (isolation, build) = (spec.isolation, spec.build);
     match set_up(spec, wait) {
         Ok((config, network)) => {
             tell(&ctrl, &Event::Ready { no_outbound: network.missing }, &network.descriptors);
             drop(network.descriptors);
-            agent::run(isolation, config, ctrl, lock)
+            agent::run(isolation, build, config, ctrl, lock)
         }
         Err(error) => {
             tell(&ctrl, &Event::Failed { message: error.to_string() }, &[]);
@@ -107,6 +107,9 @@ fn connect(tun: Option<io::Result<OwnedFd>>) -> io::Result<Network> {
 /// What only the sandbox's own passwd file tells.
 fn complete(config: &mut AgentConfig, user: &users::Account) {
     config.home = user.home.clone();
+    if config.work_dir.as_os_str().is_empty() {
+        config.work_dir = user.home.clone();
+    }
     let home = user.home.to_string_lossy().into_owned();
     for (name, value) in [("HOME", &home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {
         config.env.entry(name.to_owned()).or_insert_with(|| value.clone());

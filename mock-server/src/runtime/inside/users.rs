@@ -8,7 +8,10 @@ use std::{
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use super::super::{Isolation, sys::process};
+use super::super::{
+    Isolation,
+    sys::{process, seccomp},
+};
 
 /// Whom a sandbox's processes run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +26,12 @@ pub struct Account {
 
 /// Looks a user up by name or number; the message is the container engine's.
 pub fn find(name: &str) -> io::Result<Account> {
-    let passwd = BufReader::new(File::open("/etc/passwd")?);
-    let mut account =
-        passwd.lines().map_while(Result::ok).find_map(|line| parse_passwd(&line, name)).ok_or_else(|| {
-            io::Error::other(format!("unable to find user {name}: no matching entries in passwd file"))
-        })?;
+    let known = File::open("/etc/passwd").ok().and_then(|passwd| {
+        BufReader::new(passwd).lines().map_while(Result::ok).find_map(|line| parse_passwd(&line, name))
+    });
+    let mut account = known
+        .or_else(|| unnamed(name))
+        .ok_or_else(|| io::Error::other(format!("unable to find user {name}: no matching entries in passwd file")))?;
     if let Ok(group) = File::open("/etc/group") {
         let lines = BufReader::new(group).lines().map_while(Result::ok);
         account.groups = lines.filter_map(|line| member_of(&line, &account.name)).collect();
@@ -36,6 +40,13 @@ pub fn find(name: &str) -> io::Result<Account> {
         account.groups.push(account.gid);
     }
     Ok(account)
+}
+
+/// An image need not name its users: numbers and root do as they are.
+fn unnamed(name: &str) -> Option<Account> {
+    let uid = if name == "root" { 0 } else { name.parse().ok()? };
+    let home = if uid == 0 { "/root" } else { "/" };
+    Some(Account { name: name.to_owned(), uid, gid: 0, groups: Vec::new(), home: home.into(), shell: "/bin/sh".into() })
 }
 
 fn parse_passwd(line: &str, wanted: &str) -> Option<Account> {
@@ -72,6 +83,8 @@ pub fn become_root() -> io::Result<()> {
 pub fn become_user(account: &Account, isolation: Isolation) -> io::Result<()> {
     match isolation {
         Isolation::Process => return Ok(()),
+        // Root of an image: with the filter package managers work, as they do under `sudo`.
+        Isolation::Single if account.uid == 0 => return seccomp::pretend_ids(),
         Isolation::Single => return process::drop_capabilities(),
         Isolation::Root | Isolation::Subuid => {}
     }

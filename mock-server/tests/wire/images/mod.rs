@@ -34,7 +34,7 @@ fn tier() -> Isolation {
 }
 
 /// False, and said so, where sandboxes have no root of their own.
-fn has_images() -> bool {
+pub fn has_images() -> bool {
     let has = tier() != Isolation::Process;
     if !has {
         println!("skipped: tier process has no images");
@@ -53,6 +53,9 @@ async fn sandbox(config: RuntimeConfig) -> (std::sync::Arc<Runtime>, std::sync::
         env: Default::default(),
         user: "daytona".into(),
         network: Default::default(),
+        root: Default::default(),
+        binds: Vec::new(),
+        build: false,
     };
     let sandbox = runtime.launch(&spec).await.expect("a sandbox");
     (runtime, sandbox)

@@ -1,0 +1,198 @@
+//! Builds of snapshots and sandboxes: their context, their log, and what stands in for images offline.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    ControlPlane,
+    rules::Progress,
+    sandbox::{Sandbox, State},
+    snapshots::BuildInfo,
+};
+use crate::{
+    builds::{self, Base, Bases, Build, BuildLog},
+    images::{ImageConfig, ImageError, Policy, Reference},
+    runtime::{Root, base::DEFAULT_PATH},
+};
+
+/// What `FROM` resolves to when the registry can't be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OfflineBase {
+    /// This server's base, for images that it can stand in for.
+    #[default]
+    Host,
+    /// Nothing: the build fails.
+    Error,
+}
+
+/// Official images that the local base can stand in for, as all of them are Debian-like with the usual languages.
+const WELL_KNOWN: [&str; 5] = ["python", "debian", "ubuntu", "node", "buildpack-deps"];
+
+impl ControlPlane {
+    /// Where the object storage keeps an object of an organisation: `<organisation>/<hash>/context.tar` and the like.
+    /// `None` for keys that are no plain relative path.
+    pub fn object_path(&self, key: &str) -> Option<PathBuf> {
+        let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+        key.split('/').all(plain).then(|| self.config().data_dir.join("objects").join(key))
+    }
+
+    /// The log of a build, begun if there is none yet.
+    pub(super) fn log(&self, id: &str) -> std::io::Result<Arc<BuildLog>> {
+        let mut logs = self.logs.lock();
+        if let Some(log) = logs.get(id) {
+            return Ok(log.clone());
+        }
+        let log = BuildLog::create(&self.log_path(id), self.config().limits.build_log)?;
+        logs.insert(id.to_owned(), log.clone());
+        Ok(log)
+    }
+
+    /// The log of a build that is under way.
+    pub fn running_log(&self, id: &str) -> Option<Arc<BuildLog>> {
+        self.logs.lock().get(id).cloned()
+    }
+
+    /// The file of a build's log, which may not be there yet.
+    pub fn log_path(&self, id: &str) -> PathBuf {
+        self.config().data_dir.join("build-logs").join(format!("{id}.log"))
+    }
+
+    /// The build is over; its log stays in its file.
+    fn finish_log(&self, id: &str) {
+        if let Some(log) = self.logs.lock().remove(id) {
+            log.finish();
+        }
+    }
+
+    pub(super) fn forget_log(&self, id: &str) {
+        self.finish_log(id);
+        // There is none if nothing was built.
+        let _ = std::fs::remove_file(self.log_path(id));
+    }
+
+    /// Builds; the root that it makes, or why there is none.
+    pub(super) async fn build(
+        self: &Arc<Self>,
+        organization_id: &str,
+        id: &str,
+        info: &BuildInfo,
+    ) -> Result<Root, String> {
+        let built = async {
+            let log = self.log(id).map_err(|error| format!("the build's log: {error}"))?;
+            if !self.runtime().has_roots() {
+                let text = "builds need a root file system of their own, which isolation process doesn't have";
+                log.line(&format!("ERROR: {text}"));
+                return Err(text.to_owned());
+            }
+            let context = self.unpack_context(organization_id, info).await.inspect_err(|reason| log.line(reason))?;
+            let build = Build {
+                runtime: self.runtime().clone(),
+                bases: self.bases(log.clone()),
+                log,
+                env: self.config().env.iter().cloned().collect(),
+                context: context.path().to_owned(),
+                caches: self.config().data_dir.join("build-cache"),
+            };
+            build.run(&info.dockerfile).await
+        };
+        let built = tokio::select! {
+            built = built => built,
+            () = self.closing.cancelled() => Err("the server is stopping".into()),
+        };
+        self.finish_log(id);
+        built
+    }
+
+    /// All parts of a context in one directory, which goes with the value.
+    async fn unpack_context(&self, organization_id: &str, info: &BuildInfo) -> Result<tempfile::TempDir, String> {
+        let parent = self.config().data_dir.join("builds");
+        let mut archives = Vec::new();
+        for hash in info.context_hashes.iter().flatten() {
+            let path = self.object_path(&format!("{organization_id}/{hash}/context.tar"));
+            let path = path.filter(|path| path.is_file());
+            archives.push(path.ok_or_else(|| format!("ERROR: the build context {hash} was not uploaded"))?);
+        }
+        let unpack = move || {
+            std::fs::create_dir_all(&parent)?;
+            let dir = tempfile::tempdir_in(&parent)?;
+            archives.iter().try_for_each(|archive| builds::unpack_context(archive, dir.path()))?;
+            Ok(dir)
+        };
+        let unpacked: Result<std::io::Result<_>, _> = tokio::task::spawn_blocking(unpack).await;
+        let failed = |error: &dyn std::fmt::Display| format!("ERROR: the build context: {error}");
+        unpacked.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
+    }
+
+    fn bases(self: &Arc<Self>, log: Arc<BuildLog>) -> Bases {
+        let cp = self.clone();
+        Arc::new(move |name| {
+            let (cp, log) = (cp.clone(), log.clone());
+            Box::pin(async move {
+                let told = Arc::new(move |line: String| log.line(&line));
+                let root = cp.pull_image(&name, Policy::Fresh, told).await?;
+                let substitute = root.image.is_none();
+                Ok(Base { root, substitute })
+            })
+        })
+    }
+
+    /// What stands in for a well-known image whose registry can't be reached, with a line that says so.
+    pub(super) fn substitute(&self, image: &Reference, error: &ImageError) -> Option<(Root, String)> {
+        let unreachable = matches!(error, ImageError::Unreachable { .. });
+        if !unreachable || self.config().offline_base == OfflineBase::Error || image.registry() != "docker.io" {
+            return None;
+        }
+        let sandbox = image.repository() == "daytonaio/sandbox";
+        let official = image.repository().strip_prefix("library/").is_some_and(|name| WELL_KNOWN.contains(&name));
+        if !sandbox && !official {
+            return None;
+        }
+        let (user, work_dir) = if sandbox { ("daytona", "/home/daytona") } else { ("root", "/") };
+        let env = [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")];
+        let config = ImageConfig {
+            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            user: user.to_owned(),
+            work_dir: work_dir.to_owned(),
+            ..ImageConfig::default()
+        };
+        let line = format!(
+            "warning: {} can't be pulled (offline); this server's own base ({}) stands in for it, with its own versions of everything",
+            image.whole(),
+            self.runtime().info().base
+        );
+        Some((Root { image: None, layers: Vec::new(), config: Some(config) }, line))
+    }
+
+    /// Builds what a sandbox is to be made of, then launches it. How that ended is in the record.
+    pub(super) async fn build_sandbox(self: Arc<Self>, id: String) {
+        let Ok(sandbox) = self.report(&id, Progress::Building).await else { return };
+        let Some(info) = sandbox.build.clone().filter(|_| sandbox.actual_state == State::BuildingSnapshot) else {
+            return;
+        };
+        let built = self.build(&sandbox.organization_id, &id, &info).await;
+        if self.closing.is_cancelled() {
+            // The next start begins anew.
+            return;
+        }
+        let ready = built.is_ok();
+        let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+            match built {
+                Ok(root) => {
+                    if sandbox.user.is_empty() {
+                        sandbox.user = root.user().to_owned();
+                    }
+                    sandbox.root = Arc::new(root);
+                    sandbox.set_phase(sandbox.phase().after(Progress::Built));
+                }
+                Err(reason) => {
+                    sandbox.error_reason = Some(reason);
+                    sandbox.set_phase(sandbox.phase().after(Progress::BuildFailed));
+                }
+            }
+            Ok(())
+        };
+        if self.note(&id, edit).await.is_ok() && ready {
+            // A failure is in the record by now.
+            drop(self.spawn_launch(&id).await);
+        }
+    }
+}

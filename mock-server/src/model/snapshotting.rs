@@ -1,0 +1,498 @@
+//! What happens to snapshots: made of images, Dockerfiles and sandboxes; activated, deactivated, removed.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    ControlPlane, Identity,
+    error::ModelError,
+    rules::{Operation, Progress},
+    sandbox::{DesiredState, Sandbox},
+    snapshots::{self, BuildInfo, Snapshot, SnapshotState, Source},
+    store::{Table, Write},
+    tokens,
+};
+use crate::{
+    images::{Image, Policy, Progress as Told, Puller, parse_reference},
+    runtime::Root,
+};
+
+/// A snapshot that is being removed can still be read this long.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A well-formed `CreateSnapshot`.
+#[derive(Clone, Debug)]
+pub struct NewSnapshot {
+    pub name: String,
+    pub made_of: MadeOf,
+    pub entrypoint: Option<Vec<String>>,
+    pub cpu: Option<u32>,
+    pub memory: Option<u32>,
+    pub disk: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub enum MadeOf {
+    Image(String),
+    Build { dockerfile: String, context_hashes: Vec<String> },
+}
+
+fn put(record: &Snapshot) -> Write {
+    Write::Put {
+        table: Table::Snapshot,
+        key: record.id.clone(),
+        organization: record.organization_id.clone(),
+        record: serde_json::to_string(record).expect("a snapshot is JSON"),
+    }
+}
+
+impl ControlPlane {
+    /// Snapshots of an organisation, in no order.
+    pub fn own_snapshots(&self, organization_id: &str) -> Vec<Arc<Snapshot>> {
+        let world = self.world.read();
+        world.snapshots.values().filter(|snapshot| snapshot.organization_id == organization_id).cloned().collect()
+    }
+
+    /// An organisation's own snapshot by id, else by name.
+    pub fn own_snapshot(&self, organization_id: &str, id_or_name: &str) -> Option<Arc<Snapshot>> {
+        let world = self.world.read();
+        let own = |snapshot: &&Arc<Snapshot>| snapshot.organization_id == organization_id;
+        let by_id = world.snapshots.get(id_or_name).filter(own);
+        by_id.or_else(|| world.snapshots.values().filter(own).find(|snapshot| snapshot.name == id_or_name)).cloned()
+    }
+
+    /// What a sandbox is to be made from, if it can be.
+    pub(super) fn snapshot_for(&self, organization_id: &str, name: &str) -> Result<Source, ModelError> {
+        if let Some(own) = self.own_snapshot(organization_id, name) {
+            if own.state != SnapshotState::Active {
+                return Err(ModelError::bad_request(format!("Snapshot {name} is {}", own.state.as_str())));
+            }
+            return Ok(Source::Own(own));
+        }
+        let text = || format!("Snapshot {name} not found. Did you add it through the Daytona Dashboard?");
+        snapshots::general(name).map(Source::General).ok_or_else(|| ModelError::bad_request(text()))
+    }
+
+    /// Registers a snapshot, and begins to make it. 409 if its name is taken.
+    pub async fn create_snapshot(
+        self: &Arc<Self>,
+        caller: &Identity,
+        new: NewSnapshot,
+    ) -> Result<Arc<Snapshot>, ModelError> {
+        let now = self.clock().now();
+        let (image_name, build) = match new.made_of {
+            MadeOf::Image(name) => (name, None),
+            MadeOf::Build { dockerfile, context_hashes } => {
+                (String::new(), Some(BuildInfo::new(dockerfile, context_hashes, now)))
+            }
+        };
+        let record = Snapshot {
+            id: tokens::uuid(),
+            organization_id: caller.organization_id.clone(),
+            name: new.name,
+            image_name,
+            state: SnapshotState::Pending,
+            size: None,
+            entrypoint: new.entrypoint.filter(|words| !words.is_empty()),
+            cpu: new.cpu.unwrap_or(1),
+            gpu: 0,
+            memory: new.memory.unwrap_or(1),
+            disk: new.disk.unwrap_or(3),
+            error_reason: None,
+            created_at: now,
+            updated_at: now,
+            last_used_at: None,
+            build,
+            reference: None,
+            source_sandbox_id: None,
+            root: Arc::default(),
+            user: "daytona".into(),
+        };
+        let record = self.add_snapshot(record).await?;
+        if record.build.is_some() {
+            // So that it can be followed at once; a failure ends the build with its reason.
+            drop(self.log(&record.id));
+        }
+        tokio::spawn(self.clone().make_snapshot(record.id.clone(), Policy::Fresh));
+        Ok(record)
+    }
+
+    /// Notes that a sandbox was made from it.
+    pub(super) async fn snapshot_used(&self, sandbox: &Sandbox) {
+        let name = sandbox.snapshot.as_deref().unwrap_or_default();
+        let Some(own) = self.own_snapshot(&sandbox.organization_id, name) else { return };
+        let now = self.clock().now();
+        let edit = |snapshot: &mut Snapshot| {
+            snapshot.last_used_at = Some(now);
+            Ok(())
+        };
+        // It may be going; that's no reason not to make the sandbox.
+        drop(self.change_snapshot(&own.id, edit).await);
+    }
+
+    async fn add_snapshot(&self, record: Snapshot) -> Result<Arc<Snapshot>, ModelError> {
+        let turn = self.store.turn().await;
+        let owner = record.organization_id.clone();
+        if self.own_snapshots(&owner).iter().any(|snapshot| snapshot.name == record.name) {
+            let text = format!("Snapshot with name \"{}\" already exists for this organization", record.name);
+            return Err(ModelError::conflict(text));
+        }
+        if self.own_snapshots(&owner).len() >= self.config().limits.snapshots {
+            let text = format!("Snapshot quota exceeded. Maximum allowed: {}", self.config().limits.snapshots);
+            return Err(ModelError::bad_request(text));
+        }
+        let record = Arc::new(record);
+        let (world, added) = (self.world.clone(), record.clone());
+        let apply = move || drop(world.write().snapshots.insert(added.id.clone(), added));
+        turn.commit(vec![put(&record)], apply).wait().await?;
+        Ok(record)
+    }
+
+    /// Changes a snapshot. Nothing happens if `edit` refuses.
+    pub(super) async fn change_snapshot(
+        &self,
+        id: &str,
+        edit: impl FnOnce(&mut Snapshot) -> Result<(), ModelError>,
+    ) -> Result<Arc<Snapshot>, ModelError> {
+        let turn = self.store.turn().await;
+        let old = self.world.read().snapshots.get(id).cloned().ok_or_else(|| no_snapshot(id))?;
+        let mut next = Snapshot::clone(&old);
+        edit(&mut next)?;
+        next.updated_at = self.clock().now();
+        let next = Arc::new(next);
+        let (world, changed) = (self.world.clone(), next.clone());
+        let apply = move || drop(world.write().snapshots.insert(changed.id.clone(), changed));
+        turn.commit(vec![put(&next)], apply).wait().await?;
+        Ok(next)
+    }
+
+    /// Pulls or builds a pending snapshot; how that ended is in the record.
+    pub(super) async fn make_snapshot(self: Arc<Self>, id: String, policy: Policy) {
+        let working = |snapshot: &mut Snapshot| {
+            if snapshot.state != SnapshotState::Pending {
+                return Err(ModelError::conflict("Snapshot was modified by another operation"));
+            }
+            let build = snapshot.build.is_some();
+            snapshot.state = if build { SnapshotState::Building } else { SnapshotState::Pulling };
+            Ok(())
+        };
+        // Deactivated or removed before it began.
+        let Ok(snapshot) = self.change_snapshot(&id, working).await else { return };
+        let made = match &snapshot.build {
+            Some(build) => self.build(&snapshot.organization_id, &snapshot.id, build).await,
+            None => self.pull_image(&snapshot.image_name, policy, Arc::new(|line| tracing::info!("{line}"))).await,
+        };
+        if self.closing.is_cancelled() {
+            // The next start begins anew.
+            return;
+        }
+        let failed = if snapshot.build.is_some() { SnapshotState::BuildFailed } else { SnapshotState::Error };
+        let size = match &made {
+            Ok(root) => self.root_size(root).await,
+            Err(_) => 0,
+        };
+        let now = self.clock().now();
+        let finish = |snapshot: &mut Snapshot| {
+            if !matches!(snapshot.state, SnapshotState::Building | SnapshotState::Pulling) {
+                return Err(ModelError::conflict("Snapshot was modified by another operation"));
+            }
+            match made {
+                Ok(root) => activate(snapshot, root, size, now),
+                Err(reason) => (snapshot.state, snapshot.error_reason) = (failed, Some(reason)),
+            }
+            Ok(())
+        };
+        if let Err(error) = self.change_snapshot(&id, finish).await {
+            tracing::debug!(snapshot = id, %error, "made in vain");
+        }
+    }
+
+    /// Pulls and unpacks an image; the root that it makes, or why there is none.
+    pub(super) async fn pull_image(&self, name: &str, policy: Policy, told: Told) -> Result<Root, String> {
+        if !self.runtime().has_roots() {
+            return Err("images need a root file system of their own, which isolation process doesn't have".into());
+        }
+        let reference = parse_reference(name).map_err(|error| error.to_string())?;
+        let runtime = self.runtime().clone();
+        let puller = Puller::new(runtime.image_store(), self.registry_credentials(), told.clone());
+        let image: Image = match puller.pull(&reference, policy, |layer| runtime.has_layer(layer)).await {
+            Ok(image) => image,
+            Err(error) => {
+                return self.substitute(&reference, &error).map_or(Err(error.to_string()), |(root, line)| {
+                    told(line);
+                    Ok(root)
+                });
+            }
+        };
+        runtime.unpack(&image).await.map_err(|error| error.to_string())?;
+        let config = image.config.clone();
+        Ok(Root { image: Some(image), layers: Vec::new(), config: Some(config) })
+    }
+
+    /// Registers nothing of its own yet: `docker login` is asked.
+    fn registry_credentials(&self) -> Vec<crate::images::Credentials> {
+        Vec::new()
+    }
+
+    async fn root_size(&self, root: &Root) -> u64 {
+        let mut size = root.image.as_ref().map_or(0, Image::size);
+        for layer in &root.layers {
+            size += self.runtime().layer_size(layer).await;
+        }
+        size
+    }
+
+    /// Makes an inactive snapshot usable again.
+    pub async fn activate_snapshot(self: &Arc<Self>, snapshot: &Snapshot) -> Result<Arc<Snapshot>, ModelError> {
+        let edit = |snapshot: &mut Snapshot| match snapshot.state {
+            SnapshotState::Inactive => {
+                snapshot.state = SnapshotState::Pending;
+                Ok(())
+            }
+            SnapshotState::Active => {
+                Err(ModelError::bad_request(format!("Snapshot {} is already active", snapshot.id)))
+            }
+            state => Err(ModelError::bad_request(format!(
+                "Snapshot {} cannot be activated - it is in {} state",
+                snapshot.id,
+                state.as_str()
+            ))),
+        };
+        let pending = self.change_snapshot(&snapshot.id, edit).await?;
+        let (cp, id) = (self.clone(), pending.id.clone());
+        tokio::spawn(async move {
+            // Its layers stayed.
+            let now = cp.clock().now();
+            let edit = |snapshot: &mut Snapshot| {
+                if snapshot.state == SnapshotState::Pending {
+                    (snapshot.state, snapshot.last_used_at) = (SnapshotState::Active, Some(now));
+                }
+                Ok(())
+            };
+            drop(cp.change_snapshot(&id, edit).await);
+        });
+        Ok(pending)
+    }
+
+    /// Idempotent. What was being made ends in `error` (observed).
+    pub async fn deactivate_snapshot(&self, snapshot: &Snapshot) -> Result<(), ModelError> {
+        let edit = |snapshot: &mut Snapshot| {
+            match snapshot.state {
+                SnapshotState::Active => snapshot.state = SnapshotState::Inactive,
+                SnapshotState::Pending | SnapshotState::Pulling | SnapshotState::Building => {
+                    snapshot.state = SnapshotState::Error;
+                    snapshot.error_reason = Some("deactivated before it was ready".into());
+                }
+                _ => {}
+            }
+            Ok(())
+        };
+        self.change_snapshot(&snapshot.id, edit).await.map(drop)
+    }
+
+    /// Begins to remove a snapshot; sandboxes made of it stay whole.
+    pub async fn remove_snapshot(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(), ModelError> {
+        let edit = |snapshot: &mut Snapshot| {
+            snapshot.state = SnapshotState::Removing;
+            Ok(())
+        };
+        let removing = self.change_snapshot(&snapshot.id, edit).await?;
+        let (cp, id) = (self.clone(), removing.id.clone());
+        tokio::spawn(async move {
+            let gone = tokio::time::Instant::now() + LINGER;
+            tokio::select! {
+                () = cp.clock().sleep(LINGER) => {}
+                () = tokio::time::sleep_until(gone) => {}
+            }
+            cp.forget_snapshot(&id).await;
+        });
+        Ok(())
+    }
+
+    pub(super) async fn forget_snapshot(&self, id: &str) {
+        let turn = self.store.turn().await;
+        let Some(snapshot) = self.world.write().snapshots.remove(id) else { return };
+        turn.note(vec![Write::Delete { table: Table::Snapshot, key: id.to_owned() }]);
+        self.forget_log(id);
+        self.release(&snapshot.root).await;
+    }
+
+    /// Removes the layers of a record that is gone, but those that others are made of, and what builds may use again.
+    pub(super) async fn release(&self, root: &Root) {
+        let unused: Vec<&String> = {
+            let world = self.world.read();
+            let used = world.layers_in_use();
+            root.layers.iter().filter(|layer| !used.contains(layer.as_str()) && !is_cached(layer)).collect()
+        };
+        for layer in unused {
+            self.runtime().remove_layer(layer).await;
+        }
+    }
+
+    /// Begins to make a snapshot of a sandbox. A name that is taken is no error: then nothing is made (observed).
+    pub async fn snapshot_sandbox(
+        self: &Arc<Self>,
+        sandbox: &Sandbox,
+        name: String,
+    ) -> Result<Arc<Sandbox>, ModelError> {
+        sandbox.phase().begin(Operation::Snapshot, false)?;
+        if !self.runtime().has_roots() {
+            let text =
+                "Snapshots of sandboxes need a root file system of their own, which isolation process doesn't have";
+            return Err(ModelError::bad_request(text));
+        }
+        let record = self.advance(sandbox, Operation::Snapshot).await?;
+        let (cp, snapshotting) = (self.clone(), record.clone());
+        tokio::spawn(async move {
+            if let Err(error) = cp.take_snapshot(&snapshotting, name).await {
+                tracing::warn!(sandbox = snapshotting.id, %error, "no snapshot was made");
+            }
+            drop(cp.report(&snapshotting.id, Progress::Snapshotted).await);
+        });
+        Ok(record)
+    }
+
+    async fn take_snapshot(&self, sandbox: &Sandbox, name: String) -> Result<(), ModelError> {
+        let Some(turn) = self.turn(&sandbox.id) else { return Ok(()) };
+        let _turn = turn.lock().await;
+        let failed = |error: crate::runtime::RuntimeError| ModelError::internal(error.to_string());
+        let taken = self.own_snapshot(&sandbox.organization_id, &name).is_some();
+        let mut root = Root::clone(&sandbox.root);
+        let (layer, cow) = (layer_name(&sandbox.id), sandbox.desired_state == DesiredState::Stopped);
+        if taken {
+            return Ok(());
+        }
+        if cow {
+            self.runtime().commit(&sandbox.id, &layer).await.map_err(failed)?;
+        } else {
+            let machine = self.machine(&sandbox.id);
+            let machine = machine.ok_or_else(|| ModelError::internal("it ended meanwhile"))?;
+            self.runtime().copy(&machine, &layer).await.map_err(failed)?;
+        }
+        root.layers.push(layer.clone());
+        let root = Arc::new(root);
+        if cow {
+            let own = root.clone();
+            let edit = |sandbox: &mut Sandbox| {
+                sandbox.root = own;
+                Ok(())
+            };
+            self.change(&sandbox.id, edit).await?;
+        }
+        self.add_snapshot(self.snapshot_of(sandbox, name, root).await).await.map(drop)
+    }
+
+    async fn snapshot_of(&self, sandbox: &Sandbox, name: String, root: Arc<Root>) -> Snapshot {
+        let now = self.clock().now();
+        let hash = tokens::hash(&root.layers.join(" "));
+        Snapshot {
+            id: tokens::uuid(),
+            organization_id: sandbox.organization_id.clone(),
+            name,
+            image_name: String::new(),
+            state: SnapshotState::Active,
+            size: Some(self.root_size(&root).await),
+            entrypoint: None,
+            cpu: sandbox.cpu,
+            gpu: sandbox.gpu,
+            memory: sandbox.memory,
+            disk: sandbox.disk,
+            error_reason: None,
+            created_at: now,
+            updated_at: now,
+            last_used_at: Some(now),
+            build: None,
+            reference: Some(format!("daytona-mock/daytona/daytona-{hash}:daytona")),
+            source_sandbox_id: Some(sandbox.id.clone()),
+            root,
+            user: sandbox.user.clone(),
+        }
+    }
+
+    /// After a restart: goes on with what was being made or removed, and gives layers back that were made a moment
+    /// before the end and are in no record.
+    pub(super) async fn revive_snapshots(self: &Arc<Self>) {
+        let all: Vec<Arc<Snapshot>> = self.world.read().snapshots.values().cloned().collect();
+        for snapshot in all {
+            match snapshot.state {
+                SnapshotState::Removing => self.forget_snapshot(&snapshot.id).await,
+                SnapshotState::Pending | SnapshotState::Pulling | SnapshotState::Building => {
+                    let again = |snapshot: &mut Snapshot| {
+                        snapshot.state = SnapshotState::Pending;
+                        Ok(())
+                    };
+                    drop(self.change_snapshot(&snapshot.id, again).await);
+                    tokio::spawn(self.clone().make_snapshot(snapshot.id.clone(), Policy::Fresh));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) async fn tidy_layers(&self) {
+        let Ok(names) = self.runtime().own_layers() else { return };
+        let orphans: Vec<String> = {
+            let world = self.world.read();
+            let used = world.layers_in_use();
+            names.into_iter().filter(|name| !used.contains(name.as_str())).collect()
+        };
+        for name in orphans {
+            let owner = owner_of(&name).filter(|id| self.world.read().sandboxes.contains_key(*id));
+            match owner {
+                Some(id) if self.runtime().give_back(&name, id).await.is_ok() => {}
+                _ if is_cached(&name) && !self.runtime().is_stale(&name) => {}
+                _ => self.runtime().remove_layer(&name).await,
+            }
+        }
+    }
+}
+
+fn activate(snapshot: &mut Snapshot, root: Root, size: u64, now: chrono::DateTime<chrono::Utc>) {
+    let words = root.config.as_ref().map(|config| config.entrypoint.clone()).filter(|words| !words.is_empty());
+    if let Some(build) = &mut snapshot.build {
+        build.updated_at = now;
+        let default = || vec!["sleep".to_owned(), "infinity".to_owned()];
+        snapshot.entrypoint = Some(words.unwrap_or_else(default));
+    }
+    let name = match &snapshot.build {
+        Some(build) => build.snapshot_ref.clone(),
+        None => root.image.as_ref().map_or_else(|| snapshot.image_name.clone(), |image| image.digest.replace(':', "-")),
+    };
+    snapshot.reference = Some(format!("daytona-mock/daytona/{name}"));
+    snapshot.state = SnapshotState::Active;
+    snapshot.size = Some(size);
+    snapshot.last_used_at = Some(now);
+    snapshot.user = root.user().to_owned();
+    snapshot.root = Arc::new(root);
+}
+
+/// 404 of snapshot routes.
+pub fn no_snapshot(id: &str) -> ModelError {
+    ModelError::not_found(format!("Snapshot with name {id} not found"))
+}
+
+/// Layers of builds, which another build may use again.
+fn is_cached(layer: &str) -> bool {
+    layer.starts_with("b-")
+}
+
+/// The name of a sandbox's files as a layer; says whose they were.
+fn layer_name(sandbox_id: &str) -> String {
+    format!("s-{sandbox_id}-{}", &tokens::uuid()[..8])
+}
+
+fn owner_of(layer: &str) -> Option<&str> {
+    Some(layer.strip_prefix("s-")?.rsplit_once('-')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_knows_whose_it_was() {
+        let id = tokens::uuid();
+        assert_eq!(owner_of(&layer_name(&id)), Some(id.as_str()));
+        assert_eq!(owner_of("b-0123"), None);
+        assert!(is_cached("b-0123") && !is_cached(&layer_name(&id)));
+    }
+}

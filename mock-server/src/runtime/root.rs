@@ -1,0 +1,311 @@
+//! What a sandbox's root is made of: the server's base or an image, and above it layers of our own, which are what a
+//! sandbox or a build step wrote.
+//!
+//! Our layers lie in `<data_dir>/layers/<name>/<n>`, `n` being the overlay (`/`, and `/usr` of a host base). Their owners
+//! on disk are those of a sandbox's own files, so no tier maps them.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::{sys::signal::Signal, unistd::Pid};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Isolation, Runtime, RuntimeError, Sandbox,
+    base::{self, Bind, OverlaySpec, Place},
+    idmap::{self, IdMap},
+    inside::reaper,
+    manager::{blocking, prepare_dir},
+    userns,
+};
+use crate::images::{Image, ImageConfig};
+
+/// What a root is made of, as records keep it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Root {
+    /// `None`: the server's base.
+    pub image: Option<Image>,
+    /// Our own layers above it, lowest first.
+    pub layers: Vec<String>,
+    /// How programs run in it. `None`: as on the server's base, as user `daytona`.
+    pub config: Option<ImageConfig>,
+}
+
+impl Root {
+    /// The user that an image says, without a group; `root` if it says none.
+    pub fn user(&self) -> &str {
+        let Some(config) = &self.config else { return "daytona" };
+        match config.user.split(':').next().unwrap_or_default() {
+            "" | "0" => "root",
+            user => user,
+        }
+    }
+}
+
+/// A root as the runtime mounts it.
+pub(super) struct Ground {
+    pub overlays: Vec<OverlaySpec>,
+    pub binds: Vec<Bind>,
+    pub env: BTreeMap<String, String>,
+    /// Empty: the user's home.
+    pub work_dir: PathBuf,
+    pub idmap: IdMap,
+}
+
+/// What our layers' names are, relative to where the zygote works.
+const SHORT: &str = "y";
+
+/// How long a build's layers are kept for the next one.
+const KEEP_CACHED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long processes may take to stand still while their files are copied.
+const STILL: Duration = Duration::from_millis(500);
+
+impl Runtime {
+    /// Whether sandboxes have a root file system of their own, which images, snapshots and builds need.
+    pub fn has_roots(&self) -> bool {
+        self.info().isolation != Isolation::Process
+    }
+
+    /// Whether a layer of an image need not be pulled.
+    pub fn has_layer(&self, layer: &crate::images::ImageLayer) -> bool {
+        base::image::is_unpacked(layer, self.place(), self.info().isolation)
+    }
+
+    /// Unpacks a pulled image's layers, unless they are. They stay while this server runs.
+    pub async fn unpack(&self, image: &Image) -> Result<(), RuntimeError> {
+        if self.images.lock().contains_key(&image.digest) {
+            return Ok(());
+        }
+        let (config, shifted, isolation) = (self.config.clone(), self.base.shifted, self.info().isolation);
+        let wanted = image.clone();
+        let work = move || {
+            let place = Place { cache_dir: &config.cache_dir, shifted };
+            Ok(base::image::unpack(&wanted, &config, isolation, place))
+        };
+        let unpacked =
+            blocking(work).await.map_err(|e| RuntimeError::Unavailable(format!("{}: {e}", image.name)))??;
+        self.images.lock().insert(image.digest.clone(), Arc::new(unpacked));
+        Ok(())
+    }
+
+    /// Says what the server's base is made of, for names of layers above it.
+    pub fn base_key(&self) -> String {
+        format!("{:?}", self.base.overlays)
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { cache_dir: &self.config.cache_dir, shifted: self.base.shifted }
+    }
+
+    /// Stacks a root for `user`.
+    pub(super) async fn ground(&self, root: &Root, user: &str) -> Result<Ground, RuntimeError> {
+        let mut overlays = match &root.image {
+            None => self.base.overlays.clone(),
+            Some(image) => {
+                self.unpack(image).await?;
+                let unpacked = self.images.lock().get(&image.digest).cloned();
+                let lowers = unpacked.map(|unpacked| unpacked.layers.clone()).unwrap_or_default();
+                vec![OverlaySpec { target: "/".into(), lowers }]
+            }
+        };
+        let layers = self.layers_dir();
+        for name in &root.layers {
+            if !is_layer_name(name) || !layers.join(name).is_dir() {
+                return Err(RuntimeError::Unavailable(format!("its layer {name} is gone")));
+            }
+            for (n, overlay) in overlays.iter_mut().enumerate() {
+                if layers.join(name).join(n.to_string()).is_dir() {
+                    overlay.lowers.insert(0, Path::new(SHORT).join(name).join(n.to_string()));
+                }
+            }
+        }
+        let own_base = root.image.is_none();
+        let binds = if own_base { self.base.binds.clone() } else { self.foreign_binds() };
+        let (env, work_dir) = match &root.config {
+            None => (self.base.env.clone(), self.base.work_dir.clone()),
+            Some(config) => (
+                config.env.clone(),
+                Some(&config.work_dir).filter(|dir| *dir != "/").map(PathBuf::from).unwrap_or_default(),
+            ),
+        };
+        let idmap =
+            self.idmap_for(&overlays, user).map_err(|source| RuntimeError::Io { what: "id map".into(), source })?;
+        Ok(Ground { overlays, binds, env, work_dir, idmap })
+    }
+
+    /// What the user gave to all sandboxes, and git's mirrors.
+    fn foreign_binds(&self) -> Vec<Bind> {
+        let given = |bind: &&Bind| self.config.base_include.contains(&bind.target) || bind.target.starts_with("/srv");
+        self.base.binds.iter().filter(given).cloned().collect()
+    }
+
+    /// In tier single the one id inside is the user's.
+    fn idmap_for(&self, overlays: &[OverlaySpec], user: &str) -> io::Result<IdMap> {
+        if self.info().isolation != Isolation::Single || user == self.base.user.name {
+            return Ok(self.idmap.clone());
+        }
+        let lowers = overlays.first().map(|overlay| overlay.lowers.as_slice()).unwrap_or_default();
+        let lowers: Vec<PathBuf> = lowers
+            .iter()
+            .map(|lower| {
+                lower.strip_prefix(SHORT).map_or_else(|_| lower.clone(), |layer| self.layers_dir().join(layer))
+            })
+            .collect();
+        let ids = match base::find_user_in(&lowers, user) {
+            Some(found) => (found.uid, found.gid),
+            None => user.parse().map_or((0, 0), |id| (id, id)),
+        };
+        idmap::map_for(Isolation::Single, ids)
+    }
+
+    fn layers_dir(&self) -> PathBuf {
+        self.config.data_dir.join("layers")
+    }
+
+    /// Makes a stopped sandbox's own files a layer; the sandbox then has none. The move is one rename.
+    pub async fn commit(&self, id: &str, layer: &str) -> Result<(), RuntimeError> {
+        let (dir, to) = (self.dir(id)?, self.layer_dir(layer)?);
+        let isolation = self.info().isolation;
+        let result = async {
+            let from = dir.join("up");
+            // Nobody may run over it.
+            let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
+            match blocking({
+                let from = from.clone();
+                move || fs::metadata(&from)
+            })
+            .await
+            {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => blocking(move || fs::create_dir(&to)).await,
+                Err(error) => Err(error),
+                Ok(_) => userns::rename(&self.config.binary, &self.idmap, from, to).await,
+            }
+        };
+        result.await.map_err(|source| RuntimeError::Io { what: format!("keep the files of {id}"), source })
+    }
+
+    /// Copies a running sandbox's own files to a layer, while its processes stand still.
+    pub async fn copy(&self, sandbox: &Sandbox, layer: &str) -> Result<(), RuntimeError> {
+        let (from, to) = (self.dir(sandbox.id())?.join("up"), self.layer_dir(layer)?);
+        let processes = Frozen::new(sandbox.pid()).await;
+        let copied = userns::copy(&self.config.binary, &self.idmap, from, to).await;
+        drop(processes);
+        let what = format!("copy the files of {}", sandbox.id());
+        if let Err(source) = copied {
+            self.remove_layer(layer).await;
+            return Err(RuntimeError::Io { what, source });
+        }
+        Ok(())
+    }
+
+    /// Undoes [`Runtime::commit`], if the sandbox has no files since.
+    pub async fn give_back(&self, layer: &str, id: &str) -> Result<(), RuntimeError> {
+        let (from, to) = (self.layer_dir(layer)?, self.dir(id)?.join("up"));
+        if to.exists() {
+            return Err(RuntimeError::Unavailable(format!("{id} has files")));
+        }
+        let moved = userns::rename(&self.config.binary, &self.idmap, from, to).await;
+        moved.map_err(|source| RuntimeError::Io { what: format!("give {id} its files back"), source })
+    }
+
+    /// Where pulled images are.
+    pub fn image_store(&self) -> crate::images::ImageStore {
+        crate::images::ImageStore::new(&self.config.cache_dir)
+    }
+
+    /// Whether a layer that a build may use again was not made lately.
+    pub fn is_stale(&self, name: &str) -> bool {
+        let made = self.layer_dir(name).ok().and_then(|dir| fs::metadata(dir).ok()?.modified().ok()?.elapsed().ok());
+        made.is_none_or(|age| age > KEEP_CACHED)
+    }
+
+    pub fn has_own_layer(&self, name: &str) -> bool {
+        self.layer_dir(name).is_ok_and(|dir| dir.is_dir())
+    }
+
+    /// Names of our own layers.
+    pub fn own_layers(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(self.layers_dir())?;
+        names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// Bytes in a layer.
+    pub async fn layer_size(&self, name: &str) -> u64 {
+        let Ok(dir) = self.layer_dir(name) else { return 0 };
+        let work = move || {
+            let files = walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok);
+            Ok(files
+                .filter_map(|entry| entry.metadata().ok())
+                .filter(|meta| meta.is_file())
+                .map(|meta| meta.len())
+                .sum())
+        };
+        blocking(work).await.unwrap_or(0)
+    }
+
+    /// Removes a layer that nothing is made of. What can't be removed is tried again at the next start.
+    pub async fn remove_layer(&self, name: &str) {
+        let Ok(dir) = self.layer_dir(name) else { return };
+        if let Err(error) = userns::remove_tree(&self.config.binary, &self.idmap, dir).await
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(layer = name, %error, "a layer can't be removed");
+        }
+    }
+
+    fn layer_dir(&self, name: &str) -> Result<PathBuf, RuntimeError> {
+        if !is_layer_name(name) {
+            return Err(RuntimeError::Unavailable(format!("{name:?} is no layer")));
+        }
+        Ok(self.layers_dir().join(name))
+    }
+}
+
+fn is_layer_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 100 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// Processes that stand still until this is dropped. Those that can't be stopped go on: a copy of their files is then
+/// as good as one of a machine that lost power.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    async fn new(init: i32) -> Frozen {
+        let stop = move || {
+            let mut all = descendants(Pid::from_raw(init));
+            reaper::signal_all(&all, Signal::SIGSTOP);
+            // Those that were started meanwhile.
+            let later: Vec<Pid> =
+                descendants(Pid::from_raw(init)).into_iter().filter(|pid| !all.contains(pid)).collect();
+            reaper::signal_all(&later, Signal::SIGSTOP);
+            all.extend(later);
+            Ok(all)
+        };
+        let all = tokio::time::timeout(STILL, blocking(stop)).await;
+        Frozen(all.ok().and_then(Result::ok).unwrap_or_default())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        reaper::signal_all(&self.0, Signal::SIGCONT);
+    }
+}
+
+/// Everything below a process, but not itself.
+fn descendants(pid: Pid) -> Vec<Pid> {
+    let mut all = reaper::children(pid);
+    let mut next = 0;
+    while next < all.len() {
+        all.extend(reaper::children(all[next]));
+        next += 1;
+    }
+    all
+}

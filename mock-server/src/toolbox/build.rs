@@ -1,0 +1,214 @@
+//! What the agent of a build's sandbox serves besides: steps that run, archives in and out. Clients can't reach it: such a
+//! sandbox is in nobody's list.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{PermissionsExt, lchown},
+    },
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Query},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tokio::{io::AsyncReadExt, net::unix::pipe, process::Command, sync::mpsc};
+use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
+
+use crate::runtime::users;
+
+/// Bytes of the exit code at the end of an output.
+pub const TAIL: usize = 4;
+
+const PIECE: usize = 16 << 10;
+
+/// One `RUN`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunStep {
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: String,
+    /// Name or number, maybe with `:group`.
+    pub user: String,
+}
+
+/// Routes that are added to those of the toolbox.
+pub fn routes() -> Router {
+    Router::new()
+        .route("/build/run", post(run))
+        .route("/build/put", put(unpack))
+        .route("/build/get", get(pack))
+        .layer(DefaultBodyLimit::disable())
+}
+
+fn refuse(reason: impl ToString) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, reason.to_string()).into_response()
+}
+
+/// Streams the output, and after it the exit code as four bytes.
+async fn run(Json(step): Json<RunStep>) -> Response {
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(16);
+    let started = start(&step);
+    let (mut child, mut output) = match started {
+        Ok(started) => started,
+        Err(error) => return refuse(error),
+    };
+    tokio::spawn(async move {
+        let mut buffer = vec![0; PIECE];
+        let status = loop {
+            tokio::select! {
+                biased;
+                read = output.read(&mut buffer) => match read {
+                    Ok(length) if length > 0 => {
+                        if sender.send(Bytes::copy_from_slice(&buffer[..length])).await.is_err() {
+                            return;
+                        }
+                    }
+                    _ => break child.wait().await,
+                },
+                // What it left running ends with this sandbox.
+                status = child.wait() => break status,
+            }
+        };
+        while let Ok(length) = output.try_read(&mut buffer) {
+            if length == 0 || sender.send(Bytes::copy_from_slice(&buffer[..length])).await.is_err() {
+                break;
+            }
+        }
+        use std::os::unix::process::ExitStatusExt;
+        let code = status.map_or(255, |status| status.code().unwrap_or(128 + status.signal().unwrap_or(0)));
+        let _ = sender.send(Bytes::copy_from_slice(&code.to_be_bytes())).await;
+    });
+    let pieces = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    Body::from_stream(futures_util::StreamExt::map(pieces, Ok::<_, io::Error>)).into_response()
+}
+
+fn start(step: &RunStep) -> io::Result<(tokio::process::Child, pipe::Receiver)> {
+    let account = users::find(step.user.split(':').next().unwrap_or("root"))?;
+    let program = step.argv.first().ok_or_else(|| io::Error::other("an empty command"))?;
+    let (output, input) = io::pipe()?;
+    let errors = input.try_clone()?;
+    let mut command = Command::new(program);
+    command.args(&step.argv[1..]).env_clear().env("HOME", &account.home).envs(&step.env).current_dir(&step.cwd);
+    command.stdin(Stdio::null()).stdout(input).stderr(errors).process_group(0).kill_on_drop(true);
+    if account.uid != 0 {
+        command.uid(account.uid).gid(account.gid);
+    }
+    let child = command.spawn().map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
+    // With it goes the last writing end but the child's.
+    drop(command);
+    Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(output))?))
+}
+
+#[derive(Deserialize)]
+struct PutQuery {
+    path: PathBuf,
+    dir: bool,
+    owner: Option<String>,
+    mode: Option<String>,
+}
+
+async fn unpack(Query(query): Query<PutQuery>, body: Body) -> Response {
+    let stream = body.into_data_stream().map_err(io::Error::other);
+    let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
+    match tokio::task::spawn_blocking(move || unpack_all(&query, reader)).await {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(error)) => refuse(format!("cannot copy: {error}")),
+        Err(error) => refuse(error),
+    }
+}
+
+fn unpack_all(query: &PutQuery, mut reader: impl Read) -> io::Result<()> {
+    let owner = query.owner.as_deref().map(ids).transpose()?;
+    let mode = query.mode.as_deref().map(|mode| u32::from_str_radix(mode, 8).map_err(io::Error::other)).transpose()?;
+    let into = query.dir || query.path.is_dir();
+    let parent = if into { query.path.as_path() } else { query.path.parent().unwrap_or(Path::new("/")) };
+    fs::create_dir_all(parent)?;
+    let base = fs::canonicalize(parent)?;
+    let mut archive = tar::Archive::new(&mut reader);
+    archive.set_preserve_permissions(true);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let name = entry.path()?.into_owned();
+        let kind = entry.header().entry_type();
+        let target = match (into, query.path.file_name()) {
+            (false, Some(last)) => base.join(last),
+            _ => base.join(&name),
+        };
+        // What is in the way of a file is replaced; directories merge.
+        if !kind.is_dir() && target.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+            fs::remove_file(&target)?;
+        }
+        if into {
+            entry.unpack_in(&base)?;
+        } else {
+            entry.unpack(&target)?;
+        }
+        let given = (entry.header().uid()? as u32, entry.header().gid()? as u32);
+        let (uid, gid) = owner.unwrap_or(given);
+        lchown(&target, Some(uid), Some(gid))?;
+        if !kind.is_symlink() {
+            let mode = mode.unwrap_or(entry.header().mode()? & 0o7777);
+            fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
+        }
+    }
+    // To the end, so that the sender isn't cut off.
+    io::copy(&mut reader, &mut io::sink()).map(drop)
+}
+
+/// `user[:group]`, names or numbers.
+fn ids(owner: &str) -> io::Result<(u32, u32)> {
+    let (user, group) = owner.split_once(':').map_or((owner, None), |(user, group)| (user, Some(group)));
+    let account = users::find(user)?;
+    let Some(group) = group.filter(|group| !group.is_empty()) else {
+        return Ok((account.uid, if user.parse::<u32>().is_ok() { account.uid } else { account.gid }));
+    };
+    if let Ok(gid) = group.parse() {
+        return Ok((account.uid, gid));
+    }
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    let found = groups.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == group);
+    let gid = found.and_then(|fields| fields.get(2)?.parse().ok());
+    Ok((account.uid, gid.ok_or_else(|| io::Error::other(format!("unable to find group {group}")))?))
+}
+
+#[derive(Deserialize)]
+struct GetQuery {
+    path: PathBuf,
+}
+
+/// An archive of a directory's content, or of one file.
+async fn pack(Query(query): Query<GetQuery>) -> Response {
+    let path = match fs::canonicalize(&query.path) {
+        Ok(path) => path,
+        Err(error) => return refuse(format!("{}: {error}", query.path.display())),
+    };
+    let (reader, writer) = tokio::io::duplex(1 << 16);
+    tokio::task::spawn_blocking(move || {
+        let mut out = tar::Builder::new(SyncIoBridge::new(writer));
+        out.follow_symlinks(false);
+        // A broken archive tells the other side.
+        let packed = if path.is_dir() {
+            out.append_dir_all("", &path)
+        } else {
+            let name = query.path.file_name().unwrap_or(path.file_name().unwrap_or_default()).to_owned();
+            out.append_path_with_name(&path, name)
+        };
+        if packed.is_ok() {
+            let _ = out.finish();
+        }
+    });
+    Body::from_stream(ReaderStream::new(reader)).into_response()
+}
