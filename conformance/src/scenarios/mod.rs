@@ -3,14 +3,17 @@
 mod api_keys;
 mod auth;
 mod catalogue;
+mod code_run;
 mod create;
 mod events;
 mod files;
 mod lifecycle;
 mod lists;
+mod machine;
 mod previews;
 mod process;
 mod pty;
+mod sessions;
 mod settings;
 mod signing;
 mod transport;
@@ -30,8 +33,20 @@ pub const AREAS: &[&[Scenario]] = &[
     previews::SCENARIOS,
     signing::SCENARIOS,
     events::SCENARIOS,
-    files::SCENARIOS,
+    files::info::SCENARIOS,
+    files::lists::SCENARIOS,
+    files::change::SCENARIOS,
+    files::text::SCENARIOS,
+    files::upload::SCENARIOS,
+    files::download::SCENARIOS,
+    files::bulk::SCENARIOS,
+    machine::SCENARIOS,
     process::SCENARIOS,
+    code_run::SCENARIOS,
+    sessions::commands::SCENARIOS,
+    sessions::input::SCENARIOS,
+    sessions::logs::SCENARIOS,
+    sessions::follow::SCENARIOS,
     pty::SCENARIOS,
 ];
 
