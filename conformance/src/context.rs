@@ -115,7 +115,7 @@ impl Cx {
         self.world.shared(self).await
     }
 
-    /// A directory in a sandbox that no other scenario uses; not made yet.
+    /// A directory in a sandbox that nothing else uses, another one at each call; not made yet.
     pub fn dir(&self) -> String {
         format!("/home/daytona/{}-{}", self.scenario.id.replace('/', "-"), self.world.number())
     }

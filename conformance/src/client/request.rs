@@ -146,11 +146,17 @@ impl Request {
         exchange.status = Some(answer.status().as_u16());
         exchange.answer_headers = exchange::headers(answer.headers(), &self.client.0.secrets);
         exchange.answer_body = Some("(read piece by piece)".to_owned());
+        if let Some(operation) = self.operation {
+            self.client.0.watch.saw(operation.id, answer.status().is_success());
+        }
         let number = self.client.0.log.exchange(exchange);
         Ok(Open::new(answer, number, self.what()))
     }
 
     fn build(&mut self) -> Result<reqwest::Request> {
+        if let Some(operation) = self.operation {
+            self.client.0.watch.asked(operation.id);
+        }
         let mut builder = self.client.0.http.request(self.method.clone(), &self.url).timeout(self.timeout);
         if !self.query.is_empty() {
             builder = builder.query(&self.query);

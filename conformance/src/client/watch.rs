@@ -67,6 +67,11 @@ impl Watch {
         self.made.lock().push(Made { operation: id, path, key: key.map(str::to_owned) });
     }
 
+    /// An operation was asked, whether it is answered or not.
+    pub fn asked(&self, operation: &'static str) {
+        self.seen.lock().entry(operation).or_default();
+    }
+
     /// Counts an answer of an operation.
     pub fn saw(&self, operation: &'static str, succeeded: bool) {
         let mut seen = self.seen.lock();

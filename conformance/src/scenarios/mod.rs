@@ -7,9 +7,13 @@ mod code_run;
 mod create;
 mod events;
 mod files;
+mod git;
+mod laws;
 mod lifecycle;
 mod lists;
+mod lsp;
 mod machine;
+mod old_path;
 mod previews;
 mod process;
 mod pty;
@@ -48,6 +52,10 @@ pub const AREAS: &[&[Scenario]] = &[
     sessions::logs::SCENARIOS,
     sessions::follow::SCENARIOS,
     pty::SCENARIOS,
+    git::SCENARIOS,
+    lsp::SCENARIOS,
+    old_path::SCENARIOS,
+    laws::SCENARIOS,
 ];
 
 /// Every scenario.

@@ -34,7 +34,7 @@ scenarios! { "files";
     upload_of_nothing: Must, covers ["UploadFile", "UploadFiles", "DownloadFile"], since "0.200";
 
     /// What is uploaded is downloaded byte for byte, at any path that a file system takes. (UploadFile, UploadFiles, DownloadFile)
-    upload_equals_download: Must, covers ["UploadFile", "UploadFiles", "DownloadFile"], since "0.200", classes [Generated];
+    upload_equals_download: Must, covers ["UploadFile", "DownloadFile"], since "0.200", classes [Generated];
 }
 
 fn raw(sandbox: &Sandbox, path: &str) -> Request {
