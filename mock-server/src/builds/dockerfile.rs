@@ -17,22 +17,53 @@ pub fn argv(command: &Command, shell: &[String], escape: char) -> Vec<String> {
 
 /// The command of a `RUN`, with its here-documents.
 pub fn run_argv(run: &RunInstruction, shell: &[String], escape: char) -> Vec<String> {
-    let Command::Shell(text) = &run.arguments else { return argv(&run.arguments, shell, escape) };
     if run.here_docs.is_empty() {
         return argv(&run.arguments, shell, escape);
     }
-    static MARK: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r#"<<-?\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?"#).expect("a good pattern"));
-    let command = joined(text.value, escape);
-    if MARK.replace_all(&command, "").trim().is_empty() {
-        return [shell, &[script(&run.here_docs[0])]].concat();
+    [shell, &[script(&run.here_docs[0])]].concat()
+}
+
+static MARK: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"(?:^|[^<])<<-?\s*["']?([A-Za-z_][A-Za-z0-9_]*)["']?"#).expect("a good pattern"));
+
+/// The parser knows here-documents that are all of a `RUN`. One behind a command, `RUN cat <<EOF > file`, becomes part
+/// of a script that is one.
+pub fn prepare(text: &str) -> String {
+    static RUN: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?i)^(\s*RUN\s+(?:--\S+\s+)*)(.*)$").expect("a good pattern"));
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut out, mut n) = (String::new(), 0);
+    while n < lines.len() {
+        let end = documents_end(&lines, n);
+        let run = RUN.captures(lines[n]).filter(|run| end > n && !run[2].starts_with("<<"));
+        let body = lines[n + 1..=end].iter().flat_map(|line| [line, "\n"]).collect::<String>();
+        match run {
+            Some(run) => out += &format!("{}<<'{SCRIPT}'\n{}\n{body}{SCRIPT}\n", &run[1], &run[2]),
+            None => out += &format!("{}\n{body}", lines[n]),
+        }
+        n = end + 1;
     }
-    let marks: Vec<String> = MARK.captures_iter(&command).map(|found| found[1].to_owned()).collect();
-    let mut whole = command.lines().next().unwrap_or_default().to_owned();
-    for (document, mark) in run.here_docs.iter().zip(marks) {
-        whole += &format!("\n{}{}{mark}", document.value, if document.value.ends_with('\n') { "" } else { "\n" });
+    out
+}
+
+/// Ends a script that [`prepare`] made.
+const SCRIPT: &str = "DAYTONA_MOCK_COMMAND";
+
+/// The last line of the here-documents that a line begins; the line itself if there are none, or one never ends.
+fn documents_end(lines: &[&str], start: usize) -> usize {
+    let first = lines[start].trim_start().get(..4).unwrap_or_default().to_uppercase();
+    if !["RUN ", "COPY", "ADD "].contains(&first.as_str()) {
+        return start;
     }
-    [shell, &[whole]].concat()
+    let mut end = start;
+    for mark in MARK.captures_iter(lines[start]) {
+        let found = lines[end + 1..].iter().position(|line| line.trim_start_matches('\t') == &mark[1]);
+        match found {
+            Some(found) => end += found + 1,
+            None => return start,
+        }
+    }
+    end
 }
 
 /// A here-document that is the command: its own interpreter runs it, if it names one.
@@ -138,7 +169,8 @@ mod tests {
     use super::*;
 
     fn runs(text: &str) -> Vec<String> {
-        let file = parse_dockerfile::parse(text).expect(text);
+        let text = prepare(text);
+        let file = parse_dockerfile::parse(&text).expect(&text);
         let shell = ["sh".to_owned(), "-c".to_owned()];
         let run = |instruction: &Instruction| match instruction {
             Instruction::Run(run) => Some(run_argv(run, &shell, '\\').join("|")),
@@ -149,9 +181,18 @@ mod tests {
 
     #[test]
     fn commands_reach_the_shell_whole() {
-        let text = "FROM x\nRUN a && \\\n  # why\n  b\nRUN [\"c\", \"d e\"]\nRUN <<EOF\nf\ng $H\nEOF\nRUN cat <<E1 > x\nbody\nE1\n";
-        assert_eq!(runs(text), ["sh|-c|a &&   b", "c|d e", "sh|-c|f\ng $H\n", "sh|-c|cat <<E1 > x\nbody\nE1"]);
+        let text = "FROM x\nRUN a && \\\n  # why\n  b\nRUN [\"c\", \"d e\"]\nRUN <<EOF\nf\ng $H\nEOF\nRUN cat <<E1 > x\nRUN body\nE1\n";
+        assert_eq!(runs(text), ["sh|-c|a &&   b", "c|d e", "sh|-c|f\ng $H\n", "sh|-c|cat <<E1 > x\nRUN body\nE1\n"]);
         assert!(runs("FROM x\nRUN <<EOF\n#!/usr/bin/env python3\nprint(1)\nEOF\n")[0].contains("chmod 700"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_prepared(text in "(RUN|COPY|E|a|<<E| |\n|\t){0,40}") {
+            let prepared = prepare(&text);
+            proptest::prop_assert!(prepared.len() >= text.trim_end().len());
+            let _ = parse_dockerfile::parse(&prepared).map(|file| needed(&file));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Build,
     context::{Context, Source},
-    dockerfile::{argv, needed, run_argv, start_of, text_at},
+    dockerfile::{argv, needed, prepare, run_argv, start_of, text_at},
     machine::{Machine, Target},
     run::{Mounts, absolute},
     words,
@@ -40,6 +40,7 @@ struct Stage {
 }
 
 pub async fn build(build: &Build, text: &str) -> Result<Root, String> {
+    let text = &prepare(text);
     let file = parse_dockerfile::parse(text).map_err(|error| format!("the Dockerfile: {error}"))?;
     if file.instructions.len() > MAX_STEPS {
         return Err(format!("the Dockerfile has more than {MAX_STEPS} instructions"));

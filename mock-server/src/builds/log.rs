@@ -18,6 +18,9 @@ use tokio::{
 /// Read at once.
 const PIECE: usize = 32 << 10;
 
+/// A line that is longer is shown before it ends.
+const LONG_LINE: u64 = 8 << 10;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Length {
     bytes: u64,
@@ -27,7 +30,8 @@ struct Length {
 /// The log of a build that is under way.
 pub struct BuildLog {
     path: PathBuf,
-    file: Mutex<File>,
+    /// With the bytes written to it.
+    file: Mutex<(File, u64)>,
     length: watch::Sender<Length>,
     /// What is beyond is left out.
     limit: u64,
@@ -39,7 +43,7 @@ impl BuildLog {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let file = Mutex::new(File::create(path)?);
+        let file = Mutex::new((File::create(path)?, 0));
         let (length, limit) = (watch::channel(Length::default()).0, limit as u64);
         Ok(Arc::new(BuildLog { path: path.to_owned(), file, length, limit }))
     }
@@ -51,15 +55,25 @@ impl BuildLog {
     /// Adds output as it is. A full disk costs the log, not the build.
     pub fn write(&self, bytes: &[u8]) {
         let mut file = self.file.lock();
-        let left = self.limit.saturating_sub(self.length.borrow().bytes).min(bytes.len() as u64) as usize;
-        if left > 0 && file.write_all(&bytes[..left]).is_ok() {
-            self.length.send_modify(|length| length.bytes += left as u64);
+        let (file, written) = &mut *file;
+        let taken = &bytes[..self.limit.saturating_sub(*written).min(bytes.len() as u64) as usize];
+        if taken.is_empty() || file.write_all(taken).is_err() {
+            return;
+        }
+        let before = *written;
+        *written += taken.len() as u64;
+        // Readers get whole lines: SDKs hand each piece to a callback that takes it for some.
+        let line_end = memchr::memrchr2(b'\n', b'\r', taken).map(|end| before + end as u64 + 1);
+        let shown = line_end.or_else(|| (*written - self.length.borrow().bytes > LONG_LINE).then_some(*written));
+        if let Some(shown) = shown {
+            self.length.send_modify(|length| length.bytes = shown);
         }
     }
 
     /// Nothing comes any more.
     pub fn finish(&self) {
-        self.length.send_modify(|length| length.done = true);
+        let written = self.file.lock().1;
+        self.length.send_replace(Length { bytes: written, done: true });
     }
 
     /// Everything so far; with `follow` also what comes, to the end.
@@ -83,7 +97,10 @@ impl BuildLog {
             file.seek(io::SeekFrom::Start(at)).await?;
             let mut piece = vec![0; PIECE.min((known.bytes - at) as usize)];
             let count = file.read(&mut piece).await?;
-            piece.truncate(count);
+            let more = (known.bytes - at) as usize > count;
+            let whole = memchr::memrchr(b'\n', &piece[..count]).filter(|_| more).map_or(count, |end| end + 1);
+            piece.truncate(whole);
+            let count = whole;
             let next = (count > 0).then(|| (Bytes::from(piece), (Some(file), path, length, at + count as u64)));
             Ok(next)
         })
@@ -105,7 +122,9 @@ mod tests {
         tokio::task::yield_now().await;
         log.line("two");
         assert_eq!(log.read(false).try_collect::<Vec<_>>().await.expect("read").concat(), b"one\ntwo\n");
-        log.line("three is too long");
+        log.write(b"thr");
+        assert_eq!(log.read(false).try_collect::<Vec<_>>().await.expect("read").concat(), b"one\ntwo\n");
+        log.line("ee is too long");
         log.finish();
         let all = follower.await.expect("ends").expect("read").concat();
         assert_eq!(all, b"one\ntwo\nthre");

@@ -28,6 +28,9 @@ pub(super) fn find(image: &Reference, given: &[Credentials]) -> RegistryAuth {
     if let Some(own) = own {
         return RegistryAuth::Basic(own.username.clone(), own.password.clone());
     }
+    if !has_config() {
+        return RegistryAuth::Anonymous;
+    }
     let is_hub = HUB.contains(&image.registry());
     let server = if is_hub { HUB[3] } else { image.registry() };
     match docker_credential::get_credential(server) {
@@ -44,6 +47,13 @@ pub(super) fn find(image: &Reference, given: &[Credentials]) -> RegistryAuth {
             RegistryAuth::Anonymous
         }
     }
+}
+
+/// Whether the user ever logged in anywhere.
+fn has_config() -> bool {
+    let home = || std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(".docker"));
+    let dir = std::env::var_os("DOCKER_CONFIG").map(std::path::PathBuf::from).or_else(home);
+    dir.is_some_and(|dir| dir.join("config.json").is_file())
 }
 
 fn same_registry(given: &str, registry: &str) -> bool {

@@ -25,7 +25,7 @@ fn config(dir: &Path, image: &str) -> RuntimeConfig {
     }
 }
 
-fn tier() -> Isolation {
+pub fn tier() -> Isolation {
     match support::isolation() {
         IsolationChoice::Exactly(isolation) => isolation,
         IsolationChoice::Auto if nix::unistd::geteuid().is_root() => Isolation::Root,
