@@ -131,6 +131,11 @@ impl Cx {
         Ok(())
     }
 
+    /// Something that came into being without an answer that names it: removed when the scenario ends.
+    pub fn removes(&self, operation: &'static str, path: &str) {
+        self.watch().made(operation, path, self.client.0.key.as_deref());
+    }
+
     /// Waits until `holds` gives a value, for what the server does on its own; asks again, less and less often.
     pub async fn eventually<T, F>(&self, what: &str, within: Duration, holds: impl Fn() -> F) -> Result<T>
     where

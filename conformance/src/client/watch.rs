@@ -63,8 +63,13 @@ impl Watch {
         else {
             return;
         };
-        self.ledger.made(id, &path);
-        self.made.lock().push(Made { operation: id, path, key: key.map(str::to_owned) });
+        self.made(id, &path, key);
+    }
+
+    /// Something to be removed when the scenario ends.
+    pub fn made(&self, operation: &'static str, path: &str, key: Option<&str>) {
+        self.ledger.made(operation, path);
+        self.made.lock().push(Made { operation, path: path.to_owned(), key: key.map(str::to_owned) });
     }
 
     /// An operation was asked, whether it is answered or not.

@@ -20,6 +20,7 @@ mod pty;
 mod sessions;
 mod settings;
 mod signing;
+mod snapshots;
 mod transport;
 
 use crate::scenario::Scenario;
@@ -36,6 +37,7 @@ pub const AREAS: &[&[Scenario]] = &[
     settings::SCENARIOS,
     previews::SCENARIOS,
     signing::SCENARIOS,
+    snapshots::SCENARIOS,
     events::SCENARIOS,
     files::info::SCENARIOS,
     files::lists::SCENARIOS,

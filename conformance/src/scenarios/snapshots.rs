@@ -1,0 +1,199 @@
+use reqwest::Method;
+
+use crate::prelude::*;
+
+scenarios! { "snapshots";
+    /// Names, images and builds are checked, each problem with its own message; nothing is made. (observed)
+    input_is_validated: Must, covers ["createSnapshot"];
+
+    /// A snapshot of a sandbox becomes active, and sandboxes made of it have its files. (createSandboxSnapshot; SDKs)
+    a_sandbox_is_kept: Must, covers ["createSandboxSnapshot", "getSnapshot", "createSandbox"];
+
+    /// A Dockerfile is built: the snapshot becomes active, its log can be read, and sandboxes of it have what was built.
+    /// (createSnapshot, getSnapshotBuildLogs)
+    a_dockerfile_is_built: Must,
+        covers ["createSnapshot", "getSnapshotBuildLogsUrl", "getSnapshotBuildLogs", "createSandbox"];
+
+    /// A build that fails ends in an error state with a reason. (observed)
+    a_failing_build_says_why: Must, covers ["createSnapshot"];
+
+    /// An inactive snapshot makes no sandboxes; deactivating twice is the same as once. (deactivateSnapshot; observed)
+    deactivated_is_out_of_use: Must, covers ["deactivateSnapshot", "createSandbox"];
+
+    /// Names are no ids: activating, deactivating and deleting by name is 400; an unknown id is 404. (observed)
+    changes_need_an_id: Must, covers ["activateSnapshot", "deactivateSnapshot", "removeSnapshot"];
+
+    /// A snapshot that everybody has can't be deleted. (observed)
+    general_ones_stay: Must, covers ["removeSnapshot"];
+
+    /// A deleted snapshot is gone from reads and lists, and its name is free. (removeSnapshot)
+    deleted_is_gone: Must, covers ["removeSnapshot", "getSnapshot", "getAllSnapshots"];
+
+    /// What wasn't built has no build logs: 404. (observed)
+    no_build_no_logs: Must, covers ["getSnapshotBuildLogsUrl", "getSnapshotBuildLogs"];
+}
+
+const WITHIN: Duration = Duration::from_secs(40);
+
+/// Waits until a snapshot is no longer in the making.
+async fn settled(cx: &Cx, name: &str) -> Result<crate::client::Answer> {
+    cx.eventually("the snapshot is made", WITHIN, async || {
+        let answer = cx.get(&format!("/snapshots/{name}")).send().await?.ok()?;
+        let state = answer["state"].as_str().unwrap_or_default();
+        Ok(matches!(state, "active" | "inactive" | "error" | "build_failed").then_some(answer))
+    })
+    .await
+}
+
+/// A snapshot of a small sandbox: its name and id.
+async fn kept(cx: &Cx) -> Result<(String, String)> {
+    let sandbox = cx.sandbox().await?;
+    sandbox.upload("/home/daytona/kept.txt", b"kept").await?.ok()?;
+    let name = cx.name("kept");
+    sandbox.op(Method::POST, "/snapshot").json(json!({"name": name})).send().await?.ok()?;
+    let found = cx.eventually("the snapshot is there", WITHIN, async || {
+        let answer = cx.get(&format!("/snapshots/{name}")).unjudged().send().await?;
+        Ok((answer["state"] == "active").then_some(answer))
+    });
+    let id = found.await?.string("/id")?;
+    cx.removes("createSnapshot", &format!("/snapshots/{id}"));
+    Ok((name, id))
+}
+
+async fn input_is_validated(cx: Cx) -> Result {
+    let name = cx.name("bad");
+    for (id, body, message) in [
+        ("no-name", json!({"imageName": "debian:12"}), "name must be a string"),
+        ("bad-name", json!({"name": "a b!", "imageName": "debian:12"}), "Invalid snapshot name format"),
+        ("no-image", json!({"name": name}), "Must specify an image name when not using a build info entry"),
+        ("latest", json!({"name": name, "imageName": "debian:latest"}), "Images with tag \":latest\" are not allowed"),
+        ("no-tag", json!({"name": name, "imageName": "debian"}), "Image name must include a tag"),
+        ("bad-image", json!({"name": name, "imageName": "Debian Linux:12"}), "Invalid image name format"),
+        (
+            "both",
+            json!({"name": name, "imageName": "debian:12", "buildInfo": {"dockerfileContent": "FROM debian:12"}}),
+            "Cannot specify an image name when using a build info entry",
+        ),
+    ] {
+        let answer = cx.post("/snapshots").json(body).send().await?;
+        cx.check(format!("{id}-status")).status(&answer, 400);
+        cx.check(id).on(&answer).contains(answer["message"].as_str().unwrap_or_default(), message);
+    }
+    cx.check("nothing-made").status(&cx.get(&format!("/snapshots/{name}")).send().await?, 404);
+    Ok(())
+}
+
+async fn a_sandbox_is_kept(cx: Cx) -> Result {
+    let (name, _) = kept(&cx).await?;
+    let read = cx.get(&format!("/snapshots/{name}")).send().await?;
+    cx.check("active").json(&read, "/state", "active");
+    cx.check("not-general").json(&read, "/general", false);
+    let copy = cx.sandbox_with(json!({"snapshot": name})).await?;
+    cx.check("file").eq(copy.download("/home/daytona/kept.txt").await?.text(), "kept");
+    Ok(())
+}
+
+async fn a_dockerfile_is_built(cx: Cx) -> Result {
+    let name = cx.name("built");
+    let dockerfile =
+        "FROM debian:12-slim\nENV BUILT=yes\nRUN echo conformance-says-hello > /built.txt && cat /built.txt\n";
+    let body = json!({"name": name, "buildInfo": {"dockerfileContent": dockerfile}});
+    let made = cx.post("/snapshots").json(body).send().await?;
+    cx.check("accepted").status_in(&made, &[200, 201]);
+    let id = made.ok()?.string("/id")?;
+    let done = settled(&cx, &name).await?;
+    if !cx.check("active").json(&done, "/state", "active") {
+        return Ok(());
+    }
+    let url = cx.get(&format!("/snapshots/{id}/build-logs-url")).send().await?;
+    cx.check("logs-url").status(&url, 200);
+    let logs = cx.get(&url.string("/url")?).send().await?;
+    cx.check("logs").on(&logs).contains(&logs.text(), "conformance-says-hello");
+    cx.check("old-logs").status(&cx.get(&format!("/snapshots/{id}/build-logs")).send().await?, 200);
+    let sandbox = cx.sandbox_with(json!({"snapshot": name})).await?;
+    cx.check("file").eq(sandbox.output("cat /built.txt").await?, "conformance-says-hello\n");
+    cx.check("environment").eq(sandbox.output("printf %s \"$BUILT\"").await?, "yes");
+    Ok(())
+}
+
+async fn a_failing_build_says_why(cx: Cx) -> Result {
+    let name = cx.name("broken");
+    let body = json!({"name": name, "buildInfo": {"dockerfileContent": "FROM debian:12-slim\nRUN exit 7\n"}});
+    cx.post("/snapshots").json(body).send().await?.ok()?;
+    let done = settled(&cx, &name).await?;
+    let state = done["state"].as_str().unwrap_or_default();
+    cx.check("state").on(&done).that(matches!(state, "error" | "build_failed"), "error or build_failed", state);
+    let reason = done["errorReason"].as_str().unwrap_or_default();
+    cx.check("reason").on(&done).that(!reason.is_empty(), "a reason", reason);
+    let refused = cx.create(json!({"snapshot": name}))?.send().await?;
+    cx.check("makes-nothing").error(&refused, 400, &format!("Snapshot {name} is {state}"));
+    Ok(())
+}
+
+async fn deactivated_is_out_of_use(cx: Cx) -> Result {
+    let (name, id) = kept(&cx).await?;
+    for check in ["deactivate", "again"] {
+        cx.check(check).status(&cx.post(&format!("/snapshots/{id}/deactivate")).send().await?, 204);
+    }
+    let read = cx.get(&format!("/snapshots/{name}")).send().await?;
+    cx.check("inactive").json(&read, "/state", "inactive");
+    let refused = cx.create(json!({"snapshot": name}))?.send().await?;
+    cx.check("refused").error(&refused, 400, &format!("Snapshot {name} is inactive"));
+    Ok(())
+}
+
+async fn changes_need_an_id(cx: Cx) -> Result {
+    let (name, id) = kept(&cx).await?;
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for (check, method, path) in [
+        ("activate", Method::POST, "/activate"),
+        ("deactivate", Method::POST, "/deactivate"),
+        ("delete", Method::DELETE, ""),
+    ] {
+        let by_name = cx.api().request(method.clone(), &format!("/snapshots/{name}{path}")).send().await?;
+        cx.check(format!("{check}-by-name")).error(&by_name, 400, "Validation failed (uuid is expected)");
+        let unknown = cx.api().request(method, &format!("/snapshots/{unknown}{path}")).send().await?;
+        cx.check(format!("{check}-unknown")).status(&unknown, 404);
+    }
+    let again = cx.post(&format!("/snapshots/{id}/activate")).send().await?;
+    cx.check("active-already").status(&again, 400);
+    cx.check("active-already-message")
+        .on(&again)
+        .contains(again["message"].as_str().unwrap_or_default(), "is already active");
+    Ok(())
+}
+
+async fn general_ones_stay(cx: Cx) -> Result {
+    let list = cx.get("/snapshots").send().await?.ok()?;
+    let general = list.array("/items")?.iter().find(|snapshot| snapshot["general"] == true).cloned();
+    let Some(general) = general else { return Err(Stop::not_applicable("a general snapshot")) };
+    let id = general["id"].as_str().unwrap_or_default();
+    cx.check("refused").status_in(&cx.delete(&format!("/snapshots/{id}")).send().await?, &[403, 404]);
+    cx.check("still-there").status(&cx.get(&format!("/snapshots/{id}")).send().await?, 200);
+    Ok(())
+}
+
+async fn deleted_is_gone(cx: Cx) -> Result {
+    let (name, id) = kept(&cx).await?;
+    cx.check("delete").status(&cx.delete(&format!("/snapshots/{id}")).send().await?, 200);
+    let gone = async || {
+        let answer = cx.get(&format!("/snapshots/{name}")).send().await?;
+        Ok((answer.status == 404).then_some(answer))
+    };
+    cx.check("gone").status(&cx.eventually("the snapshot is gone", WITHIN, gone).await?, 404);
+    let list = cx.get("/snapshots").query("name", &name).send().await?;
+    cx.check("not-listed").json(&list, "/items", json!([]));
+    let refused = cx.create(json!({"snapshot": name}))?.send().await?;
+    cx.check("makes-nothing").status(&refused, 400);
+    Ok(())
+}
+
+async fn no_build_no_logs(cx: Cx) -> Result {
+    let (_, id) = kept(&cx).await?;
+    let url = cx.get(&format!("/snapshots/{id}/build-logs-url")).send().await?;
+    cx.check("url").status(&url, 404);
+    cx.check("url-message").on(&url).contains(url["message"].as_str().unwrap_or_default(), "has no build info");
+    let logs = cx.get(&format!("/snapshots/{id}/build-logs")).send().await?;
+    cx.check("logs").status_in(&logs, &[200, 404]);
+    Ok(())
+}
