@@ -206,6 +206,7 @@ fn is_measured(name: &str) -> bool {
 fn normal(text: &str) -> String {
     static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         [
+            (r"^[0-9a-f]{2}( [0-9a-f]{2}){7,}.*", "<bytes>"),
             (r"(?i)\b(https?|wss?)://[^/\s\x22?#]+", "<host>"),
             (r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
             (

@@ -19,7 +19,7 @@ scenarios! { "sessions";
     follow_of_what_is_over: Must, covers ["GetSessionCommandLogs"];
 
     /// Frames are binary, markers are for clients that know them: since 0.27, by header or sub-protocol. (observed; SDKs)
-    follow_by_version: Must, covers ["GetSessionCommandLogs"];
+    follow_by_version: Must, covers ["GetSessionCommandLogs"], classes [Racing];
 
     /// Of the offered sub-protocols the one with the version is selected. (observed; browsers need it)
     follow_selects_the_protocol: Must, covers ["GetSessionCommandLogs"];
