@@ -17,6 +17,7 @@ mod preview;
 mod query;
 mod rate_limits;
 mod regions;
+mod registries;
 mod sandboxes;
 mod settings;
 mod snapshots;
@@ -67,6 +68,9 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/organizations", get(organizations::list))
         .route("/organizations/invitations", get(transport::unrouted))
         .route("/organizations/{id}", get(organizations::get))
+        .route("/docker-registry", get(registries::list).post(registries::create))
+        .route("/docker-registry/registry-push-access", get(transport::unrouted))
+        .route("/docker-registry/{id}", get(registries::get).patch(registries::update).delete(registries::delete))
         .route("/snapshots", get(snapshots::list).post(new_snapshot::create))
         .route("/snapshots/{id}", get(snapshots::get).delete(snapshots::delete))
         .route("/snapshots/{id}/activate", post(snapshots::activate))

@@ -86,7 +86,7 @@ impl ControlPlane {
             let context = self.unpack_context(organization_id, info).await.inspect_err(|reason| log.line(reason))?;
             let build = Build {
                 runtime: self.runtime().clone(),
-                bases: self.bases(log.clone()),
+                bases: self.bases(organization_id, log.clone()),
                 log,
                 env: self.config().env.iter().cloned().collect(),
                 context: context.path().to_owned(),
@@ -122,13 +122,13 @@ impl ControlPlane {
         unpacked.map_err(|e| failed(&e))?.map_err(|e| failed(&e))
     }
 
-    fn bases(self: &Arc<Self>, log: Arc<BuildLog>) -> Bases {
-        let cp = self.clone();
+    fn bases(self: &Arc<Self>, organization_id: &str, log: Arc<BuildLog>) -> Bases {
+        let (cp, owner) = (self.clone(), organization_id.to_owned());
         Arc::new(move |name| {
-            let (cp, log) = (cp.clone(), log.clone());
+            let (cp, owner, log) = (cp.clone(), owner.clone(), log.clone());
             Box::pin(async move {
                 let told = Arc::new(move |line: String| log.line(&line));
-                let root = cp.pull_image(&name, Policy::Fresh, told).await?;
+                let root = cp.pull_image(&owner, &name, Policy::Fresh, told).await?;
                 let substitute = root.image.is_none();
                 Ok(Base { root, substitute })
             })

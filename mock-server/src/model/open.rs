@@ -17,6 +17,7 @@ use super::{
     keys::{ApiKey, Keys},
     organization::Organization,
     preview::{PreviewPort, SignedPreview},
+    registries::Registry,
     rules::Phase,
     sandbox::{DesiredState, Sandbox, State},
     snapshots::Snapshot,
@@ -85,6 +86,9 @@ impl ControlPlane {
             sandbox.set_phase(after_restart(sandbox.phase()));
             sandbox.runner_id = Some(self.runner_id.clone());
             world.insert(Arc::new(sandbox));
+        }
+        for registry in self.parse::<Registry>(&contents.registries)? {
+            world.registries.insert(registry.id.clone(), Arc::new(registry));
         }
         for snapshot in self.parse::<Snapshot>(&contents.snapshots)? {
             world.snapshots.insert(snapshot.id.clone(), Arc::new(snapshot));

@@ -179,7 +179,10 @@ impl ControlPlane {
         let Ok(snapshot) = self.change_snapshot(&id, working).await else { return };
         let made = match &snapshot.build {
             Some(build) => self.build(&snapshot.organization_id, &snapshot.id, build).await,
-            None => self.pull_image(&snapshot.image_name, policy, Arc::new(|line| tracing::info!("{line}"))).await,
+            None => {
+                let told = Arc::new(|line| tracing::info!("{line}"));
+                self.pull_image(&snapshot.organization_id, &snapshot.image_name, policy, told).await
+            }
         };
         if self.closing.is_cancelled() {
             // The next start begins anew.
@@ -207,13 +210,19 @@ impl ControlPlane {
     }
 
     /// Pulls and unpacks an image; the root that it makes, or why there is none.
-    pub(super) async fn pull_image(&self, name: &str, policy: Policy, told: Told) -> Result<Root, String> {
+    pub(super) async fn pull_image(
+        &self,
+        organization_id: &str,
+        name: &str,
+        policy: Policy,
+        told: Told,
+    ) -> Result<Root, String> {
         if !self.runtime().has_roots() {
             return Err("images need a root file system of their own, which isolation process doesn't have".into());
         }
         let reference = parse_reference(name).map_err(|error| error.to_string())?;
         let runtime = self.runtime().clone();
-        let puller = Puller::new(runtime.image_store(), self.registry_credentials(), told.clone());
+        let puller = Puller::new(runtime.image_store(), self.registry_credentials(organization_id), told.clone());
         let image: Image = match puller.pull(&reference, policy, |layer| runtime.has_layer(layer)).await {
             Ok(image) => image,
             Err(error) => {
@@ -226,11 +235,6 @@ impl ControlPlane {
         runtime.unpack(&image).await.map_err(|error| error.to_string())?;
         let config = image.config.clone();
         Ok(Root { image: Some(image), layers: Vec::new(), config: Some(config) })
-    }
-
-    /// Registers nothing of its own yet: `docker login` is asked.
-    fn registry_credentials(&self) -> Vec<crate::images::Credentials> {
-        Vec::new()
     }
 
     async fn root_size(&self, root: &Root) -> u64 {

@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
      CREATE TABLE signed_preview (token TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE preview_port (listener TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE snapshot (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE registry (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 /// A kind of record.
@@ -39,6 +40,7 @@ pub enum Table {
     SignedPreview,
     PreviewPort,
     Snapshot,
+    Registry,
 }
 
 /// One change of one record.
@@ -126,6 +128,7 @@ pub struct Contents {
     pub signed_previews: Vec<String>,
     pub preview_ports: Vec<String>,
     pub snapshots: Vec<String>,
+    pub registries: Vec<String>,
 }
 
 impl Store {
@@ -203,6 +206,7 @@ fn read(db: &Connection) -> rusqlite::Result<Contents> {
         signed_previews: all("signed_preview")?,
         preview_ports: all("preview_port")?,
         snapshots: all("snapshot")?,
+        registries: all("registry")?,
     })
 }
 
@@ -241,6 +245,9 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
                 Table::ApiKey => tx
                     .prepare_cached("INSERT OR REPLACE INTO api_key VALUES (?1, ?2, ?3)")?
                     .execute(params![key, organization, record]),
+                Table::Registry => tx
+                    .prepare_cached("INSERT OR REPLACE INTO registry VALUES (?1, ?2, ?3)")?
+                    .execute(params![key, organization, record]),
                 Table::Snapshot => tx
                     .prepare_cached("INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3)")?
                     .execute(params![key, organization, record]),
@@ -253,6 +260,7 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
             let statement = match table {
                 Table::Organization => "DELETE FROM organization WHERE id = ?1",
                 Table::ApiKey => "DELETE FROM api_key WHERE hash = ?1",
+                Table::Registry => "DELETE FROM registry WHERE id = ?1",
                 Table::Snapshot => "DELETE FROM snapshot WHERE id = ?1",
                 Table::Sandbox => "DELETE FROM sandbox WHERE id = ?1",
                 Table::SignedPreview => "DELETE FROM signed_preview WHERE token = ?1",

@@ -15,6 +15,7 @@ use super::{
     error::ModelError,
     organization::Organization,
     preview::{PreviewPort, SignedPreview},
+    registries::Registry,
     sandbox::{DesiredState, Sandbox, State},
     snapshots::Snapshot,
     store::{Table, Write},
@@ -28,6 +29,8 @@ pub struct World {
     pub sandboxes: HashMap<String, Entry>,
     /// Snapshots of organisations, by id.
     pub snapshots: HashMap<String, Arc<Snapshot>>,
+    /// Registries of organisations, by id.
+    pub registries: HashMap<String, Arc<Registry>>,
     pub signed_previews: HashMap<String, SignedPreview>,
     pub preview_ports: HashMap<u16, PreviewPort>,
     /// When which sandbox's timer is due, at the latest by what was known when it was set: activity since then postpones it.
@@ -68,6 +71,7 @@ impl World {
             tenants: HashMap::new(),
             sandboxes: HashMap::new(),
             snapshots: HashMap::new(),
+            registries: HashMap::new(),
             signed_previews: HashMap::new(),
             preview_ports: HashMap::new(),
             due: BTreeSet::new(),

@@ -292,3 +292,45 @@ async fn bad_snapshots_are_refused_with_the_known_messages() {
         true
     );
 }
+
+#[tokio::test]
+async fn registries_of_the_organisation_give_their_credentials() {
+    let (account, registry) = (Account::new().await, Registry::start().await);
+    registry.require("me", "hunter3");
+    let image = registry.push("some/private:1", &[programs()], json!({}));
+    let url = format!("http://{}", registry.host);
+    let body = json!({"name": "own", "url": url, "username": "me", "password": "wrong", "project": "p"});
+    let made = account.ok(Method::POST, "/docker-registry", body).await;
+    assert_eq!((&made["project"], &made["registryType"]), (&json!("p"), &json!("organization")));
+    assert!(made.get("password").is_none());
+    let path = format!("/docker-registry/{}", made["id"].as_str().expect("an id"));
+    let state = async |name: &str| {
+        account.ok(Method::POST, "/snapshots", json!({"name": name, "imageName": image})).await;
+        account.made(name).await
+    };
+    if has_images() {
+        let denied = state("denied").await;
+        assert!(denied["errorReason"].as_str().expect("a reason").contains("access denied"), "{denied}");
+        assert!(!denied.to_string().contains("hunter"), "a secret is told");
+    }
+    let changed = account
+        .ok(Method::PATCH, &path, json!({"name": "own", "url": url, "username": "me", "password": "hunter3"}))
+        .await;
+    assert_eq!((&changed["project"], &changed["username"]), (&json!(""), &json!("me")));
+    if has_images() {
+        assert_eq!(state("allowed").await["state"], "active");
+    }
+    assert_eq!(account.ok(Method::GET, "/docker-registry", json!({})).await[0]["name"], "own");
+    assert_eq!(account.ok(Method::GET, &path, json!({})).await, changed);
+    let (status, refused) =
+        account.call(Method::POST, "/docker-registry", json!({"name": "x", "url": "no url", "username": "u"})).await;
+    assert_eq!(
+        (status, refused["message"].as_str()),
+        (400, Some("password must be a string, url must be a URL address"))
+    );
+    assert_eq!(Account::new().await.call(Method::GET, &path, json!({})).await.0, 404);
+    assert_eq!(account.call(Method::DELETE, &path, json!({})).await.0, 204);
+    let (status, gone) = account.call(Method::DELETE, &path, json!({})).await;
+    let text = format!("Docker registry with ID {} not found", made["id"].as_str().expect("an id"));
+    assert_eq!((status, gone["message"].as_str()), (404, Some(text.as_str())));
+}

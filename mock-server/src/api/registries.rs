@@ -1,0 +1,99 @@
+//! Docker registries: their credentials are used when images are pulled. Passwords go in and never out.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::{
+    auth::Caller,
+    body::Body,
+    error::{ApiResult, created, ok, time},
+    validate::Checks,
+};
+use crate::model::{ControlPlane, Registry, RegistryChange};
+
+const WRITE: &str = "write:registries";
+const DELETE: &str = "delete:registries";
+
+/// `DockerRegistry` of the contract.
+fn dto(registry: &Registry) -> Value {
+    json!({
+        "id": registry.id,
+        "name": registry.name,
+        "url": registry.url,
+        "username": registry.username,
+        "project": registry.project,
+        "registryType": "organization",
+        "createdAt": time(registry.created_at),
+        "updatedAt": time(registry.updated_at),
+    })
+}
+
+/// A password is needed at first, a project never.
+fn read(body: &Map<String, Value>, new: bool) -> ApiResult<RegistryChange> {
+    let mut checks = Checks::new(body);
+    let mut text = |name: &str, required: bool| {
+        if required && checks.given(name).is_none() {
+            checks.problem(format!("{name} must be a string"));
+        }
+        if name == "name" { checks.name(name) } else { checks.string(name) }
+    };
+    let (name, url) = (text("name", true), text("url", true));
+    let (username, password) = (text("username", true), text("password", new));
+    let project = text("project", false);
+    if url.as_deref().is_some_and(|url| !is_url(url)) {
+        checks.problem("url must be a URL address");
+    }
+    checks.finish()?;
+    Ok(RegistryChange { name, url, username, password, project })
+}
+
+/// With or without a scheme.
+fn is_url(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or_default();
+    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
+}
+
+/// `createRegistry`.
+pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
+    caller.must(WRITE)?;
+    let registry = cp.add_registry(caller.organization(), read(&body, true)?).await?;
+    Ok(created(&dto(&registry)))
+}
+
+/// `listRegistries`, newest first.
+pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResult {
+    let all = cp.registries(caller.organization());
+    Ok(ok(&all.iter().map(|registry| dto(registry)).collect::<Vec<_>>()))
+}
+
+/// `getRegistry`.
+pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    Ok(ok(&dto(&*cp.registry(caller.organization(), &id)?)))
+}
+
+/// `updateRegistry`.
+pub async fn update(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> ApiResult {
+    let registry = cp.registry(caller.must(WRITE)?.organization(), &id)?;
+    let registry = cp.change_registry(&registry, read(&body, false)?).await?;
+    Ok(ok(&dto(&registry)))
+}
+
+/// `deleteRegistry`.
+pub async fn delete(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> ApiResult<StatusCode> {
+    let registry = cp.registry(caller.must(DELETE)?.organization(), &id)?;
+    cp.remove_registry(&registry).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
