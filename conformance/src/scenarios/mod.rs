@@ -8,6 +8,7 @@ mod create;
 mod events;
 mod files;
 mod git;
+mod interpreter;
 mod laws;
 mod lifecycle;
 mod lists;
@@ -54,6 +55,7 @@ pub const AREAS: &[&[Scenario]] = &[
     sessions::logs::SCENARIOS,
     sessions::follow::SCENARIOS,
     pty::SCENARIOS,
+    interpreter::SCENARIOS,
     git::SCENARIOS,
     lsp::SCENARIOS,
     old_path::SCENARIOS,
