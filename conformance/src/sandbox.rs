@@ -149,6 +149,15 @@ impl Sandbox {
         answer.string("/result")
     }
 
+    /// How many processes of the sandbox have a marking number in their command line.
+    pub async fn marked(&self, mark: u32) -> Result<usize> {
+        // The search itself must not match.
+        let mark = mark.to_string();
+        let (first, rest) = mark.split_at(1);
+        let command = format!("grep -l '[{first}]{rest}' /proc/[0-9]*/cmdline 2>/dev/null | wc -l");
+        Ok(self.output(&command).await?.trim().parse().unwrap_or_default())
+    }
+
     /// Is the program there? Otherwise what follows is not applicable.
     pub async fn needs_program(&self, name: &str) -> Result {
         let found = self.exec(&format!("command -v {name}")).await?.ok()?["exitCode"] == 0;

@@ -313,14 +313,14 @@ async fn waited_for_reads_nothing(cx: Cx) -> Result {
 
 async fn delete_kills(cx: Cx) -> Result {
     let session = Session::new(&cx).await?;
-    let mark = format!("{}.7", 4_000_000 + std::process::id());
+    let mark = 4_000_000 + std::process::id();
     let id =
         session.start(&format!("trap '' TERM; sleep {mark} & setsid sleep {mark} & echo begun; sleep {mark}")).await?;
     session.logged(&cx, &id, "begun").await?;
+    let started = async || Ok((session.sandbox.marked(mark).await? >= 3).then_some(()));
+    cx.eventually("three sleep", Duration::from_secs(20), started).await?;
     cx.check("deleted").status(&session.delete().await?, 204);
-    let left =
-        session.sandbox.output(&format!("grep -l '[s]leep.{mark}' /proc/[0-9]*/cmdline 2>/dev/null | wc -l")).await?;
-    cx.check("none-left").eq(left.trim(), "0");
+    cx.check("none-left").eq(session.sandbox.marked(mark).await?, 0);
     Ok(())
 }
 
