@@ -115,8 +115,8 @@ struct ServeArgs {
         value_parser = parse_limit
     )]
     limits: Vec<String>,
-    /// Refuse with 429 what comes more often, as the real API does: one of failed-auth, authenticated, sandbox-create,
-    /// sandbox-lifecycle, sandbox-list (repeatable) [default: no rate limits].
+    /// Refuse with 429 what comes more often, as the real API does: one of anonymous, failed-auth, authenticated,
+    /// sandbox-create, sandbox-lifecycle, sandbox-list (repeatable) [default: no rate limits].
     #[arg(
         long = "rate-limit",
         env = "DAYTONA_MOCK_RATE_LIMIT",

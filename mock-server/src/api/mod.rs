@@ -41,8 +41,7 @@ pub use self::{
 use crate::{gateway::links::Links, model::ControlPlane};
 
 /// The API, with paths relative to `/api`. Wants [`crate::gateway::origin::Origin`] and [`Peer`] as request extensions.
-pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>, rate_limits: &[RateLimit]) -> Router {
-    let limits = Arc::new(RateLimits::new(rate_limits));
+pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>, limits: Arc<RateLimits>) -> Router {
     transport::finish(routes().merge(preview_links(links)), cp, limits)
 }
 

@@ -4,22 +4,28 @@
 //! (seconds), a refusal only `Retry-After-<name>`; who exceeds a window is blocked for a whole one. Failed
 //! authentication is counted by address, carries both sorts of headers and a plain `Retry-After`, and once exceeded
 //! closes every route to that address, for good keys too. Creating, and changing a sandbox's state, count on their own
-//! and not as `authenticated`. What isn't routed isn't counted.
+//! and not as `authenticated`. What isn't routed isn't counted. `/health` is counted by address. The old toolbox paths
+//! count as nothing but failed authentication; the new ones are not the API's, so nothing counts there.
 
 use std::{collections::HashMap, fmt, net::IpAddr, str::FromStr};
 
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{auth, error::ApiError, operations};
+use super::{
+    auth,
+    error::{self, ApiError},
+    operations,
+};
 use crate::model::ControlPlane;
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Class {
+    Anonymous,
     FailedAuth,
     Authenticated,
     Create,
@@ -28,7 +34,8 @@ enum Class {
     List,
 }
 
-const CLASSES: [(Class, &str); 5] = [
+const CLASSES: [(Class, &str); 6] = [
+    (Class::Anonymous, "anonymous"),
     (Class::FailedAuth, "failed-auth"),
     (Class::Authenticated, "authenticated"),
     (Class::Create, "sandbox-create"),
@@ -51,8 +58,7 @@ const OWN: [(&str, Class); 10] = [
 ];
 
 /// Open to all, so nobody's (observed).
-const OPEN: [&str; 4] =
-    ["ConfigController_getConfig", "listSharedRegions", "getAuditScenarios", "HealthController_live"];
+const OPEN: [&str; 3] = ["ConfigController_getConfig", "listSharedRegions", "getAuditScenarios"];
 
 impl Class {
     fn name(self) -> &'static str {
@@ -150,8 +156,7 @@ impl RateLimits {
         if self.limits.is_empty() {
             return serve(request).await;
         }
-        let now = cp.clock().now();
-        let address = request.extensions().get::<Peer>().map_or_else(String::new, |peer| peer.0.to_string());
+        let (now, address) = (cp.clock().now(), address(&request));
         if let Some(told) = self.blocked(&address, now) {
             return told.refusal();
         }
@@ -164,16 +169,53 @@ impl RateLimits {
         if let Some(told) = told.as_ref().filter(|told| told.refused) {
             return told.refusal();
         }
-        let mut response = serve(request).await;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            match self.hit(Class::FailedAuth, address, now) {
-                Some(told) if told.refused => return told.refusal(),
-                Some(told) => told.write(response.headers_mut()),
-                None => {}
-            }
+        let mut response = self.count_failure(serve(request).await, address, now);
+        if let Some(told) = told.filter(|_| response.status() != StatusCode::TOO_MANY_REQUESTS) {
+            told.write(response.headers_mut());
+        }
+        response
+    }
+
+    /// The same for what belongs to nobody, counted by address (`anonymous`) or not at all but for its failures.
+    pub async fn answer_apart<B>(
+        &self,
+        cp: &ControlPlane,
+        request: Request<B>,
+        anonymous: bool,
+        serve: impl AsyncFnOnce(Request<B>) -> Response,
+    ) -> Response {
+        if self.limits.is_empty() {
+            return serve(request).await;
+        }
+        let (now, address) = (cp.clock().now(), address(&request));
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        // Nobody after us puts it into the envelope.
+        let refusal = |told: &Told| error::render(told.refusal(), method.as_str(), &uri);
+        if let Some(told) = self.blocked(&address, now) {
+            return refusal(&told);
+        }
+        let told = if anonymous { self.hit(Class::Anonymous, address.clone(), now) } else { None };
+        if let Some(told) = told.as_ref().filter(|told| told.refused) {
+            return refusal(told);
+        }
+        let mut response = self.count_failure(serve(request).await, address, now);
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            return error::render(response, method.as_str(), &uri);
         }
         if let Some(told) = told {
             told.write(response.headers_mut());
+        }
+        response
+    }
+
+    fn count_failure(&self, mut response: Response, address: Who, now: DateTime<Utc>) -> Response {
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return response;
+        }
+        match self.hit(Class::FailedAuth, address, now) {
+            Some(told) if told.refused => return told.refusal(),
+            Some(told) => told.write(response.headers_mut()),
+            None => {}
         }
         response
     }
@@ -220,6 +262,10 @@ impl RateLimits {
         let remaining = limit.count.saturating_sub(window.hits);
         Some(Told { limit, remaining, reset: seconds(window.until - now), refused: exceeded })
     }
+}
+
+fn address<B>(request: &Request<B>) -> Who {
+    request.extensions().get::<Peer>().map_or_else(String::new, |peer| peer.0.to_string())
 }
 
 fn seconds(span: TimeDelta) -> i64 {

@@ -46,7 +46,7 @@ use self::{
     seal::Seal,
 };
 use crate::{
-    api,
+    api::{self, RateLimits},
     config::Config,
     control,
     limits::Limits,
@@ -70,6 +70,7 @@ struct Inner {
     events: Events,
     links: Arc<Links>,
     seal: Seal,
+    rate_limits: Arc<RateLimits>,
     api_version: HeaderValue,
 }
 
@@ -77,8 +78,9 @@ impl Gateway {
     pub fn new(cp: Arc<ControlPlane>, config: &Config, listening: SocketAddr) -> Gateway {
         let hosts = Hosts::new(config, listening);
         let links = Links::new(PreviewPorts::new(listening.ip(), &cp), hosts.unpinned_domains());
+        let rate_limits = Arc::new(RateLimits::new(&config.rate_limits));
         let routes = Router::new()
-            .nest("/api", api::router(cp.clone(), links.clone(), &config.rate_limits))
+            .nest("/api", api::router(cp.clone(), links.clone(), rate_limits.clone()))
             .nest("/__control", control::router(cp.clone()));
         Gateway(Arc::new(Inner {
             hosts,
@@ -88,6 +90,7 @@ impl Gateway {
             activity: Activity::new(cp.clone()),
             events: Events::new(&cp),
             seal: Seal::new(),
+            rate_limits,
             api_version: HeaderValue::from_str(&cp.config().api_version).unwrap_or(HeaderValue::from_static("unknown")),
             cp,
         }))
@@ -147,7 +150,10 @@ impl Gateway {
         let path = request.uri().path();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match (first, path) {
-            (_, "/health" | "/api/health") => self.health().await,
+            (_, "/health") => self.health().await,
+            (_, "/api/health") => {
+                self.0.rate_limits.answer_apart(self.cp(), request, true, async |_| self.health().await).await
+            }
             (_, "/") => welcome(&origin),
             ("toolbox", _) => toolbox::by_path(self, &origin, request).await,
             (_, sign_in::PATH) => sign_in::answer(self, &origin, request).await,
@@ -172,7 +178,8 @@ impl Gateway {
                 let is_toolbox = parts.uri.path().starts_with(legacy::PREFIX);
                 let request = Request::from_parts(parts, body);
                 cors.apply(if is_toolbox {
-                    legacy::by_api_path(self, request).await
+                    let serve = async |request| legacy::by_api_path(self, request).await;
+                    self.0.rate_limits.answer_apart(self.cp(), request, false, serve).await
                 } else {
                     self.routes(request).await
                 })

@@ -239,3 +239,87 @@ async fn a_killed_server_leaves_no_process_and_its_sandboxes_come_back() {
     let server = start(dir.path(), &[]);
     assert_eq!(execute(&server, &id, "cat file").await, "kept\n");
 }
+
+#[tokio::test]
+async fn sandboxes_get_the_environment_that_was_given_and_no_more() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let mut command = command(dir.path(), &["--env", "GIVEN=1=2", "--env", "INHERITED", "--env", "NOT_THERE"]);
+    command.envs([("INHERITED", "too"), ("SECRET", "s"), ("DAYTONA_MOCK_API_VERSION", "0.190.0")]);
+    command.env("DAYTONA_MOCK_ALLOW_HOST", "mock.test,other.test");
+    let server = start_command(dir.path(), command);
+    let sandbox = call(&server, Method::POST, "/api/sandbox", json!({"env": {"OWN": "3"}})).await;
+    let id = sandbox["id"].as_str().expect("id");
+    let seen = execute(&server, id, "echo [$GIVEN] [$INHERITED] [$OWN]; env").await;
+    assert!(seen.starts_with("[1=2] [too] [3]\n"), "{seen}");
+    for absent in ["SECRET", "NOT_THERE", "DAYTONA_MOCK", "CARGO", "XDG_STATE_HOME"] {
+        assert!(!seen.contains(absent), "{absent}: {seen}");
+    }
+    // The twins of flags.
+    let config = call(&server, Method::GET, "/api/config", json!({})).await;
+    assert_eq!(config["version"], "0.190.0");
+    for (host, status) in [("mock.test", 200), ("other.test:80", 200), ("third.test", 421)] {
+        let url = format!("{}/config", server.text("apiUrl"));
+        let answer = reqwest::Client::new().get(url).header("host", host).send().await.expect("answer");
+        assert_eq!(answer.status(), status, "{host}");
+    }
+}
+
+/// The server's and its descendants' processes, descriptors and mounts, as counts.
+fn footprint(server: &Running) -> [usize; 3] {
+    let stats = fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, parent))
+    });
+    let parents: Vec<(u32, u32)> = stats.collect();
+    let mut family = vec![server.child.id()];
+    let mut at = 0;
+    while let Some(of) = family.get(at).copied() {
+        family.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| pid));
+        at += 1;
+    }
+    // What others have open can't always be seen.
+    let open = |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    let mounts =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/mountinfo")).map_or(0, |text| text.lines().count());
+    [family.len(), family.iter().map(open).sum(), family.iter().map(mounts).sum()]
+}
+
+async fn live_and_die(server: &Running) {
+    let sandbox = call(server, Method::POST, "/api/sandbox", json!({})).await;
+    let path = format!("/api/sandbox/{}", sandbox["id"].as_str().expect("id"));
+    let until = async |state: &str| {
+        support::eventually(state, async || {
+            let now = call(server, Method::GET, &path, json!({})).await;
+            (now["state"] == state || now["statusCode"] == 404).then_some(())
+        })
+        .await;
+    };
+    let id = sandbox["id"].as_str().expect("id");
+    execute(server, id, "curl -s http://10.0.2.2:1/ ; sleep 1000 >/dev/null 2>&1 </dev/null &").await;
+    call(server, Method::POST, &format!("{path}/stop"), json!({})).await;
+    until("stopped").await;
+    call(server, Method::POST, &format!("{path}/start"), json!({})).await;
+    until("started").await;
+    execute(server, id, "setsid sleep 1000 >/dev/null 2>&1 </dev/null &").await;
+    call(server, Method::DELETE, &path, json!({})).await;
+    until("destroyed").await;
+}
+
+#[tokio::test]
+async fn lives_leave_no_process_descriptor_mount_or_file_behind() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let server = start(dir.path(), &[]);
+    // The first one mounts the base, and opens what stays open.
+    live_and_die(&server).await;
+    let before = footprint(&server);
+    for _ in 0..3 {
+        futures_util::future::join_all((0..6).map(|_| live_and_die(&server))).await;
+    }
+    // Connections of this test may have been among what was open before, but far fewer than there were lives.
+    let back = |now: [usize; 3]| now.iter().zip(before).all(|(now, before)| *now <= before);
+    support::eventually(&format!("as few as before: {before:?}"), async || back(footprint(&server)).then_some(()))
+        .await;
+    let left = fs::read_dir(dir.path().join("daytona-mock/sandboxes")).expect("sandboxes").count();
+    assert_eq!(left, 0);
+}

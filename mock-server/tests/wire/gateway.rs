@@ -176,7 +176,31 @@ async fn garbage_is_refused_and_harms_nobody() {
     head.extend((0..500).flat_map(|n| format!("X-{n}: {n}\r\n").into_bytes()));
     head.extend(b"\r\n");
     assert!(raw(&head).await.starts_with("HTTP/1.1 431"), "too many headers");
+    assert_eq!(endless_head().await, "HTTP/1.1 431 Request Header Fields Too Large");
     assert_eq!(get("/health", &[]).await.status(), 200);
+}
+
+/// The status line for a head that never ends.
+async fn endless_head() -> String {
+    let address = server().base_url.trim_start_matches("http://").to_owned();
+    let (mut read, mut write) = TcpStream::connect(address).await.expect("connects").into_split();
+    let flood = async {
+        write.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: ").await?;
+        for _ in 0..64 {
+            write.write_all(&[b'x'; 64 << 10]).await?;
+        }
+        std::future::pending::<std::io::Result<()>>().await
+    };
+    let mut answer = [0; 4096];
+    let told = async {
+        // Whoever is refused may go on writing; the answer is there nevertheless.
+        tokio::select! {
+            count = read.read(&mut answer) => count.expect("reads"),
+            _ = flood => 0,
+        }
+    };
+    let count = tokio::time::timeout(Duration::from_secs(10), told).await.expect("in time");
+    String::from_utf8_lossy(&answer[..count]).lines().next().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]

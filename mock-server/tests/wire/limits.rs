@@ -145,6 +145,29 @@ async fn limits_of_an_organisation_are_told_and_kept() {
 }
 
 #[tokio::test]
+async fn health_is_counted_by_address_and_old_toolbox_paths_by_failures_only() {
+    let (server, api) = start(limited(&["anonymous=1/20", "authenticated=1/20", "failed-auth=2/20"])).await;
+    freeze(&api).await;
+    let id = api.named("limited").await;
+    let left =
+        ["x-ratelimit-limit-anonymous: 1", "x-ratelimit-remaining-anonymous: 0", "x-ratelimit-reset-anonymous: 20"];
+    assert_eq!(told(send(&api, "GET", "/health").await.headers()), left);
+    throttled(send(&api, "GET", "/health").await, &["retry-after-anonymous: 20"]).await;
+    let old = format!("/toolbox/{id}/toolbox/work-dir");
+    for _ in 0..3 {
+        let answer = send(&api, "GET", &old).await;
+        assert_eq!((answer.status().as_u16(), told(answer.headers()).len()), (200, 0));
+    }
+    let nobody = api.with_key("wrong");
+    assert_eq!(send(&nobody, "GET", &old).await.status(), 401);
+    for (caller, path) in [(&nobody, &*old), (&api, &old), (&api, "/health"), (&api, "/sandbox")] {
+        let answer = send(caller, "GET", path).await;
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (429, &"20".parse().expect("value")));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn failed_authentication_closes_everything_to_its_address() {
     let (server, api) = start(limited(&["failed-auth=3/20"])).await;
     freeze(&api).await;

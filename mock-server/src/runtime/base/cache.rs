@@ -16,7 +16,7 @@ use super::{at, shift};
 use crate::runtime::RuntimeError;
 
 /// Raise this when the layout or content of what is made changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Entries that no server used for this long are removed when something new is made.
 const KEEP_UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);

@@ -262,7 +262,9 @@ fn make_var(layer: &mut Layer) -> Result<(), RuntimeError> {
     for database in ["dpkg", "apt", "rpm", "pam", "ucf", "python"] {
         let source = Path::new("/var/lib").join(database);
         if source.symlink_metadata().is_ok() {
-            etc::copy_tree(&source, &Path::new("var/lib").join(database), layer, &|_| false)?;
+            // What a dpkg of the host is just doing would make every dpkg inside refuse to begin.
+            let unfinished = |path: &Path| path.starts_with("updates") && path != Path::new("updates");
+            etc::copy_tree(&source, &Path::new("var/lib").join(database), layer, &unfinished)?;
         }
     }
     if layer.path("var/lib/apt").is_dir() {

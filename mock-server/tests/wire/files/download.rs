@@ -3,7 +3,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use reqwest::{Response, header::HeaderMap};
 
 use super::refused;
-use crate::support::{Toolbox, open_toolbox as toolbox};
+use crate::support::{Toolbox, eventually, open_toolbox as toolbox};
 
 async fn download(tb: &Toolbox, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = tb.client.get(format!("{}{}", tb.url, super::url("/download", &[("path", path)])));
@@ -110,6 +110,30 @@ async fn ranges() {
         assert!(body == [part("", 0, 5), part("\r\n", 50, 60), end].concat());
         let res = download(&tb, &path, &[("Range", &format!("bytes={size}-"))]).await;
         assert_eq!((res.status().as_u16(), header(res.headers(), "content-range")), (416, &*format!("bytes */{size}")));
+    }
+}
+
+/// Whether any process of the machine has a file of this name open.
+fn is_open(name: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let files = processes.filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok()).flatten().flatten();
+    files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|path| path.ends_with(name))
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_closes_the_file() {
+    if !nix::unistd::geteuid().is_root() {
+        return println!("skipped: a_client_that_vanishes_closes_the_file: only root sees what an agent has open");
+    }
+    let tb = crate::support::toolbox().await;
+    let name = format!("big-{}", uuid::Uuid::new_v4());
+    tb.run(&format!("truncate -s 4G {name}")).await;
+    for range in ["bytes=0-", "bytes=0-1000000000,2000000000-3000000000"] {
+        let mut res = download(&tb, &name, &[("Range", range)]).await;
+        assert!(res.chunk().await.expect("some of it").is_some());
+        eventually("it is open", async || is_open(&name).then_some(())).await;
+        drop(res);
+        eventually("it is closed", async || (!is_open(&name)).then_some(())).await;
     }
 }
 
