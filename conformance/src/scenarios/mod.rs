@@ -18,6 +18,7 @@ mod old_path;
 mod previews;
 mod process;
 mod pty;
+mod registries;
 mod sessions;
 mod settings;
 mod signing;
@@ -39,6 +40,7 @@ pub const AREAS: &[&[Scenario]] = &[
     previews::SCENARIOS,
     signing::SCENARIOS,
     snapshots::SCENARIOS,
+    registries::SCENARIOS,
     events::SCENARIOS,
     files::info::SCENARIOS,
     files::lists::SCENARIOS,

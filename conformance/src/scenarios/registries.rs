@@ -1,0 +1,115 @@
+//! Docker registries: credentials for pulls.
+
+use crate::prelude::*;
+
+const PATH: &str = "/docker-registry";
+
+scenarios! { "registries";
+    /// A registry is answered 201 without its password, is listed and read, and is gone when it is deleted.
+    /// (createRegistry, listRegistries, getRegistry, deleteRegistry)
+    registries_come_and_go: Must, covers ["createRegistry", "listRegistries", "getRegistry", "deleteRegistry"],
+        classes [Racing];
+
+    /// A change is answered and kept; a project that it does not name is dropped. (updateRegistry; observed)
+    changes_are_kept: Must, covers ["updateRegistry", "getRegistry"];
+
+    /// A registry without name, URL or credentials is 400, and nothing is made. (createRegistry)
+    input_is_validated: Must, covers ["createRegistry"];
+
+    /// An unknown registry is 404, for reading, changing and deleting. (getRegistry, updateRegistry, deleteRegistry)
+    unknown_registry_is_not_found: Must, covers ["getRegistry", "updateRegistry", "deleteRegistry"];
+
+    /// Another organisation neither lists nor reads nor deletes it.
+    others_see_nothing: Must, covers ["listRegistries", "getRegistry", "deleteRegistry"], needs [SecondAccount];
+}
+
+const PASSWORD: &str = "conformance-password";
+
+fn body(name: &str) -> Value {
+    json!({"name": name, "url": "https://registry.example", "username": "me", "password": PASSWORD, "project": "mine"})
+}
+
+/// A registry of this scenario's own: its id.
+async fn make(cx: &Cx) -> Result<String> {
+    let id = cx.post(PATH).json(body(&cx.name("registry"))).send().await?.ok()?.string("/id")?;
+    cx.removes("deleteRegistry", &format!("{PATH}/{id}"));
+    Ok(id)
+}
+
+async fn remove(cx: &Cx, id: &str) -> Result {
+    let deleted = cx.delete(&format!("{PATH}/{id}")).send().await?;
+    cx.check("deleted").status_in(&deleted, &[200, 204]);
+    Ok(())
+}
+
+async fn registries_come_and_go(cx: Cx) -> Result {
+    let name = cx.name("registry");
+    let made = cx.post(PATH).json(body(&name)).send().await?;
+    cx.check("created").status(&made, 201);
+    let id = made.string("/id")?;
+    cx.removes("deleteRegistry", &format!("{PATH}/{id}"));
+    let read = cx.get(&format!("{PATH}/{id}")).send().await?;
+    for (field, value) in
+        [("name", &*name), ("url", "https://registry.example"), ("username", "me"), ("project", "mine")]
+    {
+        cx.check(format!("created-{field}")).json(&made, &format!("/{field}"), value);
+        cx.check(format!("read-{field}")).json(&read, &format!("/{field}"), value);
+    }
+    let list = cx.get(PATH).send().await?;
+    let listed = list.array("")?.iter().filter(|registry| registry["id"] == *id).count();
+    cx.check("listed").on(&list).eq(listed, 1);
+    let told = [&made, &read, &list].map(|answer| answer.text().contains(PASSWORD));
+    cx.check("password-never-shown").eq(told, [false; 3]);
+    remove(&cx, &id).await?;
+    cx.check("gone").status(&cx.get(&format!("{PATH}/{id}")).send().await?, 404);
+    let list = cx.get(PATH).send().await?;
+    cx.check("not-listed").on(&list).that(!list.text().contains(&id), "a list without it", list.summary());
+    Ok(())
+}
+
+async fn changes_are_kept(cx: Cx) -> Result {
+    let id = make(&cx).await?;
+    let path = format!("{PATH}/{id}");
+    let change = json!({"name": cx.name("changed"), "url": "https://other.example", "username": "you"});
+    let changed = cx.api().patch(&path).json(change.clone()).send().await?;
+    cx.check("changed").status(&changed, 200);
+    let read = cx.get(&path).send().await?;
+    for field in ["name", "url", "username"] {
+        cx.check(format!("answer-{field}")).json(&changed, &format!("/{field}"), change[field].clone());
+        cx.check(format!("kept-{field}")).json(&read, &format!("/{field}"), change[field].clone());
+    }
+    cx.check("project-dropped").should().json(&read, "/project", "");
+    remove(&cx, &id).await
+}
+
+async fn input_is_validated(cx: Cx) -> Result {
+    for field in ["name", "url", "username", "password"] {
+        let mut incomplete = body(&cx.name("registry"));
+        incomplete.as_object_mut().expect("an object").remove(field);
+        cx.check(format!("no-{field}")).status(&cx.post(PATH).json(incomplete).send().await?, 400);
+        let mut wrong = body(&cx.name("registry"));
+        wrong[field] = json!(1);
+        cx.check(format!("number-{field}")).status(&cx.post(PATH).json(wrong).send().await?, 400);
+    }
+    Ok(())
+}
+
+async fn unknown_registry_is_not_found(cx: Cx) -> Result {
+    let path = format!("{PATH}/00000000-0000-4000-8000-000000000000");
+    let change = json!({"name": "x", "url": "https://x.example", "username": "x"});
+    cx.check("get").status(&cx.get(&path).send().await?, 404);
+    cx.check("update").status(&cx.api().patch(&path).json(change).send().await?, 404);
+    cx.check("delete").status(&cx.delete(&path).send().await?, 404);
+    Ok(())
+}
+
+async fn others_see_nothing(cx: Cx) -> Result {
+    let id = make(&cx).await?;
+    let (path, other) = (format!("{PATH}/{id}"), cx.second_account().await?);
+    let list = other.get(PATH).send().await?;
+    cx.check("list").on(&list).that(!list.text().contains(&id), "a list without it", list.summary());
+    cx.check("get").status_in(&other.get(&path).send().await?, &[403, 404]);
+    cx.check("delete").status_in(&other.delete(&path).send().await?, &[403, 404]);
+    cx.check("still-there").status(&cx.get(&path).send().await?, 200);
+    remove(&cx, &id).await
+}
