@@ -211,9 +211,9 @@ def measure_previews(server, sandbox_id, toolbox, results, count=1000):
     start = {"command": command, "runAsync": True}
     toolbox.json("POST", "/process/session/previewed/exec", start)
     preview = server.client().json("GET", f"/sandbox/{sandbox_id}/ports/{PREVIEWED}/preview-url")
-    host, token = urlsplit(preview["url"]).netloc, preview["token"]
-    parts = urlsplit(server.api)
-    address = (parts.hostname, parts.port)
+    parts, token = urlsplit(preview["url"]), preview["token"]
+    # A name below localhost, or a port of the loopback where such names don't resolve: both are this machine.
+    host, address = parts.netloc, ("127.0.0.1", parts.port)
     wait_for(lambda: connect_and_first_byte(address, host, token))
 
     direct = subprocess.Popen([sys.executable, "-c", PREVIEWED_PROGRAM, "0"], stdout=subprocess.PIPE, text=True)
