@@ -7,7 +7,7 @@
 //! type Sandbox = { id: string, snapshot?: string, labels: <string>, volumes?: [SandboxVolume], state?: (started …) }
 //! ```
 //!
-//! `name?` may be absent or null, `type?` may be null, `<T>` is a map, `(a b)` an enumeration; `date`, `url` and `uuid`
+//! `name?` may be absent or null, `type?` may be null, `<T>` is a map, `(a b "c d")` an enumeration; `date`, `url` and `uuid`
 //! are strings of that format. Fields that the contract doesn't know are allowed in every answer. A test compares all
 //! of it with the official OpenAPI documents where they are at hand; what differs on purpose is listed there.
 

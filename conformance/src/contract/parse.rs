@@ -75,7 +75,14 @@ impl Parser {
         self.between('(', ')', |this| {
             let mut members = Vec::new();
             while this.peek() != Some(')') {
-                members.push(this.until(|c| c.is_whitespace() || c == ')'));
+                // Those of several words stand in quotes.
+                members.push(if this.take('"') {
+                    let member = this.until(|c| c == '"');
+                    this.expect('"');
+                    member
+                } else {
+                    this.until(|c| c.is_whitespace() || c == ')')
+                });
             }
             Kind::Enum(members)
         })

@@ -10,7 +10,7 @@ use super::{
     ControlPlane, Identity,
     error::{ErrorKind, ModelError},
     organization::Organization,
-    store::{Table, Write},
+    store::{Kind, Write},
     tokens,
     world::Tenant,
 };
@@ -97,7 +97,7 @@ fn mask(key: &str) -> String {
 
 fn put(key: &ApiKey) -> Write {
     let record = serde_json::to_string(key).expect("a key is JSON");
-    Write::Put { table: Table::ApiKey, key: key.hash.clone(), organization: key.organization_id.clone(), record }
+    Write::Put { kind: Kind::ApiKey, key: key.hash.clone(), organization: key.organization_id.clone(), record }
 }
 
 impl ControlPlane {
@@ -180,7 +180,7 @@ impl ControlPlane {
         let found = self.keys.of(organization_id).into_iter().find(|key| key.name == name);
         let hash = found.ok_or_else(|| ModelError::not_found("API key not found"))?.hash;
         let (keys, gone) = (self.keys.clone(), hash.clone());
-        let write = Write::Delete { table: Table::ApiKey, key: hash };
+        let write = Write::Delete { kind: Kind::ApiKey, key: hash };
         let commit = turn.commit(vec![write], move || drop(keys.by_hash.write().remove(&gone)));
         commit.wait().await
     }

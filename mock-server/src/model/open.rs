@@ -21,7 +21,7 @@ use super::{
     rules::Phase,
     sandbox::{DesiredState, Sandbox, State},
     snapshots::Snapshot,
-    store::{Contents, Store},
+    store::{Contents, Kind, Store},
     timers, tokens,
     world::{Tenant, World},
 };
@@ -79,29 +79,29 @@ impl ControlPlane {
 
     fn load(&self, contents: Contents) -> Result<(), OpenError> {
         let mut world = self.world.write();
-        for organization in self.parse::<Organization>(&contents.organizations)? {
+        for organization in self.parse::<Organization>(contents.of(Kind::Organization))? {
             world.tenants.insert(organization.id.clone(), Tenant::new(organization));
         }
-        for mut sandbox in self.parse::<Sandbox>(&contents.sandboxes)? {
+        for mut sandbox in self.parse::<Sandbox>(contents.of(Kind::Sandbox))? {
             sandbox.set_phase(after_restart(sandbox.phase()));
             sandbox.runner_id = Some(self.runner_id.clone());
             world.insert(Arc::new(sandbox));
         }
-        for registry in self.parse::<Registry>(&contents.registries)? {
+        for registry in self.parse::<Registry>(contents.of(Kind::Registry))? {
             world.registries.insert(registry.id.clone(), Arc::new(registry));
         }
-        for snapshot in self.parse::<Snapshot>(&contents.snapshots)? {
+        for snapshot in self.parse::<Snapshot>(contents.of(Kind::Snapshot))? {
             world.snapshots.insert(snapshot.id.clone(), Arc::new(snapshot));
         }
-        for preview in self.parse::<SignedPreview>(&contents.signed_previews)? {
+        for preview in self.parse::<SignedPreview>(contents.of(Kind::SignedPreview))? {
             world.signed_previews.insert(preview.token.clone(), preview);
         }
-        for port in self.parse::<PreviewPort>(&contents.preview_ports)? {
+        for port in self.parse::<PreviewPort>(contents.of(Kind::PreviewPort))? {
             world.preview_ports.insert(port.listener, port);
         }
         drop(world);
         let given: Vec<String> = self.config.api_keys.iter().map(|key| tokens::hash(key)).collect();
-        let keys = self.parse::<ApiKey>(&contents.api_keys)?;
+        let keys = self.parse::<ApiKey>(contents.of(Kind::ApiKey))?;
         self.keys.load(keys.into_iter().filter(|key| !key.given || given.contains(&key.hash)));
         Ok(())
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    store::{Table, Write},
+    store::{Kind, Write},
     tokens,
 };
 
@@ -27,6 +27,6 @@ impl Organization {
     /// Its record in the store's form.
     pub(super) fn put(&self) -> Write {
         let record = serde_json::to_string(self).expect("an organisation is JSON");
-        Write::Put { table: Table::Organization, key: self.id.clone(), organization: String::new(), record }
+        Write::Put { kind: Kind::Organization, key: self.id.clone(), organization: String::new(), record }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     ControlPlane,
     error::ModelError,
     sandbox::Sandbox,
-    store::{Table, Write},
+    store::{Kind, Write},
     tokens,
 };
 
@@ -49,10 +49,10 @@ impl ControlPlane {
         let preview = SignedPreview { token: token.clone(), port, sandbox_id: sandbox.id.clone(), expires_at };
         let record = serde_json::to_string(&preview).expect("a token is JSON");
         let organization = String::new();
-        let mut writes = vec![Write::Put { table: Table::SignedPreview, key: token.clone(), organization, record }];
+        let mut writes = vec![Write::Put { kind: Kind::SignedPreview, key: token.clone(), organization, record }];
         let turn = self.store.turn().await;
         let gone = self.superfluous_previews(&sandbox.id, now);
-        writes.extend(gone.iter().map(|old| Write::Delete { table: Table::SignedPreview, key: old.clone() }));
+        writes.extend(gone.iter().map(|old| Write::Delete { kind: Kind::SignedPreview, key: old.clone() }));
         let world = self.world.clone();
         let apply = move || {
             let mut world = world.write();
@@ -90,7 +90,7 @@ impl ControlPlane {
         if !self.world.read().signed_previews.get(token).is_some_and(known) {
             return Ok(());
         }
-        let write = Write::Delete { table: Table::SignedPreview, key: token.into() };
+        let write = Write::Delete { kind: Kind::SignedPreview, key: token.into() };
         let (world, token) = (self.world.clone(), token.to_owned());
         turn.commit(vec![write], move || drop(world.write().signed_previews.remove(&token))).wait().await
     }
@@ -104,7 +104,7 @@ impl ControlPlane {
     pub async fn keep_preview_port(&self, port: &PreviewPort) -> Result<(), ModelError> {
         let record = serde_json::to_string(port).expect("a port is JSON");
         let (key, organization) = (port.listener.to_string(), String::new());
-        let write = Write::Put { table: Table::PreviewPort, key, organization, record };
+        let write = Write::Put { kind: Kind::PreviewPort, key, organization, record };
         let (world, port) = (self.world.clone(), port.clone());
         let apply = move || drop(world.write().preview_ports.insert(port.listener, port));
         self.store.turn().await.commit(vec![write], apply).wait().await
@@ -115,7 +115,7 @@ impl ControlPlane {
         if listeners.is_empty() {
             return;
         }
-        let delete = |listener: &u16| Write::Delete { table: Table::PreviewPort, key: listener.to_string() };
+        let delete = |listener: &u16| Write::Delete { kind: Kind::PreviewPort, key: listener.to_string() };
         let writes = listeners.iter().map(delete).collect();
         let turn = self.store.turn().await;
         self.world.write().preview_ports.retain(|listener, _| !listeners.contains(listener));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ControlPlane,
     error::ModelError,
-    store::{Table, Write},
+    store::{Kind, Write},
     tokens,
 };
 use crate::images::Credentials;
@@ -86,7 +86,7 @@ impl ControlPlane {
         let turn = self.store.turn().await;
         let registry = Arc::new(registry);
         let write = Write::Put {
-            table: Table::Registry,
+            kind: Kind::Registry,
             key: registry.id.clone(),
             organization: registry.organization_id.clone(),
             record: serde_json::to_string(&*registry).expect("a registry is JSON"),
@@ -100,7 +100,7 @@ impl ControlPlane {
     pub async fn remove_registry(&self, registry: &Registry) -> Result<(), ModelError> {
         let turn = self.store.turn().await;
         let (world, id) = (self.world.clone(), registry.id.clone());
-        let write = Write::Delete { table: Table::Registry, key: id.clone() };
+        let write = Write::Delete { kind: Kind::Registry, key: id.clone() };
         turn.commit(vec![write], move || drop(world.write().registries.remove(&id))).wait().await
     }
 

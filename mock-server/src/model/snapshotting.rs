@@ -8,7 +8,7 @@ use super::{
     rules::{Operation, Progress},
     sandbox::{DesiredState, Sandbox},
     snapshots::{self, BuildInfo, Snapshot, SnapshotState, Source},
-    store::{Table, Write},
+    store::{Kind, Write},
     tokens,
 };
 use crate::{
@@ -38,7 +38,7 @@ pub enum MadeOf {
 
 fn put(record: &Snapshot) -> Write {
     Write::Put {
-        table: Table::Snapshot,
+        kind: Kind::Snapshot,
         key: record.id.clone(),
         organization: record.organization_id.clone(),
         record: serde_json::to_string(record).expect("a snapshot is JSON"),
@@ -315,7 +315,7 @@ impl ControlPlane {
     pub(super) async fn forget_snapshot(&self, id: &str) {
         let turn = self.store.turn().await;
         let Some(snapshot) = self.world.write().snapshots.remove(id) else { return };
-        turn.note(vec![Write::Delete { table: Table::Snapshot, key: id.to_owned() }]);
+        turn.note(vec![Write::Delete { kind: Kind::Snapshot, key: id.to_owned() }]);
         self.forget_log(id);
         self.release(&snapshot.root).await;
     }

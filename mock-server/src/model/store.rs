@@ -9,6 +9,7 @@
 //! part the two. A change that the store refuses (a full disk) has never happened.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -29,11 +30,23 @@ const MIGRATIONS: &[&str] = &[
     "CREATE TABLE preview_port (listener TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE snapshot (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE registry (id TEXT PRIMARY KEY, organization_id TEXT NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;",
+    // One table for all kinds, so that a new kind needs no migration.
+    "CREATE TABLE record (kind TEXT NOT NULL, key TEXT NOT NULL, organization_id TEXT NOT NULL, record TEXT NOT NULL,
+         PRIMARY KEY (kind, key)) WITHOUT ROWID;
+     INSERT INTO record SELECT 'organization', id, '', record FROM organization;
+     INSERT INTO record SELECT 'api_key', hash, organization_id, record FROM api_key;
+     INSERT INTO record SELECT 'sandbox', id, organization_id, record FROM sandbox;
+     INSERT INTO record SELECT 'signed_preview', token, '', record FROM signed_preview;
+     INSERT INTO record SELECT 'preview_port', listener, '', record FROM preview_port;
+     INSERT INTO record SELECT 'snapshot', id, organization_id, record FROM snapshot;
+     INSERT INTO record SELECT 'registry', id, organization_id, record FROM registry;
+     DROP TABLE organization; DROP TABLE api_key; DROP TABLE sandbox; DROP TABLE signed_preview;
+     DROP TABLE preview_port; DROP TABLE snapshot; DROP TABLE registry;",
 ];
 
 /// A kind of record.
 #[derive(Clone, Copy, Debug)]
-pub enum Table {
+pub enum Kind {
     Organization,
     ApiKey,
     Sandbox,
@@ -43,18 +56,33 @@ pub enum Table {
     Registry,
 }
 
+impl Kind {
+    /// Its name in the file.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Organization => "organization",
+            Kind::ApiKey => "api_key",
+            Kind::Sandbox => "sandbox",
+            Kind::SignedPreview => "signed_preview",
+            Kind::PreviewPort => "preview_port",
+            Kind::Snapshot => "snapshot",
+            Kind::Registry => "registry",
+        }
+    }
+}
+
 /// One change of one record.
 #[derive(Debug)]
 pub enum Write {
-    /// Inserts or replaces. `organization` is a column of keys and sandboxes.
+    /// Inserts or replaces. `organization` is empty where the record belongs to none.
     Put {
-        table: Table,
+        kind: Kind,
         key: String,
         organization: String,
         record: String,
     },
     Delete {
-        table: Table,
+        kind: Kind,
         key: String,
     },
 }
@@ -119,16 +147,14 @@ impl Turn<'_> {
     }
 }
 
-/// Everything that the file held at start, as JSON texts.
+/// Everything that the file held at start, as JSON texts by kind.
 #[derive(Default)]
-pub struct Contents {
-    pub organizations: Vec<String>,
-    pub api_keys: Vec<String>,
-    pub sandboxes: Vec<String>,
-    pub signed_previews: Vec<String>,
-    pub preview_ports: Vec<String>,
-    pub snapshots: Vec<String>,
-    pub registries: Vec<String>,
+pub struct Contents(HashMap<String, Vec<String>>);
+
+impl Contents {
+    pub fn of(&self, kind: Kind) -> &[String] {
+        self.0.get(kind.name()).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl Store {
@@ -196,18 +222,13 @@ fn prepare(db: &mut Connection) -> rusqlite::Result<Result<(), String>> {
 }
 
 fn read(db: &Connection) -> rusqlite::Result<Contents> {
-    let all = |table: &str| -> rusqlite::Result<Vec<String>> {
-        db.prepare(&format!("SELECT record FROM {table}"))?.query_map([], |row| row.get(0))?.collect()
-    };
-    Ok(Contents {
-        organizations: all("organization")?,
-        api_keys: all("api_key")?,
-        sandboxes: all("sandbox")?,
-        signed_previews: all("signed_preview")?,
-        preview_ports: all("preview_port")?,
-        snapshots: all("snapshot")?,
-        registries: all("registry")?,
-    })
+    let mut contents = HashMap::<String, Vec<String>>::new();
+    let mut statement = db.prepare("SELECT kind, record FROM record")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        contents.entry(row.get(0)?).or_default().push(row.get(1)?);
+    }
+    Ok(Contents(contents))
 }
 
 /// The writer thread.
@@ -231,42 +252,11 @@ fn commit(db: &mut Connection, writes: &[Write]) -> rusqlite::Result<()> {
 
 fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
     match write {
-        Write::Put { table, key, organization, record } => {
-            match table {
-                Table::Organization => tx
-                    .prepare_cached("INSERT OR REPLACE INTO organization VALUES (?1, ?2)")?
-                    .execute(params![key, record]),
-                Table::SignedPreview => tx
-                    .prepare_cached("INSERT OR REPLACE INTO signed_preview VALUES (?1, ?2)")?
-                    .execute(params![key, record]),
-                Table::PreviewPort => tx
-                    .prepare_cached("INSERT OR REPLACE INTO preview_port VALUES (?1, ?2)")?
-                    .execute(params![key, record]),
-                Table::ApiKey => tx
-                    .prepare_cached("INSERT OR REPLACE INTO api_key VALUES (?1, ?2, ?3)")?
-                    .execute(params![key, organization, record]),
-                Table::Registry => tx
-                    .prepare_cached("INSERT OR REPLACE INTO registry VALUES (?1, ?2, ?3)")?
-                    .execute(params![key, organization, record]),
-                Table::Snapshot => tx
-                    .prepare_cached("INSERT OR REPLACE INTO snapshot VALUES (?1, ?2, ?3)")?
-                    .execute(params![key, organization, record]),
-                Table::Sandbox => tx
-                    .prepare_cached("INSERT OR REPLACE INTO sandbox VALUES (?1, ?2, ?3)")?
-                    .execute(params![key, organization, record]),
-            }
-        }
-        Write::Delete { table, key } => {
-            let statement = match table {
-                Table::Organization => "DELETE FROM organization WHERE id = ?1",
-                Table::ApiKey => "DELETE FROM api_key WHERE hash = ?1",
-                Table::Registry => "DELETE FROM registry WHERE id = ?1",
-                Table::Snapshot => "DELETE FROM snapshot WHERE id = ?1",
-                Table::Sandbox => "DELETE FROM sandbox WHERE id = ?1",
-                Table::SignedPreview => "DELETE FROM signed_preview WHERE token = ?1",
-                Table::PreviewPort => "DELETE FROM preview_port WHERE listener = ?1",
-            };
-            tx.prepare_cached(statement)?.execute(params![key])
+        Write::Put { kind, key, organization, record } => tx
+            .prepare_cached("INSERT OR REPLACE INTO record VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![kind.name(), key, organization, record]),
+        Write::Delete { kind, key } => {
+            tx.prepare_cached("DELETE FROM record WHERE kind = ?1 AND key = ?2")?.execute(params![kind.name(), key])
         }
     }
 }
@@ -276,7 +266,7 @@ mod tests {
     use super::*;
 
     fn put(key: &str, record: &str) -> Write {
-        Write::Put { table: Table::Sandbox, key: key.into(), organization: "o".into(), record: record.into() }
+        Write::Put { kind: Kind::Sandbox, key: key.into(), organization: "o".into(), record: record.into() }
     }
 
     #[tokio::test]
@@ -284,14 +274,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("control.sqlite");
         let (store, contents) = Store::open(&path).expect("opens");
-        assert!(contents.sandboxes.is_empty());
+        assert!(contents.of(Kind::Sandbox).is_empty());
         store.turn().await.note(vec![put("a", "1")]);
         store.turn().await.commit(vec![put("b", "2")], || ()).wait().await.expect("commits");
-        let delete = Write::Delete { table: Table::Sandbox, key: "a".into() };
+        let delete = Write::Delete { kind: Kind::Sandbox, key: "a".into() };
         store.turn().await.commit(vec![delete], || ()).wait().await.expect("commits");
         store.close();
         assert!(store.turn().await.commit(vec![put("c", "3")], || ()).wait().await.is_err(), "closed");
-        assert_eq!(Store::open(&path).expect("opens again").1.sandboxes, ["2"]);
+        assert_eq!(Store::open(&path).expect("opens again").1.of(Kind::Sandbox), ["2"]);
     }
 
     #[tokio::test]
@@ -300,7 +290,7 @@ mod tests {
         let path = dir.path().join("control.sqlite");
         let (store, _) = Store::open(&path).expect("opens");
         let trigger =
-            "CREATE TRIGGER full BEFORE INSERT ON sandbox WHEN NEW.id = 'bad' BEGIN SELECT RAISE(FAIL, 'full'); END";
+            "CREATE TRIGGER full BEFORE INSERT ON record WHEN NEW.key = 'bad' BEGIN SELECT RAISE(FAIL, 'full'); END";
         Connection::open(&path).expect("opens").execute_batch(trigger).expect("a trigger");
         let applied = Arc::new(Mutex::new(0));
         let count = || {
@@ -314,7 +304,22 @@ mod tests {
         drop(store.turn().await);
         assert_eq!(*applied.lock(), 1);
         store.close();
-        assert_eq!(Store::open(&path).expect("opens again").1.sandboxes, ["3"]);
+        assert_eq!(Store::open(&path).expect("opens again").1.of(Kind::Sandbox), ["3"]);
+    }
+
+    #[test]
+    fn a_file_of_an_older_server_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("control.sqlite");
+        let old = Connection::open(&path).expect("opens");
+        for migration in &MIGRATIONS[..4] {
+            old.execute_batch(migration).expect("migrates");
+        }
+        old.execute_batch("PRAGMA user_version = 4; INSERT INTO sandbox VALUES ('a', 'o', '1')").expect("a record");
+        drop(old);
+        let (_, contents) = Store::open(&path).expect("opens");
+        assert_eq!(contents.of(Kind::Sandbox), ["1"]);
+        assert!(contents.of(Kind::Organization).is_empty());
     }
 
     #[test]

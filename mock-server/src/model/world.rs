@@ -18,7 +18,7 @@ use super::{
     registries::Registry,
     sandbox::{DesiredState, Sandbox, State},
     snapshots::Snapshot,
-    store::{Table, Write},
+    store::{Kind, Write},
     timers,
 };
 use crate::runtime;
@@ -195,7 +195,7 @@ impl World {
 pub fn put(record: &Sandbox) -> Write {
     let text = serde_json::to_string(record).expect("a sandbox is JSON");
     Write::Put {
-        table: Table::Sandbox,
+        kind: Kind::Sandbox,
         key: record.id.clone(),
         organization: record.organization_id.clone(),
         record: text,
@@ -293,9 +293,9 @@ impl ControlPlane {
         let turn = self.store.turn().await;
         let mut world = self.world.write();
         let tokens = world.signed_previews.values().filter(|preview| preview.sandbox_id == id);
-        let tokens = tokens.map(|preview| (Table::SignedPreview, preview.token.clone()));
-        let all = tokens.chain([(Table::Sandbox, id.to_owned())]);
-        turn.note(all.map(|(table, key)| Write::Delete { table, key }).collect());
+        let tokens = tokens.map(|preview| (Kind::SignedPreview, preview.token.clone()));
+        let all = tokens.chain([(Kind::Sandbox, id.to_owned())]);
+        turn.note(all.map(|(kind, key)| Write::Delete { kind, key }).collect());
         world.remove(id);
     }
 
