@@ -8,6 +8,7 @@
 //! * [`model`]: state machine, rules, ids, clock, store. Knows no HTTP.
 //! * [`runtime`]: how a sandbox exists on this machine. The only place with `unsafe`.
 //! * [`toolbox`]: what the agent inside each sandbox serves (files, process, sessions, PTY, ...).
+//! * [`journal`]: what happened: every request, for tests that ask what a client did.
 //! * [`control`]: `/__control`, what a test needs and a cloud doesn't have.
 
 pub mod api;
@@ -19,6 +20,7 @@ mod data_dir;
 pub mod doctor;
 pub mod gateway;
 pub mod images;
+pub mod journal;
 pub mod limits;
 pub mod model;
 pub mod runtime;

@@ -60,6 +60,12 @@ limits! {
     api_keys = 1_000;
     /// Signed preview links of one sandbox; the one that ends first makes room.
     signed_previews = 1_000;
+    /// Journal entries of one organisation in memory; the oldest go first.
+    journal_entries = 20_000;
+    /// Bytes of all journal entries in memory, about.
+    journal_memory = 16 << 20;
+    /// Bytes of one organisation's journal file, of which there are two: the one in use and the one before it.
+    journal_file = 16 << 20;
     /// TCP flows of one sandbox to the outside; more wait.
     tcp_flows = 1_024;
     /// TCP flows of all sandboxes.

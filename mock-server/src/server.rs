@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     data_dir::{self, DataDir, Ready},
     gateway::{self, Gateway, listen},
+    journal::Journal,
     model::{Clock, ControlPlane, ModelConfig, OpenError},
     runtime::{Runtime, RuntimeConfig, RuntimeError, RuntimeInfo},
 };
@@ -77,9 +78,10 @@ impl MockServer {
         let ready = ready(&config, &cp, address);
         let data_dir = data.path().to_owned();
         let stop = CancellationToken::new();
-        let gateway = Gateway::new(cp.clone(), &config, address);
+        let journal = Journal::new(data_dir.join("journal"), &config.limits)?;
+        let gateway = Gateway::new(cp.clone(), journal.clone(), &config, address);
         data.announce(&ready)?;
-        let serving = tokio::spawn(run(listener, gateway, cp, runtime.clone(), data, stop.clone()));
+        let serving = tokio::spawn(run(listener, gateway, cp, runtime.clone(), journal, data, stop.clone()));
         Ok(MockServer {
             api_url: ready.api_url.clone(),
             api_key: ready.api_key.clone(),
@@ -128,6 +130,7 @@ async fn run(
     gateway: Gateway,
     cp: Arc<ControlPlane>,
     runtime: Arc<Runtime>,
+    journal: Journal,
     data: DataDir,
     stop: CancellationToken,
 ) {
@@ -137,6 +140,8 @@ async fn run(
         tokio::join!(gateway.close(), cp.shutdown());
     };
     tokio::join!(listen::serve(listener, gateway.clone(), stop.clone()), stopping);
+    // Writing the last entries blocks.
+    _ = tokio::task::spawn_blocking(move || journal.close()).await;
     if data.is_temporary()
         && let Err(error) = runtime.purge().await
     {

@@ -1,15 +1,19 @@
 //! `/__control`: what a test needs and a cloud doesn't have. The key in `Authorization` says whose world it is about.
 //!
 //! * `POST /keys`: mints a key with an organisation of its own: `{apiKey, organizationId}`.
-//! * `POST /reset`: destroys everything that the calling key's organisation owns, and waits until it is gone.
+//! * `POST /reset`: destroys everything that the calling key's organisation owns, and waits until it is gone; its journal
+//!   goes, too.
+//! * `GET /journal`, `DELETE /journal`: what its clients did ([`journal`]).
 //! * `GET /operations`: every operation of both planes: `[{operationId, plane, emulated}]`.
 //! * `GET /clock`: `{now, frozen}`; `POST /clock` with `{freeze: true}`, `{advance: seconds}` or `{run: true}` turns it; what is
 //!   due then has begun when the answer comes.
 
+mod journal;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{OriginalUri, Request, State},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -20,6 +24,7 @@ use tower::ServiceExt;
 
 use crate::{
     api::{self, ApiError, ApiResult, Body, Caller, created, ok, operations},
+    journal::{Journal, Scope},
     model::ControlPlane,
     toolbox,
 };
@@ -28,14 +33,16 @@ use crate::{
 const MAX_ADVANCE: f64 = 100.0 * 365.0 * 86400.0;
 
 /// Paths relative to `/__control`.
-pub fn router(cp: Arc<ControlPlane>) -> Router {
+pub fn router(cp: Arc<ControlPlane>, journal: Journal) -> Router {
     let table = Router::new()
         .route("/keys", post(mint))
         .route("/reset", post(reset))
         .route("/operations", get(operations))
+        .route("/journal", get(journal::get).delete(journal::clear))
         .route("/clock", get(clock).post(turn))
         .method_not_allowed_fallback(unknown)
         .fallback(unknown)
+        .layer(Extension(journal))
         .with_state(cp.clone());
     let most = cp.config().limits.api_body;
     Router::new().fallback(move |OriginalUri(uri): OriginalUri, request: Request| async move {
@@ -53,8 +60,13 @@ async fn mint(State(cp): State<Arc<ControlPlane>>, _: Caller) -> ApiResult {
     Ok(created(&json!({"apiKey": key, "organizationId": organization_id})))
 }
 
-async fn reset(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResult<StatusCode> {
-    cp.reset(&caller.0.organization_id).await?;
+async fn reset(
+    State(cp): State<Arc<ControlPlane>>,
+    Extension(journal): Extension<Journal>,
+    caller: Caller,
+) -> ApiResult<StatusCode> {
+    cp.reset(caller.organization()).await?;
+    journal.clear(&Scope::World(caller.organization().to_owned())).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -23,9 +23,10 @@ use socketioxide::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tower::ServiceExt;
 
-use super::{credentials::query_value, origin::Origin};
+use super::{credentials::query_value, origin::Origin, record::owner};
 use crate::{
     api,
+    journal::Exchange,
     model::{ControlPlane, Identity, ModelEvent},
 };
 
@@ -65,6 +66,9 @@ impl Events {
         let weak = Arc::downgrade(cp);
         let authenticate = async move |socket: SocketRef, TryData(auth): TryData<Handshake>| {
             let identity = identify(&weak, &auth.unwrap_or_default()).ok_or(Unauthorized)?;
+            if let Some(exchange) = socket.req_parts().extensions.get::<Arc<Exchange>>() {
+                exchange.belongs_to(owner(&identity));
+            }
             // Here and not in the connect handler, which runs after the client was told that it is connected: it
             // would miss what it causes at once.
             socket.join(identity.organization_id);

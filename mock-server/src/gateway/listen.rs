@@ -18,6 +18,7 @@ use super::{
     lenient::{AtHead, Lenient},
     preview_ports::Opened,
     request_body::{self, Rest},
+    tap::{Tap, Tapped},
 };
 use crate::{api::Peer, model::PreviewPort};
 
@@ -103,12 +104,13 @@ async fn connection(
     local.set_ip(local.ip().to_canonical());
     let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip().to_canonical())) else { return };
     _ = stream.set_nodelay(true);
-    let at_head = AtHead::default();
+    let (at_head, tap) = (AtHead::default(), Tap::default());
     let service = service_fn(|request: Request<Incoming>| {
         let (gateway, leads, (mut request, rest)) = (gateway.clone(), leads.clone(), watched(request, &at_head));
+        let tap = tap.clone();
         request.extensions_mut().insert(peer);
         async move {
-            let mut response = gateway.handle(request, local, leads.as_deref()).await;
+            let mut response = gateway.handle(request, local, leads.as_deref(), &tap).await;
             if let Some(rest) = rest
                 && !rest.drain().await
             {
@@ -121,7 +123,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(READ_BUFFER)
-        .serve_connection(TokioIo::new(Lenient::new(stream, at_head.clone())), service)
+        .serve_connection(TokioIo::new(Lenient::new(Tapped::new(stream, tap.clone()), at_head.clone())), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = match stop.run_until_cancelled(connection.as_mut()).await {

@@ -6,6 +6,7 @@ mod credentials;
 mod error;
 mod events;
 mod forward;
+mod frames;
 mod hosts;
 mod legacy;
 mod lenient;
@@ -15,9 +16,11 @@ pub mod origin;
 mod pool;
 mod preview;
 mod preview_ports;
+mod record;
 mod request_body;
 mod seal;
 mod sign_in;
+mod tap;
 mod toolbox;
 mod tunnel;
 
@@ -44,11 +47,13 @@ use self::{
     pool::Pool,
     preview_ports::PreviewPorts,
     seal::Seal,
+    tap::Tap,
 };
 use crate::{
     api::{self, RateLimits},
     config::Config,
     control,
+    journal::Journal,
     limits::Limits,
     model::{ControlPlane, PreviewPort},
 };
@@ -70,18 +75,19 @@ struct Inner {
     events: Events,
     links: Arc<Links>,
     seal: Seal,
+    journal: Journal,
     rate_limits: Arc<RateLimits>,
     api_version: HeaderValue,
 }
 
 impl Gateway {
-    pub fn new(cp: Arc<ControlPlane>, config: &Config, listening: SocketAddr) -> Gateway {
+    pub fn new(cp: Arc<ControlPlane>, journal: Journal, config: &Config, listening: SocketAddr) -> Gateway {
         let hosts = Hosts::new(config, listening);
         let links = Links::new(PreviewPorts::new(listening.ip(), &cp), hosts.unpinned_domains());
         let rate_limits = Arc::new(RateLimits::new(&config.rate_limits));
         let routes = Router::new()
             .nest("/api", api::router(cp.clone(), links.clone(), rate_limits.clone()))
-            .nest("/__control", control::router(cp.clone()));
+            .nest("/__control", control::router(cp.clone(), journal.clone()));
         Gateway(Arc::new(Inner {
             hosts,
             links,
@@ -90,6 +96,7 @@ impl Gateway {
             activity: Activity::new(cp.clone()),
             events: Events::new(&cp),
             seal: Seal::new(),
+            journal,
             rate_limits,
             api_version: HeaderValue::from_str(&cp.config().api_version).unwrap_or(HeaderValue::from_static("unknown")),
             cp,
@@ -120,30 +127,51 @@ impl Gateway {
         &self.0.activity
     }
 
+    fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
     /// Ends what would outlive the listener.
     pub async fn close(&self) {
         self.0.events.close().await;
     }
 
     /// Answers one request that was accepted on the address `local`, which `leads` to a preview if it isn't the
-    /// server's own. Every answer names the versions.
-    async fn handle(&self, request: Request<Body>, local: SocketAddr, leads: Option<&PreviewPort>) -> Response {
+    /// server's own. Every answer names the versions, and is in the journal.
+    async fn handle(
+        &self,
+        request: Request<Body>,
+        local: SocketAddr,
+        leads: Option<&PreviewPort>,
+        tap: &Tap,
+    ) -> Response {
+        let destination = self.destination(&request, local, leads);
+        let (request, recording) = record::begin(self, &destination, request);
+        let mut response = match destination {
+            Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
+            Destination::Main(origin) => self.route(request, origin).await,
+            Destination::Preview(preview) => preview::answer(self, &preview, request).await,
+        };
+        response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
+        response.headers_mut().insert(MOCK, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+        match recording {
+            Some(recording) => record::answer(recording, response, tap),
+            None => response,
+        }
+    }
+
+    fn destination(&self, request: &Request<Body>, local: SocketAddr, leads: Option<&PreviewPort>) -> Destination {
         let hosts = &self.0.hosts;
-        let mut response = match (hosts.destination(request.uri(), request.headers(), local.ip()), leads) {
-            (Destination::Unknown(host), _) => refuse(&request, ProxyError::misdirected(&host)),
+        match (hosts.destination(request.uri(), request.headers(), local.ip()), leads) {
+            (Destination::Unknown(host), _) => Destination::Unknown(host),
             (_, Some(leads)) => {
                 // A link whose token has ended is still one to its sandbox, for who signs in.
                 let token = leads.token.clone().filter(|token| self.cp().signed_preview(leads.port, token).is_some());
                 let name = token.unwrap_or_else(|| leads.sandbox_id.clone());
-                let preview = hosts.at_port(request.uri(), request.headers(), local, leads.port, name);
-                preview::answer(self, &preview, request).await
+                Destination::Preview(hosts.at_port(request.uri(), request.headers(), local, leads.port, name))
             }
-            (Destination::Main(origin), None) => self.route(request, origin).await,
-            (Destination::Preview(preview), None) => preview::answer(self, &preview, request).await,
-        };
-        response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
-        response.headers_mut().insert(MOCK, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-        response
+            (destination, None) => destination,
+        }
     }
 
     async fn route(&self, mut request: Request<Body>, origin: Origin) -> Response {

@@ -133,6 +133,11 @@ impl ControlPlane {
         &self.first_key
     }
 
+    /// Whether somebody holds a key of the organisation that the server's own key belongs to.
+    pub fn is_own(&self, identity: &Identity) -> bool {
+        self.authenticate(&self.first_key).is_some_and(|own| own.organization_id == identity.organization_id)
+    }
+
     /// This server as the one runner that its sandboxes are on.
     pub fn runner_id(&self) -> &str {
         &self.runner_id
@@ -151,6 +156,11 @@ impl ControlPlane {
             preview_token: record.preview_token.clone(),
             running: entry.running.clone().filter(|_| started),
         })
+    }
+
+    /// The organisation of a sandbox, by id, as long as there is a trace of it.
+    pub fn owner_of(&self, sandbox_id: &str) -> Option<String> {
+        self.world.read().sandboxes.get(sandbox_id).map(|entry| entry.record.organization_id.clone())
     }
 
     /// What happens from now on, in order. Slow receivers lose the oldest (`RecvError::Lagged`).

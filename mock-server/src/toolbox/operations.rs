@@ -43,9 +43,15 @@ pub async fn emulated() -> Vec<(&'static str, bool)> {
 
 /// 501 for an operation of the contract that no route serves; `None` for what isn't in the contract.
 pub fn not_emulated(method: &Method, path: &str) -> Option<ToolboxError> {
-    let operation = OPERATIONS.iter().find(|op| op.method == method.as_str() && matches(op.path, path))?;
+    let operation = find(method.as_str(), path)?;
     let text = format!("{} is not emulated yet by daytona-mock {}", operation.id, env!("CARGO_PKG_VERSION"));
     Some(ToolboxError::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text))
+}
+
+/// The operation that a request is for. Literal paths go before those with parameters, whatever their order here.
+pub fn find(method: &str, path: &str) -> Option<&'static Operation> {
+    let fitting = OPERATIONS.iter().filter(|op| op.method == method && matches(op.path, path));
+    fitting.min_by_key(|op| op.path.matches('{').count())
 }
 
 fn matches(own: &str, path: &str) -> bool {

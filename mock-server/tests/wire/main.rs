@@ -17,6 +17,7 @@ mod git;
 mod images;
 mod info;
 mod interpreter;
+mod journal;
 mod lifecycle;
 mod limits;
 mod lists;
