@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     data_dir,
     limits::{self, Limits},
-    model::OfflineBase,
+    model::{OfflineBase, quota::Quota, webhooks::NewEndpoint},
     runtime::{BaseChoice, Isolation, IsolationChoice},
 };
 
@@ -115,6 +115,18 @@ struct ServeArgs {
         value_parser = parse_limit
     )]
     limits: Vec<String>,
+    /// Enforce quotas of sandboxes, snapshots and volumes on each organisation, with the real API's messages: default, or
+    /// some of cpu, memory, disk, gpu, max-cpu-per-sandbox, max-memory-per-sandbox, max-disk-per-sandbox, snapshots,
+    /// volumes [default: no quotas].
+    #[arg(long, env = "DAYTONA_MOCK_QUOTA", hide_env = true, value_name = "default|NAME=NUMBER,…")]
+    quota: Option<Quota>,
+    /// Tell this URL what happens in every organisation, all or some of the events (repeatable; in the environment a line
+    /// each). More endpoints: `webhooks app-portal-access`, or /__control/webhooks.
+    #[arg(long = "webhook", env = "DAYTONA_MOCK_WEBHOOK", hide_env = true, value_name = "URL[,EVENT…]", value_parser = parse_webhook)]
+    webhooks: Vec<Told>,
+    /// Signs what --webhook sends, whsec_… [default: one made at first start and kept].
+    #[arg(long, env = "DAYTONA_MOCK_WEBHOOK_SECRET", hide_env = true, hide_env_values = true, value_name = "SECRET")]
+    webhook_secret: Option<String>,
     /// Refuse with 429 what comes more often, as the real API does: one of anonymous, failed-auth, authenticated,
     /// sandbox-create, sandbox-lifecycle, sandbox-list (repeatable) [default: no rate limits].
     #[arg(
@@ -214,12 +226,23 @@ impl ServeArgs {
             base_include: self.base_include.clone(),
             git_mirrors: self.git_mirrors.clone(),
             env: self.env.iter().flat_map(|text| text.lines()).filter_map(parse_env).collect(),
+            quota: self.quota,
+            webhooks: self.webhooks.iter().flat_map(|Told(lines)| lines.clone()).collect(),
+            webhook_secret: self.webhook_secret.clone(),
             limits: self.limits(),
             rate_limits: self.rate_limits.clone(),
             // Whatever it was renamed to, this is the program.
             binary: std::env::current_exe().ok(),
         }
     }
+}
+
+/// Endpoints, a line each.
+#[derive(Clone)]
+struct Told(Vec<NewEndpoint>);
+
+fn parse_webhook(text: &str) -> Result<Told, String> {
+    text.lines().map(str::parse).collect::<Result<_, _>>().map(Told)
 }
 
 /// Refuses what [`Limits::set`] refuses.

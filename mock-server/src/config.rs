@@ -36,6 +36,12 @@ pub struct Config {
     pub env: Vec<(String, String)>,
     /// Bounds on sizes and counts.
     pub limits: crate::limits::Limits,
+    /// What each organisation may use; as much as it likes by default.
+    pub quota: Option<crate::model::quota::Quota>,
+    /// Where everything that happens is told, in whatever organisation.
+    pub webhooks: Vec<crate::model::webhooks::NewEndpoint>,
+    /// Signs what these are told: `whsec_` and base64. Default: made at the first start, kept in `<data_dir>/webhook-secret`.
+    pub webhook_secret: Option<String>,
     /// How often clients may ask; off by default.
     pub rate_limits: Vec<crate::api::RateLimit>,
     /// The `daytona-mock` binary that becomes the zygote. Default: this executable if it is one, else beside it, else on PATH.

@@ -9,9 +9,12 @@
 //! * [`runtime`]: how a sandbox exists on this machine. The only place with `unsafe`.
 //! * [`toolbox`]: what the agent inside each sandbox serves (files, process, sessions, PTY, ...).
 //! * [`journal`]: what happened: every request, for tests that ask what a client did.
+//! * [`audit`]: who did what; kept apart from the rest.
+//! * [`webhooks`]: tells endpoints what happens.
 //! * [`control`]: `/__control`, what a test needs and a cloud doesn't have.
 
 pub mod api;
+pub mod audit;
 pub mod builds;
 pub mod cli;
 pub mod config;
@@ -26,6 +29,7 @@ pub mod model;
 pub mod runtime;
 mod server;
 pub mod toolbox;
+pub mod webhooks;
 
 pub use data_dir::Ready;
 pub use server::{MockServer, StartupError};

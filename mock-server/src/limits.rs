@@ -56,6 +56,20 @@ limits! {
     build_log = 64 << 20;
     /// Organisations of one server, one for each minted key.
     organizations = 100_000;
+    /// Webhook endpoints of one organisation.
+    webhooks = 50;
+    /// Messages to one webhook endpoint that are kept.
+    webhook_deliveries = 200;
+    /// Regions of one organisation.
+    regions = 100;
+    /// Roles of one organisation, besides the global ones.
+    organization_roles = 100;
+    /// Invitations that one organisation keeps.
+    invitations = 1_000;
+    /// Entries that one organisation's audit log keeps.
+    audit_entries = 10_000;
+    /// Entries that all audit logs keep.
+    all_audit_entries = 200_000;
     /// API keys of one organisation.
     api_keys = 1_000;
     /// Signed preview links of one sandbox; the one that ends first makes room.

@@ -16,7 +16,10 @@ use crate::{
     data_dir::{self, DataDir, Ready},
     gateway::{self, Gateway, listen},
     journal::Journal,
-    model::{Clock, ControlPlane, ModelConfig, OpenError},
+    model::{
+        Clock, ControlPlane, ModelConfig, OpenError,
+        webhooks::{Endpoint, NewEndpoint, new_secret},
+    },
     runtime::{Runtime, RuntimeConfig, RuntimeError, RuntimeInfo},
 };
 
@@ -75,6 +78,7 @@ impl MockServer {
         // A program inside must never ask the server that contains it for anything.
         runtime.own_ports().add(address.port());
         let cp = ControlPlane::open(model_config(&config, data.path()), Clock::default(), runtime.clone()).await?;
+        cp.set_server_webhooks(server_webhooks(&config, data.path())?);
         let ready = ready(&config, &cp, address);
         let data_dir = data.path().to_owned();
         let stop = CancellationToken::new();
@@ -190,7 +194,26 @@ fn model_config(config: &Config, data_dir: &Path) -> ModelConfig {
         api_version: config.api_version.clone().unwrap_or_else(|| API_VERSION.into()),
         limits: config.limits,
         offline_base: config.offline_base,
+        quota: config.quota,
     }
+}
+
+/// The endpoints that the server was told, with their secret.
+fn server_webhooks(config: &Config, data_dir: &Path) -> Result<Vec<Endpoint>, StartupError> {
+    if config.webhooks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let secret = match &config.webhook_secret {
+        Some(secret) => secret.clone(),
+        None => data_dir::kept_secret(&data_dir.join("webhook-secret"), new_secret)?,
+    };
+    let mut all = Vec::new();
+    for (nth, endpoint) in config.webhooks.iter().enumerate() {
+        let with_secret = NewEndpoint { secret: Some(secret.clone()), ..endpoint.clone() };
+        with_secret.check().map_err(|why| StartupError::Config(format!("--webhook {}: {why}", endpoint.url)))?;
+        all.push(endpoint.clone().of_server(nth, &secret));
+    }
+    Ok(all)
 }
 
 fn ready(config: &Config, cp: &ControlPlane, address: SocketAddr) -> Ready {

@@ -1,6 +1,7 @@
 //! All scenarios, a module per area.
 
 mod api_keys;
+mod audit;
 mod auth;
 mod catalogue;
 mod code_run;
@@ -15,15 +16,18 @@ mod lists;
 mod lsp;
 mod machine;
 mod old_path;
+mod organizations;
 mod previews;
 mod process;
 mod pty;
+mod regions;
 mod registries;
 mod sessions;
 mod settings;
 mod signing;
 mod snapshots;
 mod transport;
+mod webhooks;
 
 use crate::scenario::Scenario;
 
@@ -41,6 +45,10 @@ pub const AREAS: &[&[Scenario]] = &[
     signing::SCENARIOS,
     snapshots::SCENARIOS,
     registries::SCENARIOS,
+    organizations::SCENARIOS,
+    regions::SCENARIOS,
+    audit::SCENARIOS,
+    webhooks::SCENARIOS,
     events::SCENARIOS,
     files::info::SCENARIOS,
     files::lists::SCENARIOS,

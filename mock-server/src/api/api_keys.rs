@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
-use http::StatusCode;
+use axum::extract::{FromRequestParts, Path, State};
+use http::{StatusCode, request::Parts};
 use serde_json::{Value, json};
 
 use super::{
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::model::{
     ControlPlane,
-    keys::{ApiKey, NewKey, PERMISSIONS},
+    keys::{ApiKey, NewKey},
+    organization::MemberRole,
 };
 
 fn dto(key: &ApiKey) -> Value {
@@ -32,33 +33,63 @@ fn dto(key: &ApiKey) -> Value {
     })
 }
 
-/// `listApiKeys`: newest first.
-pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResult {
-    caller.must(MANAGE_API_KEYS)?;
-    Ok(ok(&cp.api_keys(caller.organization()).iter().map(dto).collect::<Vec<_>>()))
+/// Whose keys it is about. The header that chooses an organisation counts where the original wants somebody who is signed
+/// in: a key that stands for its user may manage keys of all of the user's organisations. Elsewhere it is ignored.
+pub struct Scope {
+    organization_id: String,
+    user_id: String,
+    owner: bool,
+    /// What a new key may have at most.
+    allowed: Arc<[String]>,
+}
+
+impl FromRequestParts<Arc<ControlPlane>> for Scope {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, cp: &Arc<ControlPlane>) -> ApiResult<Scope> {
+        let caller = Caller::from_request_parts(parts, cp).await?;
+        caller.must(MANAGE_API_KEYS)?;
+        let header = parts.headers.get("x-daytona-organization-id").and_then(|id| id.to_str().ok());
+        let asked = header.filter(|id| !id.is_empty()).unwrap_or(caller.organization());
+        let organization = caller.member_of(cp, asked)?;
+        let user_id = caller.0.user_id.clone();
+        let owner = organization.member(&user_id).is_some_and(|member| member.role == MemberRole::Owner);
+        let allowed = if organization.id == caller.organization() {
+            caller.0.permissions
+        } else {
+            organization.permissions_of(&user_id).unwrap_or_default().into()
+        };
+        Ok(Scope { organization_id: organization.id.clone(), user_id, owner, allowed })
+    }
+}
+
+/// `listApiKeys`: newest first; owners see everybody's (observed).
+pub async fn list(State(cp): State<Arc<ControlPlane>>, scope: Scope) -> ApiResult {
+    let mut all = cp.api_keys(&scope.organization_id);
+    all.retain(|key| scope.owner || key.user_id == scope.user_id);
+    Ok(ok(&all.iter().map(dto).collect::<Vec<_>>()))
 }
 
 /// `getCurrentApiKey`: the one that asks.
 pub async fn current(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResult {
-    find(&cp, &caller, &caller.0.key_name)
+    find(&cp, caller.organization(), &caller.0.user_id, &caller.0.key_name)
 }
 
 /// `getApiKey`.
-pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(name): Path<String>) -> ApiResult {
-    find(&cp, caller.must(MANAGE_API_KEYS)?, &name)
+pub async fn get(State(cp): State<Arc<ControlPlane>>, scope: Scope, Path(name): Path<String>) -> ApiResult {
+    find(&cp, &scope.organization_id, &scope.user_id, &name)
 }
 
-fn find(cp: &ControlPlane, caller: &Caller, name: &str) -> ApiResult {
-    let keys = cp.api_keys(caller.organization());
-    let key = keys.iter().find(|key| key.name == name);
+fn find(cp: &ControlPlane, organization_id: &str, user_id: &str, name: &str) -> ApiResult {
+    let keys = cp.api_keys(organization_id);
+    let key = keys.iter().find(|key| key.name == name && key.user_id == user_id);
     key.map(|key| ok(&dto(key))).ok_or_else(|| ApiError::not_found("API key not found"))
 }
 
 /// `createApiKey`: 201 with the value, which nobody can read again.
-pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
-    caller.must(MANAGE_API_KEYS)?;
+pub async fn create(State(cp): State<Arc<ControlPlane>>, scope: Scope, Body(body): Body) -> ApiResult {
     let new = read(&body)?;
-    let (key, value) = cp.create_key(&caller.0, new).await?;
+    let (key, value) = cp.create_key(&scope.organization_id, &scope.user_id, &scope.allowed, new).await?;
     Ok(created(&json!({
         "name": key.name,
         "value": value,
@@ -77,7 +108,7 @@ fn read(body: &serde_json::Map<String, Value>) -> ApiResult<NewKey> {
     if checks.given("name").is_none_or(|name| name == "") {
         checks.problem("name should not be empty");
     }
-    let permissions = permissions(&mut checks);
+    let permissions = checks.permissions();
     let expires_at = checks.given("expiresAt").map(|at| at.as_str().and_then(parse_date));
     if expires_at == Some(None) {
         checks.problem("expiresAt must be a Date instance");
@@ -86,41 +117,25 @@ fn read(body: &serde_json::Map<String, Value>) -> ApiResult<NewKey> {
     Ok(NewKey { name: name.unwrap_or_default(), permissions, expires_at: expires_at.flatten() })
 }
 
-fn permissions(checks: &mut Checks) -> Vec<String> {
-    let items = checks.given("permissions").and_then(Value::as_array);
-    let known = |item: &Value| item.as_str().filter(|text| PERMISSIONS.contains(text)).map(String::from);
-    let found: Option<Vec<String>> = items.and_then(|items| items.iter().map(known).collect());
-    if found.is_none() {
-        let all = PERMISSIONS.join(", ");
-        checks.problem(format!("each value in permissions must be one of the following values: {all}"));
-    }
-    if items.is_none() {
-        checks.problem("permissions must be an array");
-    }
-    found.unwrap_or_default()
-}
-
 /// `deleteApiKey`: it is refused from this moment on.
 pub async fn delete(
     State(cp): State<Arc<ControlPlane>>,
-    caller: Caller,
+    scope: Scope,
     Path(name): Path<String>,
 ) -> ApiResult<StatusCode> {
-    caller.must(MANAGE_API_KEYS)?;
-    cp.delete_key(caller.organization(), &name).await?;
+    cp.delete_key(&scope.organization_id, &scope.user_id, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `deleteApiKeyForUser`.
+/// `deleteApiKeyForUser`: another's for owners only.
 pub async fn delete_for_user(
     State(cp): State<Arc<ControlPlane>>,
-    caller: Caller,
+    scope: Scope,
     Path((user, name)): Path<(String, String)>,
 ) -> ApiResult<StatusCode> {
-    caller.must(MANAGE_API_KEYS)?;
-    if user != caller.0.user_id {
-        return Err(ApiError::not_found("API key not found"));
+    if user != scope.user_id && !scope.owner {
+        return Err(ApiError::denied());
     }
-    cp.delete_key(caller.organization(), &name).await?;
+    cp.delete_key(&scope.organization_id, &user, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

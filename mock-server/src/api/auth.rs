@@ -8,7 +8,10 @@ use http::{HeaderMap, Uri, header, request::Parts};
 use super::error::{ApiError, ApiResult};
 use crate::{
     gateway::origin::{Addressing, Origin},
-    model::{ControlPlane, Identity, LANGUAGE_LABEL, Sandbox},
+    model::{
+        ControlPlane, Identity, LANGUAGE_LABEL, Sandbox,
+        organization::{MemberRole, Organization, User},
+    },
 };
 
 pub const WRITE_SANDBOXES: &str = "write:sandboxes";
@@ -30,6 +33,35 @@ impl Caller {
         &self.0.organization_id
     }
 
+    /// The user that the key acts for, if it may all that its user may in its organisation: then it stands for the user
+    /// on the routes that the original keeps for people who are signed in. Else 403.
+    pub fn person(&self, cp: &ControlPlane) -> ApiResult<User> {
+        let home = cp.organization(self.organization());
+        let all = home.and_then(|home| home.permissions_of(&self.0.user_id)).unwrap_or_default();
+        if all.iter().any(|one| !self.0.permissions.contains(one)) {
+            return Err(ApiError::denied());
+        }
+        cp.user(&self.0.user_id).ok_or_else(ApiError::denied)
+    }
+
+    /// An organisation by id that the caller is in. A key is in its own; one that stands for its user in all of the
+    /// user's. Strangers get 403 (observed).
+    pub fn member_of(&self, cp: &ControlPlane, id: &str) -> ApiResult<Arc<Organization>> {
+        if id != self.organization() && self.person(cp).is_err() {
+            return Err(ApiError::wrong_context());
+        }
+        cp.organization_of(&self.0.user_id, id)?.ok_or_else(ApiError::wrong_context)
+    }
+
+    /// The same for what only owners may.
+    pub fn owner_of(&self, cp: &ControlPlane, id: &str) -> ApiResult<Arc<Organization>> {
+        let organization = self.member_of(cp, id)?;
+        self.person(cp)?;
+        let member = organization.member(&self.0.user_id);
+        let owns = member.is_some_and(|member| member.role == MemberRole::Owner);
+        if owns { Ok(organization) } else { Err(ApiError::denied()) }
+    }
+
     /// A sandbox of the caller's organisation by id or name, else 404.
     pub fn sandbox(&self, cp: &ControlPlane, id_or_name: &str) -> ApiResult<Arc<Sandbox>> {
         Ok(cp.find(self.organization(), id_or_name)?)
@@ -44,10 +76,21 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        if let Some(Known(known)) = parts.extensions.get() {
+            return known.clone().map(Caller).ok_or_else(ApiError::unauthorized);
+        }
         let cp = Arc::<ControlPlane>::from_ref(state);
-        let token = token(&parts.headers, &parts.uri);
-        token.and_then(|token| cp.authenticate(&token)).map(Caller).ok_or_else(ApiError::unauthorized)
+        identify(&cp, &parts.headers, &parts.uri).map(Caller).ok_or_else(ApiError::unauthorized)
     }
+}
+
+/// Who asks, where it is known already: a request extension.
+#[derive(Clone)]
+pub struct Known(pub Option<Identity>);
+
+/// Who asks; `None` without a good key.
+pub fn identify(cp: &ControlPlane, headers: &HeaderMap, uri: &Uri) -> Option<Identity> {
+    token(headers, uri).and_then(|token| cp.authenticate(&token))
 }
 
 /// The key in a request's header or query.

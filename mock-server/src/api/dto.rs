@@ -66,7 +66,7 @@ impl Serialize for Full<'_> {
             map.serialize_entry("daemonVersion", &s.daemon_version)?;
         }
         map.serialize_entry("runnerId", &s.runner_id)?;
-        map.serialize_entry("toolboxProxyUrl", &self.origin.toolbox_proxy_url())?;
+        map.serialize_entry("toolboxProxyUrl", &toolbox_proxy_url(s, self.origin))?;
         map.end()
     }
 }
@@ -115,6 +115,12 @@ fn times<M: SerializeMap>(map: &mut M, s: &Sandbox, activity: bool) -> Result<()
     Ok(())
 }
 
+/// Where its toolbox is: at its region's proxy, or here.
+pub fn toolbox_proxy_url(s: &Sandbox, origin: &Origin) -> String {
+    let own = s.inherited.proxy.as_deref().map(|proxy| format!("{}/toolbox", proxy.trim_end_matches('/')));
+    own.unwrap_or_else(|| origin.toolbox_proxy_url())
+}
+
 /// `SandboxListItem` of the contract.
 pub struct Item<'a> {
     pub sandbox: &'a Sandbox,
@@ -151,7 +157,7 @@ impl Serialize for Item<'_> {
         intervals(&mut map, s)?;
         times(&mut map, s, true)?;
         map.serialize_entry("daemonVersion", &s.daemon_version)?;
-        map.serialize_entry("toolboxProxyUrl", &self.origin.toolbox_proxy_url())?;
+        map.serialize_entry("toolboxProxyUrl", &toolbox_proxy_url(s, self.origin))?;
         map.end()
     }
 }

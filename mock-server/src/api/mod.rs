@@ -1,6 +1,7 @@
 //! Control-plane handlers and their wire types, a file per resource. Every route is in [`routes`].
 
 mod api_keys;
+mod audit;
 mod auth;
 mod body;
 mod build_logs;
@@ -13,6 +14,7 @@ mod lists;
 mod new_snapshot;
 pub mod operations;
 mod organizations;
+mod permissions;
 mod preview;
 mod query;
 mod rate_limits;
@@ -23,26 +25,32 @@ mod settings;
 mod snapshots;
 mod telemetry;
 mod transport;
+mod users;
 mod validate;
+mod webhooks;
 
 use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    routing::{delete, get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 
 pub use self::{
-    auth::Caller,
+    auth::{Caller, token},
     body::{Body, read as read_body},
     error::{ApiError, ApiResult, created, ok, render as render_error},
+    organizations::dto as organization_dto,
     rate_limits::{Peer, RateLimit, RateLimits},
 };
-use crate::{gateway::links::Links, model::ControlPlane};
+use crate::{
+    gateway::{links::Links, seal::Seal},
+    model::ControlPlane,
+};
 
 /// The API, with paths relative to `/api`. Wants [`crate::gateway::origin::Origin`] and [`Peer`] as request extensions.
-pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>, limits: Arc<RateLimits>) -> Router {
-    transport::finish(routes().merge(preview_links(links)), cp, limits)
+pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>, limits: Arc<RateLimits>, seal: Arc<Seal>) -> Router {
+    transport::finish(routes().merge(preview_links(links)).layer(Extension(seal)), cp, limits)
 }
 
 fn preview_links(links: Arc<Links>) -> Router<Arc<ControlPlane>> {
@@ -52,21 +60,63 @@ fn preview_links(links: Arc<Links>) -> Router<Arc<ControlPlane>> {
         .layer(Extension(links))
 }
 
+fn organization_routes() -> Router<Arc<ControlPlane>> {
+    use organizations::{create, invitations, list, members, settings, usage};
+    Router::new()
+        .route("/organizations", get(list).post(create))
+        .route("/organizations/invitations", get(invitations::mine))
+        .route("/organizations/invitations/count", get(invitations::count))
+        .route("/organizations/invitations/{id}/accept", post(invitations::accept))
+        .route("/organizations/invitations/{id}/decline", post(invitations::decline))
+        .route("/organizations/{id}", get(organizations::get).delete(organizations::delete))
+        .route("/organizations/{id}/default-region", patch(organizations::set_default_region))
+        .route("/organizations/{id}/leave", post(organizations::leave))
+        .route("/organizations/{id}/usage", get(usage::overview))
+        .route("/organizations/{id}/available-sandbox-classes", get(usage::classes))
+        .route("/organizations/{id}/otel-config", put(settings::set_otel).delete(settings::delete_otel))
+        .route("/organizations/{id}/preview-warning", post(settings::preview_warning))
+        .route("/organizations/{id}/experimental-config", put(settings::experimental))
+        .route("/organizations/{id}/roles", get(members::list_roles).post(members::create_role))
+        .route("/organizations/{id}/roles/{role}", put(members::update_role).delete(members::delete_role))
+        .route("/organizations/{id}/users", get(members::list))
+        .route("/organizations/{id}/users/{user}", delete(members::delete))
+        .route("/organizations/{id}/users/{user}/access", post(members::set_access))
+        .route("/organizations/{id}/invitations", get(invitations::list).post(invitations::create))
+        .route("/organizations/{id}/invitations/{invitation}", put(invitations::update))
+        .route("/organizations/{id}/invitations/{invitation}/cancel", post(invitations::cancel))
+}
+
 fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
         .route("/config", get(config::config))
         .route("/health", get(config::health))
         .route("/health/ready", get(config::ready))
-        .route("/regions", get(regions::available))
-        .route("/regions/{id}", get(regions::get))
+        .route("/regions", get(regions::available).post(regions::create))
+        .route("/regions/{id}", get(regions::get).patch(regions::update).delete(regions::delete))
+        .route("/regions/{id}/regenerate-proxy-api-key", post(regions::proxy_key))
+        .route("/regions/{id}/regenerate-ssh-gateway-api-key", post(regions::ssh_key))
+        .route("/regions/{id}/regenerate-snapshot-manager-credentials", post(regions::snapshot_manager))
+        .route("/runners", get(regions::no_runners).post(regions::no_runners))
+        .route("/runners/{id}", get(regions::no_runners).delete(regions::no_runners))
+        .route("/runners/{id}/scheduling", patch(regions::no_runners))
+        .route("/runners/{id}/draining", patch(regions::no_runners))
         .route("/shared-regions", get(regions::list_shared))
+        .route("/audit/scenarios", get(audit::scenarios))
+        .route("/audit/organizations/{id}", get(audit::list))
+        .route("/webhooks/organizations/{id}/app-portal-access", post(webhooks::portal_access))
+        .route("/webhooks/organizations/{id}/initialization-status", get(webhooks::get_status))
+        .route("/webhooks/organizations/{id}/initialize", post(webhooks::initialize))
+        .route("/webhooks/organizations/{id}/refresh-endpoints", post(webhooks::refresh))
         .route("/api-keys", get(api_keys::list).post(api_keys::create))
         .route("/api-keys/current", get(api_keys::current))
         .route("/api-keys/{name}", get(api_keys::get).delete(api_keys::delete))
         .route("/api-keys/{user}/{name}", delete(api_keys::delete_for_user))
-        .route("/organizations", get(organizations::list))
-        .route("/organizations/invitations", get(transport::unrouted))
-        .route("/organizations/{id}", get(organizations::get))
+        .route("/users/me", get(users::me))
+        .route("/users/account-providers", get(users::no_providers))
+        .route("/users/linked-accounts", post(users::no_providers))
+        .route("/users/linked-accounts/{provider}/{id}", delete(users::no_providers))
+        .route("/users/mfa/sms/enroll", post(users::no_providers))
+        .merge(organization_routes())
         .route("/docker-registry", get(registries::list).post(registries::create))
         .route("/docker-registry/registry-push-access", get(transport::unrouted))
         .route("/docker-registry/{id}", get(registries::get).patch(registries::update).delete(registries::delete))

@@ -14,7 +14,7 @@ use super::{
     snapshots::dto,
     validate::Checks,
 };
-use crate::model::{ControlPlane, MadeOf, NewSnapshot, REGION};
+use crate::model::{ControlPlane, MadeOf, NewSnapshot};
 
 const CLASSES: [&str; 4] = ["linux-vm", "container", "android", "windows"];
 /// What one sandbox may have (observed: enforced for snapshots even where quotas are not).
@@ -40,19 +40,20 @@ pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(bo
     checks.finish()?;
     check_name(&name)?;
     let made_of = source(image, build, entrypoint.is_some())?;
-    if region.as_deref().is_some_and(|region| region != REGION) {
-        return Err(ApiError::not_found("Region not found"));
-    }
+    let region = match region {
+        Some(region) => cp.region(caller.organization(), &region)?,
+        None => cp.default_region(caller.organization())?,
+    };
     if let Some(class) = class.filter(|class| class != "container") {
         return Err(ApiError::bad_request(format!(
-            "No runners are configured in region '{REGION}' for sandbox class '{class}'. Try a different region or sandbox class."
+            "No runners are configured in region '{region}' for sandbox class '{class}'. Try a different region or sandbox class."
         )));
     }
     if gpu > 0 {
         return Err(ApiError::bad_request("No available runners"));
     }
     check_size(cpu, memory, disk)?;
-    let new = NewSnapshot { name, made_of, entrypoint, cpu, memory, disk };
+    let new = NewSnapshot { name, made_of, entrypoint, region, cpu, memory, disk };
     let snapshot = cp.create_snapshot(&caller.0, new).await?;
     Ok(ok(&dto(&snapshot, cp.runner_id())))
 }

@@ -66,6 +66,20 @@ impl Query {
         self.pairs.iter().filter(|(n, v)| is_own(n) && !v.is_empty()).map(|(_, value)| value.clone()).collect()
     }
 
+    /// The values of `name[key]=`, repeated or with commas.
+    pub fn nested(&self, name: &str, key: &str) -> Vec<String> {
+        let is_own = |n: &str| {
+            let rest = n.strip_prefix(name).and_then(|rest| rest.strip_prefix('[')).unwrap_or_default();
+            rest.strip_prefix(key).is_some_and(|rest| rest == "]" || rest == "][]")
+        };
+        let all = self.pairs.iter().filter(|(n, _)| is_own(n)).flat_map(|(_, value)| value.split(','));
+        all.filter(|part| !part.is_empty()).map(String::from).collect()
+    }
+
+    pub fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(text.into());
+    }
+
     /// An array of words from a list; `message` starts the refusal.
     pub fn words<T: Copy>(&mut self, name: &str, message: &str, all: &[(&str, T)]) -> Vec<T> {
         let words = self.array(name);

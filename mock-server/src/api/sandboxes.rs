@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{
     auth::{Caller, Client, DELETE_SANDBOXES, WRITE_SANDBOXES},
     body::Body,
-    dto::{Full, Shape},
+    dto::{self, Full, Shape},
     error::{ApiError, ApiResult, created, ok},
     query::Query,
     validate::Checks,
@@ -192,6 +192,6 @@ pub async fn toolbox_proxy_url(
     client: Client,
     Path(id): Path<String>,
 ) -> ApiResult {
-    caller.sandbox(&cp, &id)?;
-    Ok(ok(&json!({"url": client.origin.toolbox_proxy_url()})))
+    let sandbox = caller.sandbox(&cp, &id)?;
+    Ok(ok(&json!({"url": dto::toolbox_proxy_url(&sandbox, &client.origin)})))
 }

@@ -65,7 +65,7 @@ pub(super) fn dto(snapshot: &Snapshot, runner: &str) -> Value {
         "createdAt": time(snapshot.created_at),
         "updatedAt": time(snapshot.updated_at),
         "lastUsedAt": snapshot.last_used_at.map(time),
-        "regionIds": [REGION],
+        "regionIds": [snapshot.region],
         "initialRunnerId": runner,
         "ref": snapshot.reference,
         "sourceSandboxId": snapshot.source_sandbox_id,

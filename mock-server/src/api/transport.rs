@@ -17,10 +17,11 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::{
-    auth::Caller,
+    audit,
+    auth::{self, Caller},
     body,
     error::{self, ApiError},
-    operations::{self, Support},
+    operations, permissions,
     rate_limits::RateLimits,
 };
 use crate::model::ControlPlane;
@@ -37,13 +38,35 @@ pub fn finish(routes: Router<Arc<ControlPlane>>, cp: Arc<ControlPlane>, limits: 
 async fn answer(table: Router, cp: Arc<ControlPlane>, limits: Arc<RateLimits>, uri: Uri, request: Request) -> Response {
     let method = request.method().clone();
     let tag = request.headers().get(header::IF_NONE_MATCH).cloned();
-    let serve = async |request| table.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let (guarded, original) = (cp.clone(), uri.clone());
+    let serve = async |request| guarded_by(&guarded, table, &original, request).await;
     let response = match body::read(canonical(request, &uri), cp.config().limits.api_body).await {
         Ok(request) => limits.answer(&cp, request, serve).await,
         Err(response) => response,
     };
     let response = error::render(response, method.as_str(), &uri);
     tagged(response, &method, tag.as_ref()).await
+}
+
+/// Answers who may ask for the operation: else 401, then 403, before anything of the request is looked at (observed).
+/// Once it is answered, it goes into the audit log.
+async fn guarded_by(cp: &ControlPlane, table: Router, uri: &Uri, mut request: Request) -> Response {
+    let serve = async |request| table.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let Some(operation) = operations::find(method_of(request.method()), request.uri().path()) else {
+        return serve(request).await;
+    };
+    let known = auth::identify(cp, request.headers(), request.uri());
+    let allowed = permissions::check(operation, known.as_ref());
+    request.extensions_mut().insert(auth::Known(known));
+    let (draft, method) = (audit::Draft::of(cp, operation, &request), request.method().clone());
+    let response = match allowed {
+        Ok(()) => serve(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    match draft {
+        Some(draft) => draft.note(cp, error::render(response, method.as_str(), uri)).await,
+        None => response,
+    }
 }
 
 /// The same request for the path as the routes spell it. `uri` is the whole one: nesting has lost doubled slashes, which
@@ -74,13 +97,12 @@ fn method_of(method: &Method) -> &str {
 /// What no handler answers: 501 for the contract's operations, 404 for everything else.
 pub async fn unrouted(State(cp): State<Arc<ControlPlane>>, uri: OriginalUri, request: Request) -> Response {
     let known = operations::find(method_of(request.method()), request.uri().path());
-    let Some(operation) = known else {
+    if known.is_none() {
         return ApiError::not_found(format!("Cannot {} {}", request.method(), uri.path())).into_response();
-    };
+    }
     let (mut parts, _) = request.into_parts();
     match <Caller as axum::extract::FromRequestParts<_>>::from_request_parts(&mut parts, &cp).await {
         Err(refusal) => refusal.into_response(),
-        Ok(_) if operation.support == Support::Internal => ApiError::wrong_context().into_response(),
         Ok(_) => ApiError::not_emulated().into_response(),
     }
 }

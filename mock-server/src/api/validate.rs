@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, ApiResult};
-use crate::model::{StringMap, names};
+use crate::model::{StringMap, keys::PERMISSIONS, names};
 
 /// A body and what is wrong with it so far.
 pub struct Checks<'a> {
@@ -110,6 +110,21 @@ impl<'a> Checks<'a> {
             self.problem(format!("each value in {name} must be one of the following values: {}", all.join(", ")));
         }
         !words.is_empty()
+    }
+
+    /// `permissions`: a list of words that mean something.
+    pub fn permissions(&mut self) -> Vec<String> {
+        let items = self.given("permissions").and_then(Value::as_array);
+        let known = |item: &Value| item.as_str().filter(|text| PERMISSIONS.contains(text)).map(String::from);
+        let found: Option<Vec<String>> = items.and_then(|items| items.iter().map(known).collect());
+        if found.is_none() {
+            let all = PERMISSIONS.join(", ");
+            self.problem(format!("each value in permissions must be one of the following values: {all}"));
+        }
+        if items.is_none() {
+            self.problem("permissions must be an array");
+        }
+        found.unwrap_or_default()
     }
 
     /// 400 with every problem so far.

@@ -1,14 +1,21 @@
 //! `/__control`: what a test needs and a cloud doesn't have. The key in `Authorization` says whose world it is about.
 //!
-//! * `POST /keys`: mints a key with an organisation of its own: `{apiKey, organizationId}`.
+//! * `POST /keys`: mints a key with a user and an organisation of its own: `{apiKey, organizationId, userId, name, email}`;
+//!   `{name, email}` say who it is. With `{organizationId}`: a key of the caller's user for an organisation that it is in.
+//! * `GET /organization`: the calling key's organisation and its quota; `PATCH` with some of `suspended: {reason, until} | false`,
+//!   `limitedNetworkEgress`, `quota: {cpu, memory, …} | null`: what the real product's operators do.
 //! * `POST /reset`: destroys everything that the calling key's organisation owns, and waits until it is gone; its journal
 //!   goes, too.
 //! * `GET /journal`, `DELETE /journal`: what its clients did ([`journal`]).
+//! * `/webhooks`: where an organisation is told what happens, and what it was told ([`webhooks`]).
 //! * `GET /operations`: every operation of both planes: `[{operationId, plane, emulated}]`.
+//! * `GET /paths`: method and path of every operation of the control plane.
 //! * `GET /clock`: `{now, frozen}`; `POST /clock` with `{freeze: true}`, `{advance: seconds}` or `{run: true}` turns it; what is
 //!   due then has begun when the answer comes.
 
 mod journal;
+mod organization;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,25 +31,32 @@ use tower::ServiceExt;
 
 use crate::{
     api::{self, ApiError, ApiResult, Body, Caller, created, ok, operations},
+    gateway::seal::Seal,
     journal::{Journal, Scope},
     model::ControlPlane,
     toolbox,
+    webhooks::Webhooks,
 };
 
 /// Time can be advanced by at most this much at once: a hundred years.
 const MAX_ADVANCE: f64 = 100.0 * 365.0 * 86400.0;
 
 /// Paths relative to `/__control`.
-pub fn router(cp: Arc<ControlPlane>, journal: Journal) -> Router {
+pub fn router(cp: Arc<ControlPlane>, journal: Journal, seal: Arc<Seal>, told: Arc<Webhooks>) -> Router {
     let table = Router::new()
         .route("/keys", post(mint))
         .route("/reset", post(reset))
+        .route("/organization", get(organization::get).patch(organization::update))
         .route("/operations", get(operations))
         .route("/journal", get(journal::get).delete(journal::clear))
+        .route("/paths", get(paths))
         .route("/clock", get(clock).post(turn))
+        .merge(webhooks::routes())
         .method_not_allowed_fallback(unknown)
         .fallback(unknown)
         .layer(Extension(journal))
+        .layer(Extension(seal))
+        .layer(Extension(told))
         .with_state(cp.clone());
     let most = cp.config().limits.api_body;
     Router::new().fallback(move |OriginalUri(uri): OriginalUri, request: Request| async move {
@@ -55,9 +69,26 @@ pub fn router(cp: Arc<ControlPlane>, journal: Journal) -> Router {
     })
 }
 
-async fn mint(State(cp): State<Arc<ControlPlane>>, _: Caller) -> ApiResult {
-    let (organization_id, key) = cp.mint().await?;
-    Ok(created(&json!({"apiKey": key, "organizationId": organization_id})))
+/// With `organizationId`: a key of the caller's user for another organisation that the user is in.
+async fn mint(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
+    let text = |name: &str| match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if !text.is_empty() && text.len() <= 256 => Ok(Some(text.clone())),
+        Some(_) => Err(ApiError::bad_request(format!("{name} must be a string of at most 256 characters"))),
+    };
+    let (name, email, organization) = (text("name")?, text("email")?, text("organizationId")?);
+    let minted = match organization {
+        Some(id) => cp.mint_there(caller.person(&cp)?, &*caller.member_of(&cp, &id)?).await?,
+        None => cp.mint(name, email).await?,
+    };
+    let (key, user) = (minted.value, minted.user);
+    Ok(created(&json!({
+        "apiKey": key,
+        "organizationId": minted.organization_id,
+        "userId": user.id,
+        "name": user.name,
+        "email": user.email,
+    })))
 }
 
 async fn reset(
@@ -78,6 +109,12 @@ async fn operations(_: Caller) -> Response {
         .chain(toolbox)
         .map(|(id, plane, emulated)| json!({"operationId": id, "plane": plane, "emulated": emulated}));
     ok(&all.collect::<Vec<Value>>())
+}
+
+/// Of the control plane, with braces.
+async fn paths(_: Caller) -> Response {
+    let all = operations::OPERATIONS.iter();
+    ok(&all.map(|op| json!({"operationId": op.id, "method": op.method, "path": op.path})).collect::<Vec<Value>>())
 }
 
 async fn clock(State(cp): State<Arc<ControlPlane>>, _: Caller) -> Response {

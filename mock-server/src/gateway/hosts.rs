@@ -87,7 +87,14 @@ impl Hosts {
     }
 
     /// Where a request to `uri` with these headers, accepted on `local`, is meant to go.
-    pub fn destination(&self, uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Destination {
+    /// `regions` knows the hosts of regions' proxies.
+    pub fn destination(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        local: IpAddr,
+        regions: impl Fn(&str) -> bool,
+    ) -> Destination {
         let Some(authority) = requested(uri, headers) else {
             return match headers.get(header::HOST) {
                 None => Destination::Main(self.origin(&self.listening.to_string(), "localhost")),
@@ -95,13 +102,15 @@ impl Hosts {
             };
         };
         let host = authority.host().to_ascii_lowercase();
-        if let Some((port, name, domain)) = preview_parts(&host).filter(|parts| self.is_preview_domain(parts.2)) {
+        if let Some((port, name, domain)) =
+            preview_parts(&host).filter(|parts| self.is_preview_domain(parts.2) || regions(parts.2))
+        {
             let main = self.main_of(&authority, domain);
             let scheme = self.public.as_ref().map_or("http", |url| &url.scheme);
             let base = format!("{scheme}://{}", authority.as_str().to_ascii_lowercase());
             return Destination::Preview(Preview { port, name: name.to_owned(), base, main });
         }
-        if !self.is_main(&host, local) {
+        if !self.is_main(&host, local) && !regions(&host) {
             return Destination::Unknown(host);
         }
         Destination::Main(self.origin(authority.as_str(), &host))
@@ -253,7 +262,7 @@ mod tests {
 
     fn destination(hosts: &Hosts, host: &str) -> Destination {
         let headers = [(header::HOST, host.parse().expect("header"))].into_iter().collect();
-        hosts.destination(&Uri::from_static("/api/health"), &headers, [192, 168, 1, 5].into())
+        hosts.destination(&Uri::from_static("/api/health"), &headers, [192, 168, 1, 5].into(), |_| false)
     }
 
     fn hosts(public: Option<&str>, allowed: &[&str]) -> Hosts {

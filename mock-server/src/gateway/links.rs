@@ -43,6 +43,9 @@ impl Links {
         port: &str,
         token: Option<&str>,
     ) -> io::Result<String> {
+        if let Some(url) = cp.region_preview(sandbox_id, port, token.unwrap_or(sandbox_id)) {
+            return Ok(url);
+        }
         let number = port.parse().ok();
         let Some(number) = number.filter(|_| origin.previews != Addressing::Names) else {
             return Ok(origin.preview_url(port, token.unwrap_or(sandbox_id)));

@@ -14,11 +14,12 @@ pub mod links;
 pub mod listen;
 pub mod origin;
 mod pool;
+pub(crate) mod portal;
 mod preview;
 mod preview_ports;
 mod record;
 mod request_body;
-mod seal;
+pub(crate) mod seal;
 mod sign_in;
 mod tap;
 mod toolbox;
@@ -56,6 +57,7 @@ use crate::{
     journal::Journal,
     limits::Limits,
     model::{ControlPlane, PreviewPort},
+    webhooks::Webhooks,
 };
 
 const API_VERSION: HeaderName = HeaderName::from_static("x-daytona-api-version");
@@ -74,7 +76,7 @@ struct Inner {
     activity: Activity,
     events: Events,
     links: Arc<Links>,
-    seal: Seal,
+    seal: Arc<Seal>,
     journal: Journal,
     rate_limits: Arc<RateLimits>,
     api_version: HeaderValue,
@@ -85,9 +87,10 @@ impl Gateway {
         let hosts = Hosts::new(config, listening);
         let links = Links::new(PreviewPorts::new(listening.ip(), &cp), hosts.unpinned_domains());
         let rate_limits = Arc::new(RateLimits::new(&config.rate_limits));
+        let (seal, webhooks) = (Arc::new(Seal::new()), Webhooks::start(&cp));
         let routes = Router::new()
-            .nest("/api", api::router(cp.clone(), links.clone(), rate_limits.clone()))
-            .nest("/__control", control::router(cp.clone(), journal.clone()));
+            .nest("/api", api::router(cp.clone(), links.clone(), rate_limits.clone(), seal.clone()))
+            .nest("/__control", control::router(cp.clone(), journal.clone(), seal.clone(), webhooks));
         Gateway(Arc::new(Inner {
             hosts,
             links,
@@ -95,7 +98,7 @@ impl Gateway {
             pool: Pool::default(),
             activity: Activity::new(cp.clone()),
             events: Events::new(&cp),
-            seal: Seal::new(),
+            seal,
             journal,
             rate_limits,
             api_version: HeaderValue::from_str(&cp.config().api_version).unwrap_or(HeaderValue::from_static("unknown")),
@@ -162,7 +165,8 @@ impl Gateway {
 
     fn destination(&self, request: &Request<Body>, local: SocketAddr, leads: Option<&PreviewPort>) -> Destination {
         let hosts = &self.0.hosts;
-        match (hosts.destination(request.uri(), request.headers(), local.ip()), leads) {
+        let regions = |host: &str| self.cp().is_region_host(host);
+        match (hosts.destination(request.uri(), request.headers(), local.ip(), regions), leads) {
             (Destination::Unknown(host), _) => Destination::Unknown(host),
             (_, Some(leads)) => {
                 // A link whose token has ended is still one to its sandbox, for who signs in.
@@ -184,6 +188,10 @@ impl Gateway {
             }
             (_, "/") => welcome(&origin),
             ("toolbox", _) => toolbox::by_path(self, &origin, request).await,
+            ("webhook-portal", _) => {
+                let page = portal::answer(&request);
+                page.unwrap_or_else(|| refuse(&request, ProxyError::not_found("not found")))
+            }
             (_, sign_in::PATH) => sign_in::answer(self, &origin, request).await,
             ("api", _) => {
                 request.extensions_mut().insert(origin);

@@ -58,16 +58,15 @@ const MINUTES: &str = "must be non-negative";
 impl ControlPlane {
     /// The record of a new sandbox, or why there can't be one.
     pub fn draft(&self, caller: &Identity, new: NewSandbox) -> Result<Sandbox, ModelError> {
-        if new.target.as_deref().is_some_and(|target| target != REGION) {
-            return Err(ModelError::not_found("Region not found"));
-        }
+        let region = self.target(caller, &new)?;
         let source = match new.build {
             Some(_) => check_build(&new).map(|()| None)?,
             None => {
                 self.check_linked(caller, &new)?;
-                Some(self.choose_snapshot(caller, &new)?)
+                Some(self.choose_snapshot(caller, &new, &region)?)
             }
         };
+        self.check_active(&caller.organization_id)?;
         check_lists(&new)?;
         if let Some(volume) = new.volumes.first() {
             return Err(ModelError::not_found(format!("Volume '{volume}' not found")));
@@ -76,12 +75,42 @@ impl ControlPlane {
             return Err(ModelError::new(ErrorKind::NotEmulated, ""));
         }
         check_intervals(&new)?;
-        Ok(self.record(caller, new, source.as_ref()))
+        let record = self.record(caller, new, source.as_ref(), region);
+        self.check_quota(None, &record)?;
+        Ok(record)
     }
 
-    fn choose_snapshot(&self, caller: &Identity, new: &NewSandbox) -> Result<Source, ModelError> {
+    /// The region that a sandbox is for: named, or the organisation's own choice, without which there is none (observed).
+    fn target(&self, caller: &Identity, new: &NewSandbox) -> Result<String, ModelError> {
+        let default = self.default_region(&caller.organization_id)?;
+        match new.target.as_deref().filter(|target| !target.is_empty()) {
+            Some(target) => self.region(&caller.organization_id, target),
+            None => Ok(default),
+        }
+    }
+
+    /// An organisation's own choice of a region; 400 if it has made none (observed).
+    pub fn default_region(&self, organization_id: &str) -> Result<String, ModelError> {
+        let organization = self.organization(organization_id);
+        organization.and_then(|organization| organization.default_region.clone()).ok_or_else(|| {
+            let text = "This organization does not have a default region. Please open the Daytona Dashboard to set a \
+                        default region.";
+            ModelError::bad_request(text)
+        })
+    }
+
+    /// 403 while the organisation is suspended.
+    pub(super) fn check_active(&self, organization_id: &str) -> Result<(), ModelError> {
+        let organization = self.organization(organization_id);
+        organization.map_or(Ok(()), |organization| organization.check_active(self.clock().now()))
+    }
+
+    fn choose_snapshot(&self, caller: &Identity, new: &NewSandbox, region: &str) -> Result<Source, ModelError> {
         let name = new.snapshot.as_deref().filter(|name| !name.trim().is_empty()).unwrap_or(snapshots::DEFAULT);
         let snapshot = self.snapshot_for(&caller.organization_id, name)?;
+        if snapshot.region() != region {
+            return Err(ModelError::bad_request(format!("Snapshot {name} is not available in region {region}")));
+        }
         if new.has_resources {
             return Err(ModelError::bad_request("Cannot specify Sandbox resources when using a snapshot"));
         }
@@ -103,7 +132,7 @@ impl ControlPlane {
         self.find(&caller.organization_id, owner).map(drop)
     }
 
-    fn record(&self, caller: &Identity, new: NewSandbox, source: Option<&Source>) -> Sandbox {
+    fn record(&self, caller: &Identity, new: NewSandbox, source: Option<&Source>, region: String) -> Sandbox {
         let now = self.clock().now();
         let id = tokens::uuid();
         let ttl = new.ttl_minutes.filter(|minutes| *minutes > 0);
@@ -130,7 +159,7 @@ impl ControlPlane {
             network_block_all: new.network_block_all,
             network_allow_list: new.network_allow_list.filter(|list| !list.is_empty()),
             domain_allow_list: new.domain_allow_list.filter(|list| !list.is_empty()),
-            target: REGION.into(),
+            target: region,
             cpu,
             gpu: 0,
             memory,
@@ -153,6 +182,7 @@ impl ControlPlane {
             signing_key: tokens::signing_key(),
             root,
             build,
+            inherited: Default::default(),
         }
     }
 }

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     ControlPlane, Identity,
     error::{ErrorKind, ModelError},
-    organization::Organization,
+    organization::{Organization, User},
     store::{Kind, Write},
     tokens,
-    world::Tenant,
 };
 
 /// Every permission of the contract, in its order.
@@ -53,7 +52,7 @@ pub struct ApiKey {
     pub masked: String,
     pub organization_id: String,
     pub user_id: String,
-    /// Unique in its organisation.
+    /// Unique among its user's in its organisation.
     pub name: String,
     pub permissions: Arc<[String]>,
     pub created_at: DateTime<Utc>,
@@ -66,12 +65,38 @@ pub struct ApiKey {
 /// The keys that are good, by hash.
 #[derive(Default)]
 pub struct Keys {
-    by_hash: RwLock<HashMap<String, ApiKey>>,
+    by_hash: Arc<RwLock<HashMap<String, ApiKey>>>,
 }
 
 impl Keys {
     pub fn load(&self, keys: impl IntoIterator<Item = ApiKey>) {
         self.by_hash.write().extend(keys.into_iter().map(|key| (key.hash.clone(), key)));
+    }
+
+    /// What becomes of an organisation's keys when its members or roles have changed: they lose what their users may no
+    /// longer, and go with their users.
+    pub fn prune(&self, next: &Organization) -> (Vec<Write>, Box<dyn FnOnce() + Send>) {
+        let (mut writes, mut changed, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        for mut key in self.of(&next.id) {
+            let allowed = next.permissions_of(&key.user_id).filter(|_| !next.deleted);
+            let Some(allowed) = allowed else {
+                writes.push(Write::Delete { kind: Kind::ApiKey, key: key.hash.clone() });
+                gone.push(key.hash);
+                continue;
+            };
+            if key.permissions.iter().any(|own| !allowed.contains(own)) {
+                key.permissions = key.permissions.iter().filter(|own| allowed.contains(own)).cloned().collect();
+                writes.push(put(&key));
+                changed.push(key);
+            }
+        }
+        let by_hash = self.by_hash.clone();
+        let apply = move || {
+            let mut keys = by_hash.write();
+            gone.iter().for_each(|hash| drop(keys.remove(hash)));
+            keys.extend(changed.into_iter().map(|key| (key.hash.clone(), key)));
+        };
+        (writes, Box::new(apply))
     }
 
     fn of(&self, organization_id: &str) -> Vec<ApiKey> {
@@ -80,6 +105,13 @@ impl Keys {
         keys.sort_by(|a, b| (b.created_at, &a.name).cmp(&(a.created_at, &b.name)));
         keys
     }
+}
+
+/// A key from nowhere, and whose it is.
+pub struct Minted {
+    pub value: String,
+    pub organization_id: String,
+    pub user: User,
 }
 
 /// What a new key is asked to be.
@@ -136,19 +168,26 @@ impl ControlPlane {
         self.keys.of(organization_id)
     }
 
-    /// Makes a key for the caller's organisation; answers it with its value, which nobody can read again.
-    pub async fn create_key(&self, caller: &Identity, new: NewKey) -> Result<(ApiKey, String), ModelError> {
+    /// Makes a key of a user for an organisation; answers it with its value, which nobody can read again. It may at most
+    /// what is `allowed`.
+    pub async fn create_key(
+        &self,
+        organization_id: &str,
+        user_id: &str,
+        allowed: &[String],
+        new: NewKey,
+    ) -> Result<(ApiKey, String), ModelError> {
         let beyond: Vec<&str> =
-            new.permissions.iter().filter(|p| !caller.permissions.contains(p)).map(String::as_str).collect();
+            new.permissions.iter().filter(|one| !allowed.contains(one)).map(String::as_str).collect();
         if !beyond.is_empty() {
             let text = format!("Insufficient permissions for assigning: {}", beyond.join(", "));
             return Err(ModelError::new(ErrorKind::Forbidden, text));
         }
         let value = tokens::api_key();
-        let key = self.describe(&value, &caller.organization_id, &caller.user_id, new);
+        let key = self.describe(&value, organization_id, user_id, new);
         let turn = self.store.turn().await;
-        let (others, most) = (self.keys.of(&caller.organization_id), self.config().limits.api_keys);
-        if others.iter().any(|other| other.name == key.name) {
+        let (others, most) = (self.keys.of(organization_id), self.config().limits.api_keys);
+        if others.iter().any(|other| other.name == key.name && other.user_id == user_id) {
             return Err(ModelError::conflict("API key with this name already exists"));
         }
         if others.len() >= most {
@@ -174,10 +213,11 @@ impl ControlPlane {
         }
     }
 
-    /// Removes a key by name: it is refused from this moment on.
-    pub async fn delete_key(&self, organization_id: &str, name: &str) -> Result<(), ModelError> {
+    /// Removes a user's key by name: it is refused from this moment on.
+    pub async fn delete_key(&self, organization_id: &str, user_id: &str, name: &str) -> Result<(), ModelError> {
         let turn = self.store.turn().await;
-        let found = self.keys.of(organization_id).into_iter().find(|key| key.name == name);
+        let mut own = self.keys.of(organization_id).into_iter();
+        let found = own.find(|key| key.name == name && key.user_id == user_id);
         let hash = found.ok_or_else(|| ModelError::not_found("API key not found"))?.hash;
         let (keys, gone) = (self.keys.clone(), hash.clone());
         let write = Write::Delete { kind: Kind::ApiKey, key: hash };
@@ -185,33 +225,49 @@ impl ControlPlane {
         commit.wait().await
     }
 
-    /// Makes an organisation with a key that may do everything. Answers its id and the key's value.
-    pub async fn mint(&self) -> Result<(String, String), ModelError> {
+    /// Makes a user, with a personal organisation and a key that may do everything there.
+    pub async fn mint(&self, name: Option<String>, email: Option<String>) -> Result<Minted, ModelError> {
         let value = tokens::api_key();
-        let organization_id = self.admit(&value, "default", false).await?;
-        Ok((organization_id, value))
+        let user = User::new(self.clock().now(), name, email);
+        let organization = self.admit(&value, "default", false, user.clone()).await?;
+        Ok(Minted { value, organization_id: organization.id.clone(), user })
     }
 
-    /// Makes a key value good, with an organisation of its own. Answers that organisation's id.
-    pub(super) async fn admit(&self, value: &str, name: &str, given: bool) -> Result<String, ModelError> {
-        let organization = Organization::new(self.clock().now());
+    /// Makes a key of a member for an organisation, which may all that its user may there.
+    pub async fn mint_there(&self, user: User, organization: &Organization) -> Result<Minted, ModelError> {
+        let permissions = organization.permissions_of(&user.id).unwrap_or_default();
+        let name = format!("minted-{}", &tokens::uuid()[..8]);
+        let new = NewKey { name, permissions: permissions.clone(), expires_at: None };
+        let (_, value) = self.create_key(&organization.id, &user.id, &permissions, new).await?;
+        Ok(Minted { value, organization_id: organization.id.clone(), user })
+    }
+
+    /// Makes a key value good, with a user and an organisation of its own.
+    pub(super) async fn admit(
+        &self,
+        value: &str,
+        name: &str,
+        given: bool,
+        user: User,
+    ) -> Result<Arc<Organization>, ModelError> {
+        let organization = Arc::new(Organization::personal(user.clone()));
         let permissions = PERMISSIONS.map(String::from).to_vec();
         let new = NewKey { name: name.into(), permissions, expires_at: None };
-        let mut key = self.describe(value, &organization.id, &organization.created_by, new);
+        let mut key = self.describe(value, &organization.id, &user.id, new);
         key.given = given;
-        let id = organization.id.clone();
+        let turn = self.store.turn().await;
+        self.check_room()?;
+        if self.user_with_email(&user.email).is_some() {
+            return Err(ModelError::conflict(format!("There is a user with the email {} already", user.email)));
+        }
         let writes = vec![organization.put(), put(&key)];
-        let (world, keys) = (self.world.clone(), self.keys.clone());
+        let (world, keys, made) = (self.world.clone(), self.keys.clone(), organization.clone());
         let apply = move || {
-            world.write().tenants.insert(organization.id.clone(), Tenant::new(organization));
+            world.write().add_organization(made);
             keys.load([key]);
         };
-        let (turn, most) = (self.store.turn().await, self.config().limits.organizations);
-        if self.world.read().tenants.len() >= most {
-            return Err(ModelError::bad_request(format!("Organization quota exceeded. Maximum allowed: {most}")));
-        }
         turn.commit(writes, apply).wait().await?;
-        Ok(id)
+        Ok(organization)
     }
 
     pub(super) fn knows_key(&self, value: &str) -> bool {

@@ -52,6 +52,7 @@ impl ControlPlane {
         if sandbox.phase().begin(Operation::Start, false)? == sandbox.phase() {
             return Ok(sandbox.clone());
         }
+        self.check_active(&sandbox.organization_id)?;
         let (cp, seen) = (self.clone(), sandbox.clone());
         let begun = apart(async move {
             let record = cp.advance(&seen, Operation::Start).await?;
@@ -246,6 +247,8 @@ impl ControlPlane {
         for snapshot in self.own_snapshots(organization_id) {
             self.forget_snapshot(&snapshot.id).await;
         }
+        self.reset_webhooks(organization_id).await?;
+        self.audit().forget(organization_id).await;
         all
     }
 

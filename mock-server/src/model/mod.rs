@@ -11,8 +11,10 @@ pub mod list;
 pub mod names;
 mod network;
 mod open;
-mod organization;
+pub mod organization;
 mod preview;
+pub mod quota;
+pub mod regions;
 mod registries;
 pub mod rules;
 mod sandbox;
@@ -23,6 +25,7 @@ mod store;
 mod string_map;
 mod timers;
 mod tokens;
+pub mod webhooks;
 mod world;
 
 use std::{path::PathBuf, sync::Arc};
@@ -45,6 +48,7 @@ pub use tokens::{hash, preview_token};
 
 use self::{keys::Keys, store::Store, world::World};
 use crate::{
+    audit::AuditLog,
     limits::Limits,
     runtime::{self, Runtime},
 };
@@ -62,6 +66,8 @@ pub struct ModelConfig {
     pub api_version: String,
     pub limits: Limits,
     pub offline_base: OfflineBase,
+    /// What each organisation may use; `None`: as much as it likes.
+    pub quota: Option<quota::Quota>,
 }
 
 /// Why the control plane did not open. The text says what to do about it.
@@ -111,11 +117,16 @@ pub struct ControlPlane {
     /// Held while what is due is begun.
     firing: tokio::sync::Mutex<()>,
     closing: CancellationToken,
+    audit: AuditLog,
     /// Logs of builds that are under way, by the id of what is built.
     logs: parking_lot::Mutex<std::collections::HashMap<String, Arc<crate::builds::BuildLog>>>,
 }
 
 impl ControlPlane {
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -175,7 +186,12 @@ impl ControlPlane {
         self.runtime.shutdown().await;
         let this = self.clone();
         // Commits what is queued, which is a blocking matter.
-        if let Err(error) = tokio::task::spawn_blocking(move || this.store.close()).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || {
+            this.store.close();
+            this.audit.close();
+        })
+        .await
+        {
             tracing::error!(%error, "closing the store failed");
         }
     }

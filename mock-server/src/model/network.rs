@@ -58,6 +58,38 @@ pub fn parse_domains(list: &str) -> Result<Vec<String>, ModelError> {
     domains.into_iter().map(parse).collect()
 }
 
+/// What sandboxes of an organisation with limited egress reach: package registries, code hosts and the APIs of language
+/// models (the kinds of services that Daytona's page on network limits calls essential).
+pub const ESSENTIAL: [&str; 27] = [
+    "registry.npmjs.org",
+    "registry.yarnpkg.com",
+    "nodejs.org",
+    "pypi.org",
+    "files.pythonhosted.org",
+    "crates.io",
+    "static.crates.io",
+    "index.crates.io",
+    "proxy.golang.org",
+    "sum.golang.org",
+    "rubygems.org",
+    "repo.maven.apache.org",
+    "github.com",
+    "*.githubusercontent.com",
+    "codeload.github.com",
+    "api.github.com",
+    "gitlab.com",
+    "bitbucket.org",
+    "*.ubuntu.com",
+    "*.debian.org",
+    "*.docker.io",
+    "*.docker.com",
+    "ghcr.io",
+    "quay.io",
+    "api.anthropic.com",
+    "api.openai.com",
+    "*.daytona.io",
+];
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

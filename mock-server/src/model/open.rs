@@ -1,11 +1,6 @@
 //! Opening the control plane: reads the store, admits the given keys, brings back what was running.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
@@ -15,17 +10,23 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Clock, ControlPlane, ModelConfig, OpenError,
     keys::{ApiKey, Keys},
-    organization::Organization,
+    organization::{Organization, User},
     preview::{PreviewPort, SignedPreview},
+    regions::Region,
     registries::Registry,
     rules::Phase,
     sandbox::{DesiredState, Sandbox, State},
     snapshots::Snapshot,
     store::{Contents, Kind, Store},
     timers, tokens,
-    world::{Tenant, World},
+    webhooks::{Delivery, Endpoint},
+    world::World,
 };
-use crate::runtime::Runtime;
+use crate::{
+    audit::{AuditLog, Bounds},
+    data_dir::kept_secret,
+    runtime::Runtime,
+};
 
 /// This many sandboxes are brought back at once.
 const PARALLEL: usize = 8;
@@ -43,13 +44,24 @@ impl ControlPlane {
         runtime: Arc<Runtime>,
     ) -> Result<Arc<ControlPlane>, OpenError> {
         let path = config.data_dir.join("control.sqlite");
+        let audit_path = config.data_dir.join("audit.sqlite");
+        let bounds = Bounds { organization: config.limits.audit_entries, all: config.limits.all_audit_entries };
         let io_error = |what: &str| {
             let what = what.to_owned();
             |source| OpenError::Io { what, source }
         };
-        let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
-        let (store, contents) = opened.map_err(|e| io_error("the store")(io::Error::other(e)))??;
-        let own_key = config.api_keys.is_empty().then(|| own_key(&config.data_dir)).transpose();
+        let opened = tokio::task::spawn_blocking(move || {
+            let reason = |reason| OpenError::Store { path: audit_path.clone(), reason };
+            let audit = AuditLog::open(&audit_path, bounds).map_err(reason)?;
+            Ok::<_, OpenError>((Store::open(&path)?, audit))
+        });
+        let opened = opened.await;
+        let ((store, contents), audit) = opened.map_err(|e| io_error("the store")(io::Error::other(e)))??;
+        let own_key = config
+            .api_keys
+            .is_empty()
+            .then(|| kept_secret(&config.data_dir.join("api-key"), tokens::api_key))
+            .transpose();
         let own_key = own_key.map_err(io_error("the file api-key in the data directory"))?;
         let first_key = own_key.as_ref().or(config.api_keys.first()).cloned().unwrap_or_default();
         let (events, timer) = (broadcast::channel(EVENTS).0, Arc::new(Notify::new()));
@@ -65,6 +77,7 @@ impl ControlPlane {
             timer,
             firing: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
+            audit,
             logs: parking_lot::Mutex::default(),
             config,
         });
@@ -80,7 +93,7 @@ impl ControlPlane {
     fn load(&self, contents: Contents) -> Result<(), OpenError> {
         let mut world = self.world.write();
         for organization in self.parse::<Organization>(contents.of(Kind::Organization))? {
-            world.tenants.insert(organization.id.clone(), Tenant::new(organization));
+            world.add_organization(Arc::new(organization.completed()));
         }
         for mut sandbox in self.parse::<Sandbox>(contents.of(Kind::Sandbox))? {
             sandbox.set_phase(after_restart(sandbox.phase()));
@@ -89,6 +102,17 @@ impl ControlPlane {
         }
         for registry in self.parse::<Registry>(contents.of(Kind::Registry))? {
             world.registries.insert(registry.id.clone(), Arc::new(registry));
+        }
+        for region in self.parse::<Region>(contents.of(Kind::Region))? {
+            world.regions.insert(region.id.clone(), Arc::new(region));
+        }
+        for endpoint in self.parse::<Endpoint>(contents.of(Kind::Webhook))? {
+            world.webhooks.insert(endpoint.id.clone(), Arc::new(endpoint));
+        }
+        let mut deliveries = self.parse::<Delivery>(contents.of(Kind::WebhookDelivery))?;
+        deliveries.sort_by_key(|delivery| delivery.created_at);
+        for delivery in deliveries {
+            world.place_delivery(Arc::new(delivery), usize::MAX);
         }
         for snapshot in self.parse::<Snapshot>(contents.of(Kind::Snapshot))? {
             world.snapshots.insert(snapshot.id.clone(), Arc::new(snapshot));
@@ -118,7 +142,7 @@ impl ControlPlane {
         let given = self.config.api_keys.iter().map(|key| (key.as_str(), true));
         for (key, given) in given.chain(own_key.map(|key| (key, false))) {
             if !self.knows_key(key) {
-                let admitted = self.admit(key, "default", given).await;
+                let admitted = self.admit(key, "default", given, User::new(self.clock().now(), None, None)).await;
                 let path = self.config.data_dir.join("control.sqlite");
                 admitted.map_err(|error| OpenError::Store { path, reason: error.message })?;
             }
@@ -174,20 +198,4 @@ fn after_restart(phase: Phase) -> Phase {
         other => other,
     };
     Phase { actual, ..phase }
-}
-
-/// The key of a server that was given none: made at its first start, readable for its user only.
-fn own_key(data_dir: &Path) -> io::Result<String> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let path = data_dir.join("api-key");
-    match std::fs::read_to_string(&path) {
-        Ok(key) if !key.trim().is_empty() => return Ok(key.trim().to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let key = tokens::api_key();
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    writeln!(file, "{key}")?;
-    Ok(key)
 }

@@ -127,6 +127,18 @@ pub struct Sandbox {
     /// What it is built from, if it is no snapshot's.
     #[serde(default)]
     pub build: Option<BuildInfo>,
+    /// What its organisation and region say; the world keeps it up to date.
+    #[serde(skip)]
+    pub inherited: Inherited,
+}
+
+/// What a sandbox has from its organisation and its region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// It reaches essential services only, whatever its own settings say.
+    pub limited_egress: bool,
+    /// Where its region's proxy is, if it has one of its own.
+    pub proxy: Option<String>,
 }
 
 impl Sandbox {
@@ -150,6 +162,10 @@ impl Sandbox {
 
     /// What it may reach, from the three network settings. They were checked when they were set.
     pub fn network_policy(&self) -> NetworkPolicy {
+        if self.inherited.limited_egress {
+            let domains = Some(network::ESSENTIAL.map(String::from).to_vec());
+            return NetworkPolicy { block_all: self.network_block_all, allow: None, domains };
+        }
         NetworkPolicy {
             block_all: self.network_block_all,
             allow: self.network_allow_list.as_deref().and_then(|list| network::parse_networks(list).ok()),
@@ -160,7 +176,8 @@ impl Sandbox {
     /// Whether both have the same network settings.
     pub(super) fn same_network(&self, other: &Sandbox) -> bool {
         let all = |sandbox: &Sandbox| {
-            (sandbox.network_block_all, sandbox.network_allow_list.clone(), sandbox.domain_allow_list.clone())
+            let limited = sandbox.inherited.limited_egress;
+            (sandbox.network_block_all, sandbox.network_allow_list.clone(), sandbox.domain_allow_list.clone(), limited)
         };
         all(self) == all(other)
     }

@@ -41,6 +41,10 @@ pub struct NetworkSettings {
     pub domains: Option<String>,
 }
 
+/// What organisations with limited egress are told (observed).
+const LIMITED: &str = "Network access is restricted and cannot be overridden at the sandbox level. See \
+                       https://www.daytona.io/docs/en/network-limits/#tier-based-network-restrictions";
+
 impl ControlPlane {
     /// Replaces all labels.
     pub async fn set_labels(&self, sandbox: &Sandbox, labels: StringMap) -> Result<Arc<Sandbox>, ModelError> {
@@ -92,6 +96,9 @@ impl ControlPlane {
         if new.block_all.is_none() && new.allow_list.is_none() && new.domains.is_none() {
             let text = "At least one of networkBlockAll, networkAllowList or domainAllowList must be provided";
             return Err(ModelError::bad_request(text));
+        }
+        if sandbox.inherited.limited_egress {
+            return Err(ModelError::bad_request(LIMITED));
         }
         let filled = |list: &Option<String>| list.clone().filter(|list| !list.is_empty());
         let (allow, domains) = (filled(&new.allow_list), filled(&new.domains));

@@ -100,10 +100,17 @@ pub struct Snapshot {
     pub build: Option<BuildInfo>,
     pub reference: Option<String>,
     pub source_sandbox_id: Option<String>,
+    /// The region that it can be used in.
+    #[serde(default = "shared_region")]
+    pub region: String,
     /// What sandboxes of it are made of, once it is active.
     pub root: Arc<Root>,
     /// User of sandboxes that name none.
     pub user: String,
+}
+
+fn shared_region() -> String {
+    super::REGION.into()
 }
 
 /// What a sandbox can be made from.
@@ -113,6 +120,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// The region that it can be used in.
+    pub fn region(&self) -> &str {
+        match self {
+            Source::General(_) => super::REGION,
+            Source::Own(snapshot) => &snapshot.region,
+        }
+    }
+
     pub fn name(&self) -> &str {
         match self {
             Source::General(snapshot) => snapshot.name,

@@ -25,6 +25,8 @@ pub struct NewSnapshot {
     pub name: String,
     pub made_of: MadeOf,
     pub entrypoint: Option<Vec<String>>,
+    /// Where it is to be usable.
+    pub region: String,
     pub cpu: Option<u32>,
     pub memory: Option<u32>,
     pub disk: Option<u32>,
@@ -78,6 +80,7 @@ impl ControlPlane {
         caller: &Identity,
         new: NewSnapshot,
     ) -> Result<Arc<Snapshot>, ModelError> {
+        self.check_active(&caller.organization_id)?;
         let now = self.clock().now();
         let (image_name, build) = match new.made_of {
             MadeOf::Image(name) => (name, None),
@@ -104,6 +107,7 @@ impl ControlPlane {
             build,
             reference: None,
             source_sandbox_id: None,
+            region: new.region,
             root: Arc::default(),
             user: "daytona".into(),
         };
@@ -136,6 +140,7 @@ impl ControlPlane {
             let text = format!("Snapshot with name \"{}\" already exists for this organization", record.name);
             return Err(ModelError::conflict(text));
         }
+        self.check_snapshot_quota(&owner)?;
         if self.own_snapshots(&owner).len() >= self.config().limits.snapshots {
             let text = format!("Snapshot quota exceeded. Maximum allowed: {}", self.config().limits.snapshots);
             return Err(ModelError::bad_request(text));
@@ -407,6 +412,7 @@ impl ControlPlane {
             build: None,
             reference: Some(format!("daytona-mock/daytona/daytona-{hash}:daytona")),
             source_sandbox_id: Some(sandbox.id.clone()),
+            region: sandbox.target.clone(),
             root,
             user: sandbox.user.clone(),
         }

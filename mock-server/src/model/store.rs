@@ -54,6 +54,9 @@ pub enum Kind {
     PreviewPort,
     Snapshot,
     Registry,
+    Region,
+    Webhook,
+    WebhookDelivery,
 }
 
 impl Kind {
@@ -67,6 +70,9 @@ impl Kind {
             Kind::PreviewPort => "preview_port",
             Kind::Snapshot => "snapshot",
             Kind::Registry => "registry",
+            Kind::Region => "region",
+            Kind::Webhook => "webhook",
+            Kind::WebhookDelivery => "webhook_delivery",
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, Duration, Utc};
 
+use crate::audit::{Actor, Entry};
+
 use super::{
     ControlPlane,
     error::ErrorKind,
@@ -95,7 +97,10 @@ impl ControlPlane {
                 }
             };
             match result {
-                Ok(()) => tracing::info!(sandbox = sandbox.id, ?due, "by its timer"),
+                Ok(()) => {
+                    tracing::info!(sandbox = sandbox.id, ?due, "by its timer");
+                    self.audit_timer(&sandbox, due);
+                }
                 Err(error) if error.kind == ErrorKind::Internal => {
                     tracing::warn!(sandbox = sandbox.id, ?due, %error, "its timer comes again");
                     tokio::spawn(again(Arc::downgrade(self), sandbox.id.clone()));
@@ -104,6 +109,31 @@ impl ControlPlane {
                 Err(error) => tracing::debug!(sandbox = sandbox.id, ?due, %error, "its timer came too late"),
             }
         }
+    }
+
+    /// What the server does by itself is in the audit log too.
+    fn audit_timer(&self, sandbox: &Sandbox, due: Due) {
+        let now = self.clock().now();
+        let action = match due {
+            Due::Delete if sandbox.auto_destroy_at.is_some_and(|at| at <= now) => "ttl_expire",
+            Due::Delete => "auto_delete",
+            Due::Stop => "auto_stop",
+            _ => return,
+        };
+        self.audit().note(Entry {
+            actor: Actor { id: "system".into(), ..Actor::default() },
+            organization_id: sandbox.organization_id.clone(),
+            action,
+            target_type: "sandbox",
+            target_id: Some(sandbox.id.clone()),
+            status: None,
+            error: None,
+            ip: None,
+            user_agent: None,
+            source: None,
+            metadata: Default::default(),
+            at: now,
+        });
     }
 
     /// The sandboxes that are really due; timers that activity postponed are set anew.

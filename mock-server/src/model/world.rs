@@ -3,7 +3,7 @@
 //! network and the events in step with its record.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -13,24 +13,34 @@ use tokio::sync::{Notify, broadcast};
 use super::{
     ControlPlane, EventKind, ModelEvent,
     error::ModelError,
-    organization::Organization,
+    organization::{Organization, User},
     preview::{PreviewPort, SignedPreview},
+    regions::Region,
     registries::Registry,
-    sandbox::{DesiredState, Sandbox, State},
+    sandbox::{DesiredState, Inherited, Sandbox, State},
     snapshots::Snapshot,
     store::{Kind, Write},
     timers,
+    webhooks::{Delivery, Endpoint},
 };
 use crate::runtime;
 
 /// Everything behind one lock.
 pub struct World {
     pub tenants: HashMap<String, Tenant>,
+    /// Whom personal organisations were made for, by id.
+    pub users: HashMap<String, User>,
     pub sandboxes: HashMap<String, Entry>,
     /// Snapshots of organisations, by id.
     pub snapshots: HashMap<String, Arc<Snapshot>>,
     /// Registries of organisations, by id.
     pub registries: HashMap<String, Arc<Registry>>,
+    /// Regions of organisations, by id.
+    pub regions: HashMap<String, Arc<Region>>,
+    /// Endpoints, by id.
+    pub webhooks: HashMap<String, Arc<Endpoint>>,
+    /// What they were told, oldest first, by their ids.
+    pub deliveries: HashMap<String, VecDeque<Arc<Delivery>>>,
     pub signed_previews: HashMap<String, SignedPreview>,
     pub preview_ports: HashMap<u16, PreviewPort>,
     /// When which sandbox's timer is due, at the latest by what was known when it was set: activity since then postpones it.
@@ -42,14 +52,14 @@ pub struct World {
 
 /// An organisation and what it owns.
 pub struct Tenant {
-    pub organization: Organization,
+    pub organization: Arc<Organization>,
     /// Name → id of the sandboxes that hold a name.
     pub names: HashMap<String, String>,
     pub ids: HashSet<String>,
 }
 
 impl Tenant {
-    pub fn new(organization: Organization) -> Tenant {
+    pub fn new(organization: Arc<Organization>) -> Tenant {
         Tenant { organization, names: HashMap::new(), ids: HashSet::new() }
     }
 }
@@ -69,14 +79,60 @@ impl World {
     pub fn new(events: broadcast::Sender<ModelEvent>, timer: Arc<Notify>) -> World {
         World {
             tenants: HashMap::new(),
+            users: HashMap::new(),
             sandboxes: HashMap::new(),
             snapshots: HashMap::new(),
             registries: HashMap::new(),
+            regions: HashMap::new(),
+            webhooks: HashMap::new(),
+            deliveries: HashMap::new(),
             signed_previews: HashMap::new(),
             preview_ports: HashMap::new(),
             due: BTreeSet::new(),
             events,
             timer,
+        }
+    }
+
+    /// Puts an organisation in, with the user whom it was made for.
+    pub fn add_organization(&mut self, organization: Arc<Organization>) {
+        self.users.extend(organization.owner.iter().map(|user| (user.id.clone(), user.clone())));
+        self.tenants.insert(organization.id.clone(), Tenant::new(organization));
+    }
+
+    /// Puts a changed organisation in the place of the old one.
+    pub fn replace_organization(&mut self, next: Arc<Organization>) {
+        let id = next.id.clone();
+        if let Some(tenant) = self.tenants.get_mut(&id) {
+            let same = tenant.organization.limited_egress == next.limited_egress;
+            tenant.organization = next;
+            if !same {
+                self.inherit_anew(&id);
+            }
+        }
+    }
+
+    /// What a sandbox has from its organisation and region.
+    fn inherited(&self, sandbox: &Sandbox) -> Inherited {
+        let tenant = self.tenants.get(&sandbox.organization_id);
+        Inherited {
+            limited_egress: tenant.is_some_and(|tenant| tenant.organization.limited_egress),
+            proxy: self.regions.get(&sandbox.target).and_then(|region| region.urls.proxy.clone()),
+        }
+    }
+
+    /// Hands on to an organisation's sandboxes what has changed about it or its regions, to those that run at once.
+    pub fn inherit_anew(&mut self, organization_id: &str) {
+        let ids: Vec<String> =
+            self.tenants.get(organization_id).map(|tenant| tenant.ids.iter().cloned().collect()).unwrap_or_default();
+        for id in ids {
+            let Some(record) = self.sandboxes.get(&id).map(|entry| entry.record.clone()) else { continue };
+            let inherited = self.inherited(&record);
+            let Some(entry) = self.sandboxes.get_mut(&id).filter(|_| inherited != record.inherited) else { continue };
+            Arc::make_mut(&mut entry.record).inherited = inherited;
+            if let Some(machine) = entry.running.as_ref().filter(|_| !entry.record.same_network(&record)) {
+                machine.set_network_policy(entry.record.network_policy());
+            }
         }
     }
 
@@ -135,7 +191,11 @@ impl World {
     }
 
     /// Puts a record in all indexes.
-    pub fn insert(&mut self, record: Arc<Sandbox>) {
+    pub fn insert(&mut self, mut record: Arc<Sandbox>) {
+        let inherited = self.inherited(&record);
+        if inherited != record.inherited {
+            Arc::make_mut(&mut record).inherited = inherited;
+        }
         if let Some(tenant) = self.tenants.get_mut(&record.organization_id) {
             tenant.names.insert(record.name.clone(), record.id.clone());
             tenant.ids.insert(record.id.clone());
@@ -210,12 +270,8 @@ impl ControlPlane {
         Ok(entry.record.clone())
     }
 
-    pub fn organization(&self, id: &str) -> Option<Organization> {
-        self.world.read().tenants.get(id).map(|tenant| tenant.organization.clone())
-    }
-
     /// Adds a new sandbox and tells it. 409 if its name is taken.
-    pub(super) async fn add(&self, record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
+    pub(super) async fn add(&self, mut record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
         let turn = self.store.turn().await;
         let taken = {
             let world = self.world.read();
@@ -228,6 +284,8 @@ impl ControlPlane {
         if taken {
             return Err(ModelError::conflict(format!("Sandbox with name {} already exists", record.name)));
         }
+        self.check_quota(None, &record)?;
+        record.inherited = self.world.read().inherited(&record);
         let record = Arc::new(record);
         let (world, added) = (self.world.clone(), record.clone());
         turn.commit(vec![put(&record)], move || world.write().add(added)).wait().await?;
@@ -244,6 +302,7 @@ impl ControlPlane {
         let old = self.world.read().sandboxes.get(id).map(|entry| entry.record.clone());
         let old = old.ok_or_else(|| ModelError::no_sandbox(id))?;
         let next = Arc::new(self.edited(&old, edit)?);
+        self.check_quota(Some(&old), &next)?;
         let (world, changed) = (self.world.clone(), next.clone());
         turn.commit(vec![put(&next)], move || world.write().place(changed)).wait().await?;
         Ok(next)

@@ -1,6 +1,7 @@
 //! Tests at the wire: a server on port 0, spoken to as a client would. A module per area, mirroring the routes.
 
 mod api;
+mod audit;
 mod auth;
 mod base;
 mod builds;
@@ -26,6 +27,8 @@ mod metrics;
 mod model;
 mod network;
 mod network_settings;
+mod organizations;
+mod permissions;
 mod ports;
 mod preview_urls;
 mod previews;
@@ -33,6 +36,7 @@ mod process;
 mod proxy;
 mod pty;
 mod pty_bounds;
+mod regions;
 mod routing;
 mod runtime;
 mod session;
@@ -46,3 +50,4 @@ mod timers;
 mod toolbox_routes;
 mod transport;
 mod web_terminal;
+mod webhooks;

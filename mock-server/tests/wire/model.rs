@@ -41,6 +41,7 @@ impl World {
             api_keys: vec![],
             api_version,
             limits: Default::default(),
+            quota: None,
         };
         let cp = ControlPlane::open(config, Clock::default(), runtime).await.expect("opens");
         let caller = cp.authenticate(cp.first_key()).expect("a good key");
