@@ -23,6 +23,7 @@ pub mod contract;
 mod law;
 pub mod ledger;
 pub mod mock;
+pub mod mutants;
 mod prelude;
 pub mod report;
 pub mod run;

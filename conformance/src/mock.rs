@@ -28,7 +28,9 @@ pub struct Mock {
 impl Mock {
     /// Starts the program that is beside this one, or on PATH, or named by `DAYTONA_MOCK_BIN`.
     pub async fn start() -> Result<Self> {
-        let program = find().ok_or_else(|| Stop::harness("no daytona-mock beside this program or on PATH"))?;
+        let program = find().ok_or_else(|| {
+            Stop::harness("no daytona-mock beside this program or on PATH: cargo build -p daytona-mock makes it")
+        })?;
         let mut command = Command::new(&program);
         command.args(["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--json"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

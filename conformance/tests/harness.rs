@@ -9,7 +9,12 @@ use std::{
 };
 
 use daytona_conformance::{
-    Outcome, Plan, Report, Selection, Target, baseline::Baseline, run, run_observed, stop::Stop, transcript::Transcript,
+    Outcome, Plan, Report, Selection, Target,
+    baseline::Baseline,
+    mutants::{Proxy, Server, table},
+    run, run_observed,
+    stop::Stop,
+    transcript::Transcript,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -186,6 +191,28 @@ async fn a_baseline_accepts_and_notices_what_is_stale() {
     assert_eq!((only(&accepted), accepted.exit_code()), (Outcome::Pass, 0), "{}", accepted.to_json());
     let mended = run(with_baseline(), stub(|path, _| Some(good(path))).await).await.unwrap();
     assert_eq!((mended.stale.len(), mended.exit_code()), (2, 1));
+}
+
+#[tokio::test]
+async fn the_mutation_proxy_changes_one_thing_and_nothing_else() {
+    let good = stub(|path, _| Some(good(path))).await;
+    let address = good.api_url.trim_start_matches("http://").trim_end_matches("/api").parse().unwrap();
+    let server = Server { address, key: KEY.into() };
+    let through = async |mutant: Option<&str>| {
+        let mutant = mutant.map(|id| table::all().find(|mutant| mutant.id == id).expect("a mutant"));
+        let proxy = Proxy::start(server.clone(), mutant).unwrap();
+        let target = Target { private: true, ..Target::new(&proxy.api_url, KEY) };
+        (run(plan("auth/config_needs_no_key"), target).await.unwrap(), proxy.hits())
+    };
+    let (report, hits) = through(None).await;
+    assert_eq!((only(&report), hits), (Outcome::Pass, 0), "{}", report.to_json());
+    let (report, hits) = through(Some("catalogue/config-without-toolbox")).await;
+    assert_eq!(only(&report), Outcome::Fail);
+    assert!(hits > 0);
+    let failed: Vec<&str> = report.scenarios[0].failed().map(|check| check.id.as_str()).collect();
+    assert_eq!(failed, ["shape:ConfigController_getConfig", "proxyToolboxUrl"]);
+    let (report, hits) = through(Some("catalogue/health-in-other-words")).await;
+    assert_eq!((only(&report), hits), (Outcome::Pass, 0), "health isn't asked by this scenario");
 }
 
 #[tokio::test]

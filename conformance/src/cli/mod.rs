@@ -3,6 +3,7 @@
 mod coverage;
 mod diff;
 mod list;
+mod mutants;
 mod progress;
 mod run;
 mod sweep;
@@ -40,6 +41,8 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Keeps what a server answers, without ids, times, hosts and tokens.
     Record(diff::RecordArgs),
+    /// Proves that the suite can fail: tries it on servers that are wrong in one way each.
+    Mutants(mutants::Args),
     /// Removes what earlier runs left behind. Nothing without the suite's labels is touched.
     Sweep(sweep::Args),
 }
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
             Command::Coverage(args) => coverage::coverage(args).await,
             Command::Diff(args) => diff::diff(args).await,
             Command::Record(args) => diff::record(args).await,
+            Command::Mutants(args) => mutants::mutants(args).await,
             Command::Sweep(args) => sweep::sweep(args).await,
         }
     });

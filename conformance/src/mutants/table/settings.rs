@@ -1,0 +1,116 @@
+//! What can be set, and what time does.
+
+use super::prelude::*;
+
+/// Scenarios that turn the clock.
+const fn alone(id: &'static str, what: &'static str, scenario: Names, change: fn(&mut Asked)) -> Mutant {
+    Mutant::new(id, what, On::Narrowed(&["createSandbox"], scenario), Change::Request(change)).alone()
+}
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    request("settings/labels-are-merged", "new labels are added to the old ones", &["replaceLabels"], |q| {
+        q.edit(|v| {
+            if let Some(labels) = v.pointer_mut("/labels") {
+                put(labels, "old", "still here");
+            }
+        });
+    }),
+    answer(
+        "settings/labels-answered-bare",
+        "the answer to new labels is without `labels`",
+        &["replaceLabels"],
+        |_, a| {
+            a.edit(|v| {
+                let labels = remove(v, "/labels").unwrap_or_default();
+                *v = labels;
+            });
+        },
+    ),
+    request("settings/labels-lose-letters", "labels are kept as ASCII", &["replaceLabels"], |q| {
+        q.text(|text| text.chars().filter(char::is_ascii).collect());
+    }),
+    Mutant::new(
+        "settings/autostop-not-set",
+        "an auto-stop interval is answered and not set",
+        On::Narrowed(&["setAutostopInterval"], &["settings/intervals_are_set"]),
+        Change::Request(|q| {
+            q.target = q.target.rsplit_once('/').map_or(String::new(), |(path, _)| format!("{path}/15"))
+        }),
+    ),
+    answer("settings/negative-interval-is-fine", "a negative interval is 200", &["setAutostopInterval"], |_, a| {
+        a.restatus(400, 200);
+    }),
+    request("settings/public-is-the-opposite", "`public/true` closes previews", &["updatePublicStatus"], |q| {
+        q.target = if q.target.ends_with("/true") {
+            q.target.replace("/true", "/false")
+        } else {
+            q.target.replace("/false", "/true")
+        };
+    }),
+    Mutant::new(
+        "settings/activity-does-not-move",
+        "`lastActivityAt` never moves",
+        On::Narrowed(&["getSandbox"], &["settings/activity_is_told"]),
+        Change::Answer(|_, a| a.edit(|v| set(v, "/lastActivityAt", "2026-01-01T00:00:00.000Z"))),
+    ),
+    Mutant::new(
+        "settings/block-and-list-together",
+        "a network list leaves the block in force",
+        On::Narrowed(&["getSandbox"], &["settings/network_settings_replace_each_other"]),
+        Change::Answer(|_, a| {
+            a.edit(|v| {
+                if v["networkAllowList"].is_string() {
+                    set(v, "/networkBlockAll", true);
+                }
+            });
+        }),
+    ),
+    answer("settings/networks-not-checked", "bad network settings are 200", &["updateNetworkSettings"], |_, a| {
+        a.restatus(400, 200);
+    }),
+    Mutant::new(
+        "settings/ttl-not-set",
+        "a time to live is answered and not set",
+        On::Narrowed(&["setTtl"], &["settings/time_to_live"]),
+        Change::Request(|q| {
+            q.target = q.target.rsplit_once('/').map_or(String::new(), |(path, _)| format!("{path}/0"));
+        }),
+    ),
+    answer(
+        "settings/auto-pause-for-containers",
+        "a container takes an auto-pause",
+        &["setAutoPauseInterval"],
+        |_, a| {
+            a.restatus(400, 200);
+            a.restatus(422, 200);
+        },
+    ),
+    answer(
+        "settings/toolbox-url-of-the-sandbox",
+        "the toolbox's URL has the sandbox's id",
+        &["getToolboxProxyUrl"],
+        |_, a| {
+            a.edit(|v| string(v, "/url", |url| format!("{url}/id")));
+        },
+    ),
+    answer(
+        "settings/no-build-logs-is-200",
+        "a sandbox that wasn't built has build logs",
+        &["getBuildLogsUrl"],
+        |_, a| {
+            a.restatus(404, 200);
+        },
+    ),
+    alone("settings/auto-stop-never", "sandboxes don't stop by themselves", &["settings/auto_stop"], |q| {
+        q.edit(|v| set(v, "/autoStopInterval", 0));
+    }),
+    alone("settings/auto-delete-never", "sandboxes aren't deleted by themselves", &["settings/auto_delete"], |q| {
+        q.edit(|v| set(v, "/autoDeleteInterval", -1));
+    }),
+    alone("settings/ttl-never", "a time to live doesn't end a sandbox", &["settings/ttl_ends_it"], |q| {
+        q.edit(|v| drop(remove(v, "/ttlMinutes")));
+    }),
+    alone("settings/zero-stops", "interval 0 is an interval", &["settings/zero_never_stops"], |q| {
+        q.edit(|v| set(v, "/autoStopInterval", 1));
+    }),
+];
