@@ -40,6 +40,9 @@ pub struct Transcript {
     pub schema: u32,
     pub suite_version: String,
     pub server_version: String,
+    /// The version of the mock, where the server is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mock_version: Option<String>,
     pub recorded_at: String,
     pub scenarios: BTreeMap<String, Requests>,
 }
@@ -75,6 +78,7 @@ impl Transcript {
             schema: SCHEMA,
             suite_version: report.suite_version.to_owned(),
             server_version: report.server.version.clone(),
+            mock_version: report.server.mock.as_ref().and_then(|mock| mock["version"].as_str()).map(str::to_owned),
             recorded_at: report.started_at.format("%Y-%m-%d").to_string(),
             scenarios,
         }
@@ -88,7 +92,11 @@ impl Transcript {
     }
 
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a transcript is plain data") + "\n"
+        static ALONE: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(r#"\[\s+("(?:[^"\\]|\\.)*")\s+\]"#).expect("the pattern is a constant"));
+        let text = serde_json::to_string_pretty(self).expect("a transcript is plain data") + "\n";
+        // Most fields had one value: a line for each field, so that a change reads well.
+        ALONE.replace_all(&text, "[$1]").into_owned()
     }
 
     /// What the two answer differently, in scenarios that both ran.

@@ -16,6 +16,9 @@ use crate::{
     transcript::{Difference, Transcript},
 };
 
+/// The seed of generated inputs in every record, so that any can be a side.
+const RECORDED: u64 = 0;
+
 /// Which scenarios, and how.
 #[derive(clap::Args)]
 struct Scenarios {
@@ -59,7 +62,7 @@ pub(super) struct RecordArgs {
     scenarios: Scenarios,
     #[command(flatten)]
     target: TargetArgs,
-    /// Where to; by default fixtures/recorded/<server version>.json.
+    /// Where to; by default fixtures/recorded/<server version>.json, of a mock mock-<server version>.json.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -67,7 +70,8 @@ pub(super) struct RecordArgs {
 /// 0: no difference. 1: some.
 pub(super) async fn diff(args: DiffArgs) -> Result<ExitCode> {
     // The same inputs on both sides.
-    let seed = rand::random();
+    let is_live = |side: &str| side == "mock" || side.contains("://");
+    let seed = if is_live(&args.left) && is_live(&args.right) { rand::random() } else { RECORDED };
     let left = side(&args.scenarios, &args.left, args.left_key, seed).await?;
     let right = side(&args.scenarios, &args.right, args.right_key, seed).await?;
     let both = left.scenarios.keys().filter(|id| right.scenarios.contains_key(*id)).count();
@@ -86,8 +90,11 @@ pub(super) async fn diff(args: DiffArgs) -> Result<ExitCode> {
 
 pub(super) async fn record(args: RecordArgs) -> Result<ExitCode> {
     let (target, mock) = args.target.open().await?;
-    let transcript = transcript(&args.scenarios, target, mock, 0).await?;
-    let named = || format!("fixtures/recorded/{}.json", transcript.server_version.replace(['/', '\\'], "_")).into();
+    let transcript = transcript(&args.scenarios, target, mock, RECORDED).await?;
+    let named = || {
+        let kind = if transcript.mock_version.is_some() { "mock-" } else { "" };
+        format!("fixtures/recorded/{kind}{}.json", transcript.server_version.replace(['/', '\\'], "_")).into()
+    };
     let out = args.out.unwrap_or_else(named);
     if let Some(dir) = out.parent() {
         std::fs::create_dir_all(dir)?;
