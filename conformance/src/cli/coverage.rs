@@ -2,15 +2,18 @@
 
 use std::{
     io::{self, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
+
+use serde_json::Value;
 
 use super::{run::TargetArgs, written};
 use crate::{
     contract::{self, Operation, Plane},
     run::{Plan, World},
     scenarios,
-    stop::Result,
+    stop::{Result, Stop},
 };
 
 #[derive(clap::Args)]
@@ -23,9 +26,45 @@ pub(super) struct Args {
     /// Only what no scenario judges. With `--emulated`, exit code 1 if there is any.
     #[arg(long)]
     missing: bool,
+    /// A `report.json`: lists what its server emulates and the run never saw succeed, or never saw refused. Exit code 1
+    /// if there is any that can be.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["emulated", "missing"])]
+    ran: Option<PathBuf>,
 }
 
+/// Operations that a run can't see succeed: why.
+const NEVER_GOOD: &[(&str, &str)] = &[
+    ("pauseSandbox", "containers can't be paused"),
+    ("forkSandbox", "containers can't be forked"),
+    ("getSandboxParent", "there are no forks"),
+    ("recoverSandbox", "nothing breaks in a way that can be recovered"),
+    ("deleteApiKeyForUser", "keys of users belong to people who sign in"),
+    ("getRegionById", "only an organisation's own regions are read by id"),
+    ("getBuildLogs", "sandboxes of snapshots weren't built"),
+    ("getBuildLogsUrl", "sandboxes of snapshots weren't built"),
+    ("isSandboxPublic", "for the product's own proxy"),
+    ("isPreviewWarningEnabled", "for the product's own proxy"),
+    ("isValidAuthToken", "for the product's own proxy"),
+    ("getSigningKey", "for the product's own proxy"),
+    ("GetEntrypointSession", "the ready-made snapshots have no entrypoint"),
+    ("GetEntrypointLogs", "the ready-made snapshots have no entrypoint"),
+    ("Start", "needs a language server in the sandbox"),
+    ("Stop", "needs a language server in the sandbox"),
+    ("DidOpen", "needs a language server in the sandbox"),
+    ("DidClose", "needs a language server in the sandbox"),
+    ("Completions", "needs a language server in the sandbox"),
+    ("DocumentSymbols", "needs a language server in the sandbox"),
+    ("WorkspaceSymbols", "needs a language server in the sandbox"),
+];
+
+/// Operations that nobody is refused.
+const NEVER_REFUSED: &[&str] =
+    &["ConfigController_getConfig", "HealthController_live", "HealthController_check", "listSharedRegions"];
+
 pub(super) async fn coverage(args: Args) -> Result<ExitCode> {
+    if let Some(file) = &args.ran {
+        return ran(file);
+    }
     let emulated = if args.emulated { Some(emulated(args.target).await?) } else { None };
     let listed: Vec<&Operation> = contract::operations()
         .filter(|operation| emulated.as_ref().is_none_or(|ids| ids.iter().any(|id| id == operation.id)))
@@ -33,6 +72,27 @@ pub(super) async fn coverage(args: Args) -> Result<ExitCode> {
     let missing = listed.iter().filter(|operation| judges(operation).is_empty()).count();
     let code = written(write(&mut io::stdout().lock(), &listed, args.missing))?;
     Ok(if emulated.is_some() && args.missing && missing > 0 { ExitCode::from(1) } else { code })
+}
+
+/// What a run left out, by its report.
+fn ran(file: &Path) -> Result<ExitCode> {
+    let wrong = |why: String| Stop::harness(format!("{}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let report: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let rows = report["coverage"].as_array().ok_or_else(|| wrong("no report of a run".to_owned()))?;
+    let (mut count, mut lacking) = (0, Vec::new());
+    for row in rows.iter().filter(|row| row["emulated"] == true) {
+        count += 1;
+        let id = row["operation"].as_str().unwrap_or_default();
+        let excused = NEVER_GOOD.iter().any(|(known, _)| *known == id);
+        lacking.extend((row["succeeded"] == 0 && !excused).then(|| format!("{id} never succeeded")));
+        lacking
+            .extend((row["refused"] == 0 && !NEVER_REFUSED.contains(&id)).then(|| format!("{id} was never refused")));
+    }
+    let mut out = io::stdout().lock();
+    lacking.iter().try_for_each(|line| writeln!(out, "FAIL  {line}"))?;
+    writeln!(out, "{count} emulated operations, {} gaps in what a run saw of them", lacking.len())?;
+    Ok(ExitCode::from(u8::from(!lacking.is_empty())))
 }
 
 async fn emulated(target: TargetArgs) -> Result<Vec<String>> {

@@ -7,6 +7,8 @@ use super::redact::Secrets;
 
 /// Bytes of a body that reports keep.
 const MAX_BODY: usize = 16 * 1024;
+/// Bytes of a WebSocket's message that reports keep.
+const MAX_MESSAGE: usize = 2 * 1024;
 
 /// A request and what came back.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -53,10 +55,19 @@ pub(super) fn headers(map: &HeaderMap, secrets: &Secrets) -> Vec<(String, String
 
 /// A body for people: text as it is, other bytes as hexadecimal, cut.
 pub(super) fn body(bytes: &[u8], secrets: &Secrets) -> Option<String> {
+    shown(bytes, MAX_BODY, secrets)
+}
+
+/// What a WebSocket's message holds, the same way; there are many.
+pub(super) fn message(bytes: &[u8], secrets: &Secrets) -> String {
+    shown(bytes, MAX_MESSAGE, secrets).unwrap_or_default()
+}
+
+fn shown(bytes: &[u8], most: usize, secrets: &Secrets) -> Option<String> {
     if bytes.is_empty() {
         return None;
     }
-    let cut = &bytes[..bytes.len().min(MAX_BODY)];
+    let cut = &bytes[..bytes.len().min(most)];
     let mut shown = match std::str::from_utf8(cut) {
         Ok(text) => secrets.text(text),
         // Cut in the middle of a character.

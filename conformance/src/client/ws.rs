@@ -258,7 +258,7 @@ impl Socket {
             Message::Close(Some(frame)) => ("close", format!("{} {}", frame.code, frame.reason).into_bytes().into()),
             Message::Frame(_) => return,
         };
-        let content = exchange::body(&content, &self.client.0.secrets).unwrap_or_default();
+        let content = exchange::message(&content, &self.client.0.secrets);
         self.client.0.log.frame(self.exchange, Frame { sent, kind, content });
     }
 }

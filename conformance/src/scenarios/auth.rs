@@ -1,4 +1,6 @@
-use crate::prelude::*;
+use reqwest::Method;
+
+use crate::{contract::Plane, prelude::*};
 
 scenarios! { "auth";
     /// The server's configuration is readable without a key, and says which version it is and where toolboxes are.
@@ -34,6 +36,13 @@ scenarios! { "auth";
 
     /// The toolbox asks for a key like the API does: 401 in the proxy's envelope without one. (observed)
     toolbox_needs_a_key: Must, covers ["GetVersion", "ListFiles"];
+
+    /// Nothing but what is meant for everybody is answered without a key: every other operation is 401, whatever its
+    /// parameters, before anything is said about them. (observed; the contract's security requirements)
+    everything_needs_a_key: Must, covers ["listApiKeys", "getCurrentApiKey", "listOrganizations", "listRegistries"];
+
+    /// The same for every operation of a toolbox. (observed)
+    every_toolbox_operation_needs_a_key: Must, covers ["GetSystemMetrics", "ListSessions", "ListPtySessions"];
 
     /// The preview token opens the toolbox, as a header or in the query. (observed; SDKs in browsers)
     preview_token_opens_the_toolbox: Must, covers ["GetVersion", "getPortPreviewUrl"];
@@ -142,7 +151,7 @@ async fn other_organization_sees_nothing(cx: Cx) -> Result {
 
 async fn toolbox_of_others_is_closed(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
-    let other = cx.second_account().await?.at(sandbox.toolbox().base(), Some(crate::contract::Plane::Toolbox));
+    let other = cx.second_account().await?.at(sandbox.toolbox().base(), Some(Plane::Toolbox));
     let answer = other.post("/process/execute").json(json!({"command": "true"})).send().await?;
     cx.check("other-key").status(&answer, 401);
     let command = json!({"command": "true"});
@@ -163,9 +172,50 @@ async fn toolbox_needs_a_key(cx: Cx) -> Result {
     Ok(())
 }
 
+/// Meant for everybody, or answered by whoever guards them in words of their own.
+const OPEN: &[&str] = &[
+    "ConfigController_getConfig",
+    "HealthController_live",
+    "HealthController_check",
+    "listSharedRegions",
+    "getSandboxIdFromSignedPreviewUrlToken",
+];
+
+/// Every operation of the plane that some scenario judges and this server has, with all parameters filled in.
+fn requests(cx: &Cx, plane: Plane) -> Vec<(&'static str, Method, String)> {
+    let judged = |id: &str| crate::scenarios::all().any(|scenario| scenario.covers.contains(&id));
+    let offered = |id: &str| cx.world.server.operations.get(id).copied().unwrap_or(true);
+    let known = plane.contract().operations.iter().filter(|operation| judged(operation.id) && offered(operation.id));
+    let closed = known.filter(|operation| !OPEN.contains(&operation.id));
+    let filled = |part: &'static str| if part.starts_with('{') { "0" } else { part };
+    closed
+        .map(|operation| {
+            let path = operation.path.split('/').map(filled).collect::<Vec<_>>().join("/");
+            (operation.id, operation.method.parse().expect("a method of the contract"), path)
+        })
+        .collect()
+}
+
+async fn everything_needs_a_key(cx: Cx) -> Result {
+    for (id, method, path) in requests(&cx, Plane::Api) {
+        let answer = cx.api().request(method, &path).no_key().json(json!({})).send().await?;
+        cx.check(id).status(&answer, 401);
+    }
+    Ok(())
+}
+
+async fn every_toolbox_operation_needs_a_key(cx: Cx) -> Result {
+    let sandbox = cx.shared().await?;
+    for (id, method, path) in requests(&cx, Plane::Toolbox) {
+        let answer = sandbox.toolbox().request(method, &path).no_key().json(json!({})).send().await?;
+        cx.check(id).status(&answer, 401);
+    }
+    Ok(())
+}
+
 async fn preview_token_opens_the_toolbox(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
-    let link = sandbox.op(reqwest::Method::GET, "/ports/2280/preview-url").send().await?.ok()?;
+    let link = sandbox.op(Method::GET, "/ports/2280/preview-url").send().await?.ok()?;
     let token = link.string("/token")?;
     let answer = sandbox.get("/version").no_key().header("X-Daytona-Preview-Token", &token).send().await?;
     cx.check("header").status(&answer, 200);

@@ -289,6 +289,7 @@ async fn no_repository_is_not_found(cx: Cx) -> Result {
         ("commit", "commit", commit(&dir, "m")),
         ("pull", "pull", json!({"path": dir})),
         ("push", "push", json!({"path": dir})),
+        ("remote", "remotes", json!({"path": dir, "name": "o", "url": "https://git.example/x.git"})),
     ] {
         cx.check(id).status(&post(&sandbox, path, body).await?, 404);
     }
@@ -305,11 +306,16 @@ async fn input_is_validated(cx: Cx) -> Result {
         ("commit-type", "commit", json!({"path": 5, "message": "m", "author": "a", "email": "e"})),
         ("branch-name", "branches", json!({"path": "/tmp"})),
         ("checkout-branch", "checkout", json!({"path": "/tmp"})),
+        ("init-path", "init", json!({})),
+        ("user-path", "config/user", json!({"path": 5})),
     ] {
         let answer = post(&sandbox, path, body).await?;
         cx.check(id).status(&answer, 400);
         cx.check(format!("{id}-code")).json(&answer, "/code", "INVALID_REQUEST_BODY");
     }
+    let no_path = sandbox.get("/git/remotes").send().await?;
+    cx.check("remotes-path").status(&no_path, 400);
+    cx.check("config-key").status(&sandbox.get("/git/config").send().await?, 400);
     cx.check("status-path").status(&sandbox.get("/git/status").send().await?, 400);
     Ok(())
 }

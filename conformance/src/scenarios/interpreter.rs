@@ -140,7 +140,7 @@ async fn contexts_come_and_go(cx: Cx) -> Result {
 }
 
 async fn default_is_not_listed(cx: Cx) -> Result {
-    let sandbox = cx.shared().await?;
+    let sandbox = cx.sandbox().await?;
     cx.check("completed").eq(execute(&sandbox, json!({"code": "pass"})).await?.code, 1000);
     cx.check("not-listed").eq(listed(&sandbox, "default").await?, false);
     Ok(())
@@ -244,7 +244,9 @@ async fn timeout_interrupts(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
     let id = context(&sandbox).await?;
     let code = "import time\nkept = 1\nprint('on', flush=True)\ntime.sleep(60)\nprint('never')";
-    let told = execute(&sandbox, json!({"code": code, "contextId": id, "timeout": 1})).await?;
+    // The context's own start is not what is timed.
+    cx.check("started").eq(execute(&sandbox, json!({"code": "pass", "contextId": id})).await?.code, 1000);
+    let told = execute(&sandbox, json!({"code": code, "contextId": id, "timeout": 2})).await?;
     cx.check("close-code").eq(told.code, 4008);
     cx.check("stdout").eq(&*told.text("stdout"), "on\n");
     let next = execute(&sandbox, json!({"code": "print(kept)", "contextId": id})).await?;

@@ -18,6 +18,16 @@ scenarios! { "lifecycle";
     /// The same for `stopped`. (observed)
     illegal_when_stopped: Must, covers ["stopSandbox", "pauseSandbox", "recoverSandbox", "forkSandbox"];
 
+    /// A sandbox that is being deleted is beyond every other change: each is refused, and nothing brings it back.
+    /// (observed)
+    illegal_when_deleted: Must, covers ["startSandbox", "stopSandbox", "pauseSandbox", "recoverSandbox", "forkSandbox"],
+        classes [Racing];
+
+    /// While a sandbox is starting or stopping, what would cut across is refused with 409, or finds it done; the change
+    /// under way is completed. (observed)
+    illegal_while_changing: Must, covers ["pauseSandbox", "recoverSandbox", "forkSandbox", "stopSandbox", "startSandbox"],
+        classes [Racing];
+
     /// While a state is changing, further changes are 409 `Sandbox state change in progress`, or they find it done.
     /// (observed)
     changes_exclude_each_other: Must, covers ["stopSandbox", "startSandbox"], classes [Racing];
@@ -126,6 +136,37 @@ async fn illegal_when_stopped(cx: Cx) -> Result {
     let fork = sandbox.op(Method::POST, "/fork").json(json!({"name": cx.name("fork")})).send().await?;
     cx.check("fork").error(&fork, 422, "Forking is not supported for this sandbox");
     cx.check("still-stopped").eq(sandbox.state().await?, "stopped");
+    Ok(())
+}
+
+async fn illegal_when_deleted(cx: Cx) -> Result {
+    let sandbox = cx.sandbox().await?;
+    sandbox.op(Method::DELETE, "").send().await?.ok()?;
+    // The first round may find it `destroying`, the second finds nothing.
+    for round in ["at-once", "gone"] {
+        for path in ["/start", "/stop", "/stop?force=true", "/pause", "/recover", "/fork"] {
+            let answer = sandbox.op(Method::POST, path).json(json!({})).send().await?;
+            let refusals: &[u16] = if round == "gone" { &[404] } else { &[400, 404, 409, 422] };
+            cx.check(format!("{path}-{round}")).status_in(&answer, refusals);
+        }
+        sandbox.wait_gone().await?;
+    }
+    cx.check("stays-gone").status(&sandbox.read().await?, 404);
+    Ok(())
+}
+
+async fn illegal_while_changing(cx: Cx) -> Result {
+    let sandbox = cx.sandbox().await?;
+    for (change, done, other) in [("/stop", "stopped", "/stop"), ("/start", "started", "/start")] {
+        sandbox.op(Method::POST, change).send().await?.ok()?;
+        for path in ["/pause", "/recover", "/fork", other] {
+            let answer = sandbox.op(Method::POST, path).json(json!({})).send().await?;
+            // Starting what is started is done already.
+            let fits = matches!(answer.status, 400 | 409 | 422) || path == "/start" && answer.status == 200;
+            cx.check(format!("{path} during {change}")).on(&answer).that(fits, "a refusal", answer.summary());
+        }
+        cx.check(format!("{change} is completed")).json(&sandbox.wait_for(done).await?, "/state", done);
+    }
     Ok(())
 }
 
@@ -257,7 +298,10 @@ async fn unknown_sandbox_is_not_found(cx: Cx) -> Result {
         "/ports/3000/signed-preview-url",
         "/toolbox-proxy-url",
         "/forks",
+        "/ancestors",
+        "/parent",
         "/build-logs-url",
+        "/signing-key",
     ];
     let post = [
         "/start",
@@ -270,6 +314,8 @@ async fn unknown_sandbox_is_not_found(cx: Cx) -> Result {
         "/autoarchive/5",
         "/last-activity",
         "/ttl/5",
+        "/backup",
+        "/signing-key/rotate",
     ];
     let message = "Sandbox with ID or name no-such-sandbox not found";
     for (method, paths) in [(Method::GET, &get[..]), (Method::POST, &post[..]), (Method::DELETE, &[""][..])] {

@@ -26,6 +26,10 @@ scenarios! { "lists";
     /// A cursor that the server didn't make is 400 and quoted. (observed)
     foreign_cursor_is_refused: Must, covers ["listSandboxes"];
 
+    /// Items of the list say all that lists of sandboxes show: who and where each is, its state and its labels, the same
+    /// as a read of it. (listSandboxes; the CLI's `sandbox list`)
+    items_say_what_a_read_says: Must, covers ["listSandboxes", "getSandbox"];
+
     /// Items of the list leave out what is large: `env` and `volumes`. The old list has them. (observed)
     items_are_short: Should, covers ["listSandboxes", "listSandboxesPaginated_deprecated"];
 
@@ -42,12 +46,13 @@ scenarios! { "lists";
     created_between: Must, covers ["listSandboxes"];
 }
 
-/// Sandboxes that only this scenario sees, through a label of its own: the filter and the ids.
+/// Sandboxes that only this scenario sees, through a label of its own: the filter and the ids. Of two the first is public;
+/// more are all alike, since which comes first on a page is anybody's guess.
 async fn some(cx: &Cx, count: usize) -> Result<(String, Vec<Sandbox>)> {
     let group = cx.name("list");
     let made = (0..count).map(|n| {
         let labels = cx.labels(json!({"group": group}));
-        cx.sandbox_with(json!({"name": format!("{group}-{n}"), "labels": labels, "public": n % 2 == 0}))
+        cx.sandbox_with(json!({"name": format!("{group}-{n}"), "labels": labels, "public": count == 2 && n == 0}))
     });
     let sandboxes = futures_util::future::try_join_all(made).await?;
     Ok((json!({"group": group}).to_string(), sandboxes))
@@ -224,6 +229,16 @@ async fn foreign_cursor_is_refused(cx: Cx) -> Result {
     let answer = cx.get("/sandbox").query("cursor", "x").send().await?;
     cx.check("refused").error(&answer, 400, "Invalid cursor provided: x");
     cx.check("empty").status(&cx.get("/sandbox").query("cursor", "").query("name", "nobody").send().await?, 200);
+    Ok(())
+}
+
+async fn items_say_what_a_read_says(cx: Cx) -> Result {
+    let sandbox = cx.shared().await?;
+    let (list, read) = (cx.get("/sandbox").query("id", &sandbox.id).send().await?.ok()?, sandbox.read().await?.ok()?);
+    for field in ["id", "name", "state", "desiredState", "labels", "target", "snapshot", "public", "createdAt"] {
+        let item = list.at(&format!("/items/0/{field}"));
+        cx.check(field).on(&list).that(!item.is_null() && item == &read[field], &read[field].to_string(), item);
+    }
     Ok(())
 }
 

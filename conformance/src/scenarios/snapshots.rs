@@ -139,6 +139,13 @@ async fn deactivated_is_out_of_use(cx: Cx) -> Result {
     cx.check("inactive").json(&read, "/state", "inactive");
     let refused = cx.create(json!({"snapshot": name}))?.send().await?;
     cx.check("refused").error(&refused, 400, &format!("Snapshot {name} is inactive"));
+    let activated = cx.post(&format!("/snapshots/{id}/activate")).send().await?;
+    cx.check("activated").status_in(&activated, &[200, 201]);
+    let active = async || {
+        let read = cx.get(&format!("/snapshots/{name}")).send().await?.ok()?;
+        Ok((read["state"] == "active").then_some(read))
+    };
+    cx.check("active-again").json(&cx.eventually("active again", WITHIN, active).await?, "/state", "active");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ scenarios! { "files";
     download_of_special_files_is_refused: Should, covers ["DownloadFile"], since "0.200";
 
     /// A reader that takes its time gets every byte. (observed)
-    download_waits_for_slow_readers: Must, covers ["DownloadFile"];
+    download_waits_for_slow_readers: Must, covers ["DownloadFile"], classes [Racing];
 
     /// A reader that goes away in the middle disturbs nobody. (observed)
     download_survives_leavers: Must, covers ["DownloadFile"];

@@ -127,12 +127,13 @@ fn hit(file: String, line: u32, content: &str) -> Value {
 
 async fn find_gives_lines(cx: Cx) -> Result {
     let (sandbox, dir) = (cx.shared().await?, cx.dir());
-    write(&sandbox, &format!("{dir}/a.txt"), "one\nneedle <&> two\nthree needle needle\n").await?;
+    write(&sandbox, &format!("{dir}/a.txt"), "one\n\tneedle <&> two \nthree needle needle\n").await?;
     write(&sandbox, &format!("{dir}/b/c.txt"), "no\n\nünï needle 漢").await?;
     let answer = find(&sandbox, &dir, "needle").await?;
     cx.check("status").status(&answer, 200);
     let (a, c) = (format!("{dir}/a.txt"), format!("{dir}/b/c.txt"));
-    let expected = [hit(a.clone(), 2, "needle <&> two"), hit(a, 3, "three needle needle"), hit(c, 3, "ünï needle 漢")];
+    let expected =
+        [hit(a.clone(), 2, "\tneedle <&> two "), hit(a, 3, "three needle needle"), hit(c, 3, "ünï needle 漢")];
     cx.check("lines").json(&answer, "", json!(expected));
     Ok(())
 }

@@ -4,7 +4,8 @@ use crate::prelude::*;
 scenarios! { "pty";
     /// A terminal is made under the id that the client chose and answered with it; it is listed, told, and gone when it is
     /// deleted. (CreatePtySession, ListPtySessions, GetPtySession, DeletePtySession)
-    terminals_come_and_go: Must, covers ["CreatePtySession", "ListPtySessions", "GetPtySession", "DeletePtySession"];
+    terminals_come_and_go: Must, covers ["CreatePtySession", "ListPtySessions", "GetPtySession", "DeletePtySession"],
+        classes [Racing];
 
     /// What isn't given is 80 by 24 in the work directory, with `TERM=xterm-256color`. (CreatePtySession; observed)
     defaults: Must, covers ["CreatePtySession", "GetPtySession"];

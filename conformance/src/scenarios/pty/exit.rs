@@ -136,8 +136,7 @@ async fn control_keys(cx: Cx) -> Result {
     terminal.until("echoed by cat\r\nechoed by cat\r\n").await?;
     terminal.types("\u{3}").await?;
     terminal.until("^C").await?;
-    terminal.types("echo st''ill\n").await?;
-    terminal.until("still\r\n").await?;
+    terminal.types_until("echo st''ill\n", "still\r\n").await?;
     terminal.types("\u{4}").await?;
     let (code, _) = terminal.closed().await?;
     cx.check("ended").that([1000, 1011].contains(&code), "an end with a code", code);

@@ -100,6 +100,18 @@ impl Terminal {
         Ok(())
     }
 
+    /// Types a line to a shell that comes back from a signal, which may flush what was typed meanwhile: again until it
+    /// is answered.
+    async fn types_until(&mut self, line: &str, text: &str) -> Result {
+        for _ in 0..8 {
+            self.types(line).await?;
+            if let Ok(shown) = tokio::time::timeout(PATIENCE / 8, self.until(text)).await {
+                return shown;
+            }
+        }
+        Err(Stop::untestable(format!("typed again and again, and never answered {text:?}")))
+    }
+
     fn shows(&self, text: &str) -> bool {
         // What was there before the last frames has been looked at.
         let from = self.output.len().saturating_sub(text.len() + (128 << 10));

@@ -13,10 +13,10 @@ scenarios! { "sessions";
     marked_for_clients_of_last_year: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"], clients "<0.167";
 
     /// Clients before 0.27, and those that say no version, get plain text without markers. (observed)
-    plain_for_others: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"];
+    plain_for_others: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"], classes [Racing];
 
     /// `X-Daytona-Split-Output: true` asks for markers without a version. (observed)
-    split_output_header: Should, covers ["GetSessionCommandLogs"];
+    split_output_header: Should, covers ["GetSessionCommandLogs"], classes [Racing];
 
     /// A running command has a log already; `follow` without a WebSocket is nothing. (GetSessionCommandLogs; observed)
     log_of_a_running_command: Must, covers ["GetSessionCommandLogs"], since "0.167";
