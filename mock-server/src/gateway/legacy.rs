@@ -17,8 +17,72 @@ use crate::{
 };
 
 pub const PREFIX: &str = "/api/toolbox/";
-/// First segments that the old API had; it knew nothing of what came later.
-const AREAS: [&str; 8] = ["project-dir", "user-home-dir", "work-dir", "files", "git", "process", "lsp", "computeruse"];
+/// The routes that the old API had, as in the clients generated from it (npm `@daytonaio/api-client` 0.108-0.149, PyPI
+/// `daytona_api_client` 0.108-0.190, the same 68 in each; earlier ones had some of them). `*` is one segment. It knew
+/// nothing of what came later.
+const ROUTES: [(&str, &[&str]); 61] = [
+    ("/project-dir", &["GET"]),
+    ("/user-home-dir", &["GET"]),
+    ("/work-dir", &["GET"]),
+    ("/files", &["GET", "DELETE"]),
+    ("/files/bulk-download", &["POST"]),
+    ("/files/bulk-upload", &["POST"]),
+    ("/files/download", &["GET"]),
+    ("/files/find", &["GET"]),
+    ("/files/folder", &["POST"]),
+    ("/files/info", &["GET"]),
+    ("/files/move", &["POST"]),
+    ("/files/permissions", &["POST"]),
+    ("/files/replace", &["POST"]),
+    ("/files/search", &["GET"]),
+    ("/files/upload", &["POST"]),
+    ("/git/add", &["POST"]),
+    ("/git/branches", &["GET", "POST", "DELETE"]),
+    ("/git/checkout", &["POST"]),
+    ("/git/clone", &["POST"]),
+    ("/git/commit", &["POST"]),
+    ("/git/history", &["GET"]),
+    ("/git/pull", &["POST"]),
+    ("/git/push", &["POST"]),
+    ("/git/status", &["GET"]),
+    ("/lsp/completions", &["POST"]),
+    ("/lsp/did-close", &["POST"]),
+    ("/lsp/did-open", &["POST"]),
+    ("/lsp/document-symbols", &["GET"]),
+    ("/lsp/start", &["POST"]),
+    ("/lsp/stop", &["POST"]),
+    ("/lsp/workspace-symbols", &["GET"]),
+    ("/process/execute", &["POST"]),
+    ("/process/pty", &["GET", "POST"]),
+    ("/process/pty/*", &["GET", "DELETE"]),
+    ("/process/pty/*/resize", &["POST"]),
+    ("/process/session", &["GET", "POST"]),
+    ("/process/session/*", &["GET", "DELETE"]),
+    ("/process/session/*/command/*", &["GET"]),
+    ("/process/session/*/command/*/logs", &["GET"]),
+    ("/process/session/*/exec", &["POST"]),
+    ("/computeruse/display/info", &["GET"]),
+    ("/computeruse/display/windows", &["GET"]),
+    ("/computeruse/keyboard/hotkey", &["POST"]),
+    ("/computeruse/keyboard/key", &["POST"]),
+    ("/computeruse/keyboard/type", &["POST"]),
+    ("/computeruse/mouse/click", &["POST"]),
+    ("/computeruse/mouse/drag", &["POST"]),
+    ("/computeruse/mouse/move", &["POST"]),
+    ("/computeruse/mouse/position", &["GET"]),
+    ("/computeruse/mouse/scroll", &["POST"]),
+    ("/computeruse/process/*/errors", &["GET"]),
+    ("/computeruse/process/*/logs", &["GET"]),
+    ("/computeruse/process/*/restart", &["POST"]),
+    ("/computeruse/process/*/status", &["GET"]),
+    ("/computeruse/screenshot", &["GET"]),
+    ("/computeruse/screenshot/compressed", &["GET"]),
+    ("/computeruse/screenshot/region", &["GET"]),
+    ("/computeruse/screenshot/region/compressed", &["GET"]),
+    ("/computeruse/start", &["POST"]),
+    ("/computeruse/status", &["GET"]),
+    ("/computeruse/stop", &["POST"]),
+];
 const PERMISSION: &str = "write:sandboxes";
 
 /// Answers a request below [`PREFIX`].
@@ -43,7 +107,8 @@ pub async fn by_api_path(gateway: &Gateway, mut request: Request<Body>) -> Respo
 fn admitted(gateway: &Gateway, request: &mut Request<Body>) -> ApiResult<(String, String, ToolboxTarget)> {
     let token = bearer(request.headers()).unwrap_or_default();
     let identity = gateway.cp().authenticate(token).ok_or_else(ApiError::unauthorized)?;
-    let Some((id, rest)) = split(request.uri().path()) else {
+    let known = split(request.uri().path()).filter(|(_, rest)| had(request.method(), rest));
+    let Some((id, rest)) = known else {
         return Err(ApiError::not_found(format!("Cannot {} {}", request.method(), request.uri().path())));
     };
     if !identity.permissions.iter().any(|permission| permission == PERMISSION) {
@@ -51,7 +116,7 @@ fn admitted(gateway: &Gateway, request: &mut Request<Body>) -> ApiResult<(String
     }
     let sandbox = gateway.cp().find(&identity.organization_id, id)?;
     let target = gateway.cp().toolbox_target(&sandbox.id).ok_or_else(|| ModelError::no_sandbox(id))?;
-    let (id, rest) = (sandbox.id.clone(), rest.to_owned());
+    let (id, rest) = (sandbox.id.clone(), today(rest).to_owned());
     let (mut parts, body) = std::mem::take(request).into_parts();
     strip(gateway.cp(), &mut parts);
     parts.headers.insert(LEGACY, HeaderValue::from_static("true"));
@@ -59,17 +124,33 @@ fn admitted(gateway: &Gateway, request: &mut Request<Body>) -> ApiResult<(String
     Ok((id, rest, target))
 }
 
-/// `/api/toolbox/{id}/toolbox/{rest}` → (id, the agent's `/{rest}`) if the old API had such a path.
+/// `/api/toolbox/{id}/toolbox/{rest}` → (id, `/{rest}` without the slash at its end, which the API ignores).
 fn split(path: &str) -> Option<(&str, &str)> {
     let (id, rest) = path.strip_prefix(PREFIX)?.split_once('/')?;
     let rest = rest.strip_prefix("toolbox")?;
-    let area = rest.strip_prefix('/')?.split('/').next()?;
-    let rest = match rest {
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    (!id.is_empty() && rest.starts_with('/')).then_some((id, rest))
+}
+
+/// Whether the old API had this route.
+fn had(method: &Method, rest: &str) -> bool {
+    let fits = |pattern: &str| {
+        pattern.split('/').count() == rest.split('/').count()
+            && pattern
+                .split('/')
+                .zip(rest.split('/'))
+                .all(|(wanted, got)| wanted == got || (wanted == "*" && !got.is_empty()))
+    };
+    ROUTES.iter().any(|(pattern, methods)| methods.contains(&method.as_str()) && fits(pattern))
+}
+
+/// What the agent calls it today.
+fn today(rest: &str) -> &str {
+    match rest {
         "/files" => "/files/",
         "/lsp/workspace-symbols" => "/lsp/workspacesymbols",
         same => same,
-    };
-    (!id.is_empty() && AREAS.contains(&area)).then_some((id, rest))
+    }
 }
 
 #[cfg(test)]
@@ -77,14 +158,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_old_paths_are_known() {
+    fn paths_are_taken_apart() {
         assert_eq!(split("/api/toolbox/x/toolbox/process/execute"), Some(("x", "/process/execute")));
-        assert_eq!(split("/api/toolbox/x/toolbox/files"), Some(("x", "/files/")));
-        assert_eq!(split("/api/toolbox/x/toolbox/lsp/workspace-symbols"), Some(("x", "/lsp/workspacesymbols")));
+        assert_eq!(split("/api/toolbox/x/toolbox/files/"), Some(("x", "/files")));
         for path in
-            ["/api/toolbox/x/toolbox", "/api/toolbox/x/toolbox/", "/api/toolbox/x/files", "/api/toolbox/x/toolbox/env"]
+            ["/api/toolbox/x/toolbox", "/api/toolbox/x/toolbox/", "/api/toolbox/x/files", "/api/toolbox//toolbox/a"]
         {
             assert_eq!(split(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_old_routes_are_known() {
+        assert_eq!(ROUTES.iter().map(|(_, methods)| methods.len()).sum::<usize>(), 68);
+        assert!(had(&Method::GET, "/process/session/a b/command/c/logs"));
+        assert!(had(&Method::DELETE, "/git/branches"));
+        for (method, path) in [
+            (Method::PUT, "/files"),
+            (Method::GET, "/process/execute"),
+            (Method::GET, "/process/session//command/c"),
+            (Method::GET, "/process/pty/create-connect/x"),
+            (Method::POST, "/process/code-run"),
+            (Method::GET, "/env"),
+        ] {
+            assert!(!had(&method, path), "{method} {path}");
         }
     }
 }

@@ -177,6 +177,32 @@ async fn the_old_path_leads_to_the_same_toolbox() {
     assert_eq!(session.send().await.expect("answer").status(), 200);
 }
 
+/// What the clients generated from the old API ask for (npm `@daytonaio/api-client` 0.108, `toolbox-api.js`).
+#[tokio::test]
+async fn the_old_path_serves_all_that_old_clients_ask_for() {
+    let sandbox = sandbox().await;
+    for route in include_str!("old_toolbox_routes.txt").lines() {
+        let (method, path) = route.split_once(' ').expect("method and path");
+        let url = format!("{}/toolbox/{}/toolbox{path}", server().api_url, sandbox.id);
+        let method: Method = method.parse().expect("method");
+        let answer = sandbox.client.request(method.clone(), &url).json(&json!({})).send().await.expect("answer");
+        let answered = (answer.status(), answer.text().await.expect("text"));
+        // Neither the API's nor the agent's word for a route that isn't there.
+        assert!(!answered.1.contains("Cannot ") && !answered.1.contains("404 page not found"), "{route}: {answered:?}");
+        let slash = sandbox.client.request(method, format!("{url}/")).json(&json!({})).send().await.expect("answer");
+        assert_eq!(slash.status(), answered.0, "{route} with a slash at its end");
+    }
+    for (method, path) in
+        [(Method::PUT, "/files"), (Method::GET, "/process/execute"), (Method::POST, "/process/code-run")]
+    {
+        let url = format!("{}/toolbox/{}/toolbox{path}", server().api_url, sandbox.id);
+        let answer = sandbox.client.request(method.clone(), url).send().await.expect("answer");
+        assert_eq!(answer.status(), 404);
+        let message = format!("Cannot {method} /api/toolbox/{}/toolbox{path}", sandbox.id);
+        assert_eq!(body(answer).await["message"], message);
+    }
+}
+
 #[tokio::test]
 async fn the_old_path_refuses_as_the_api_does() {
     let sandbox = sandbox().await;

@@ -8,8 +8,9 @@ pub const STDERR: [u8; 3] = [2; 3];
 /// A line longer than this is written in pieces; readers put them together, as the marker is the same.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// Turns what one stream delivers into marked lines. NUL bytes vanish, as in the original (observed); text after the
-/// last newline waits for more.
+/// Turns what one stream delivers into marked lines; text after the last newline waits for more. NUL bytes stay: the
+/// original loses them (observed), and with them what `grep -Z` and `find -print0` separate, as PyPI `langchain-daytona`
+/// 0.0.9 does.
 pub struct Marking {
     marker: [u8; 3],
     line: Vec<u8>,
@@ -25,7 +26,7 @@ impl Marking {
     /// Appends the lines that `bytes` completes to `into`.
     pub fn feed(&mut self, bytes: &[u8], into: &mut Vec<u8>) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n') {
-            self.line.extend(part.iter().filter(|&&byte| byte != 0));
+            self.line.extend_from_slice(part);
             let ended = part.ends_with(b"\n");
             if ended || self.line.len() >= LONGEST_LINE {
                 self.flush(into);
@@ -155,7 +156,7 @@ mod tests {
         marking.feed(b"c", &mut log);
         marking.finish(&mut log);
         marking.finish(&mut log);
-        assert_eq!(log, b"\x02\x02\x02a\n\x02\x02\x02bc\n");
+        assert_eq!(log, b"\x02\x02\x02a\n\x02\x02\x02b\0c\n");
     }
 
     #[test]
@@ -165,9 +166,9 @@ mod tests {
         assert_eq!(strip(log), b"out\nerr\x01\x01\nmore\n\x01");
     }
 
-    /// What a stream becomes: no NUL, and a newline at the end.
+    /// What a stream becomes: with a newline at the end.
     fn expected(bytes: &[u8]) -> Vec<u8> {
-        let mut text: Vec<u8> = bytes.iter().copied().filter(|&byte| byte != 0).collect();
+        let mut text = bytes.to_vec();
         if text.last().is_some_and(|&byte| byte != b'\n') {
             text.push(b'\n');
         }
