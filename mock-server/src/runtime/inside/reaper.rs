@@ -46,12 +46,29 @@ pub fn ask_all_to_end(isolation: Isolation) {
     }
 }
 
-/// True when nothing is left in the sandbox that could be asked to end; what runs under `sudo` can't.
+/// True when nothing is left in the sandbox that could be asked to end; what runs under `sudo` can't. Who is dead needs no
+/// asking, reaped or not: nothing would tell when the thread that waits for it has reaped it.
 pub fn alone(isolation: Isolation) -> bool {
-    match isolation {
-        Isolation::Process => descendants().is_empty(),
-        _ => kill(Pid::from_raw(-1), None).is_err(),
-    }
+    let processes = match isolation {
+        Isolation::Process => descendants(),
+        _ if kill(Pid::from_raw(-1), None).is_err() => return true,
+        _ => everybody(),
+    };
+    !processes.into_iter().any(|pid| pid != getpid() && kill(pid, None).is_ok() && !is_dead(pid))
+}
+
+/// Every process that this one sees.
+fn everybody() -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.map(Pid::from_raw).collect()
+}
+
+fn is_dead(pid: Pid) -> bool {
+    // `pid (name) state …`, and the name may have anything in it.
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.iter().rposition(|&byte| byte == b')').map_or(&stat[..0], |at| &stat[at + 1..]);
+    matches!(after_name.get(1), None | Some(b'Z' | b'X'))
 }
 
 /// Tier process: what the end of a PID namespace does elsewhere. Kills every descendant, again and again while they
