@@ -164,7 +164,7 @@ async fn slow_clients_are_dropped(cx: Cx) -> Result {
     let (mut quick, sandbox, id) = Terminal::new(&cx).await?;
     let mut slow = Terminal::connect(&sandbox, &id).await?;
     quick.types("head -c 40000000 /dev/zero | tr '\\0' x; echo; echo e''nd\n").await?;
-    // More than any buffers hold: the slow one has been dropped by then, and a server doesn't wait long to tell it.
+    // More than buffers hold: the slow one has been dropped by then, and a server does not wait long to tell it.
     let dropped = tokio::sync::Notify::new();
     let quickly = async {
         let mut size = 0;
@@ -173,7 +173,7 @@ async fn slow_clients_are_dropped(cx: Cx) -> Result {
             let seen = quick.output.len().saturating_sub(4096);
             quick.output.drain(..seen);
             size += seen;
-            if size > 30_000_000 {
+            if size > 16_000_000 {
                 dropped.notify_one();
             }
         }
