@@ -42,6 +42,7 @@ const NEVER_GOOD: &[(&str, &str)] = &[
     ("getRegionById", "only an organisation's own regions are read by id"),
     ("getBuildLogs", "sandboxes of snapshots weren't built"),
     ("getBuildLogsUrl", "sandboxes of snapshots weren't built"),
+    ("setOrganizationDefaultRegion", "organisations are made with a region, and it is set once"),
     ("isSandboxPublic", "for the product's own proxy"),
     ("isPreviewWarningEnabled", "for the product's own proxy"),
     ("isValidAuthToken", "for the product's own proxy"),
