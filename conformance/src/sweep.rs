@@ -36,6 +36,8 @@ pub(crate) async fn remove(client: &Client, path: &str) -> Result<(), String> {
                 }
             }
             409 => {}
+            // Its forks go at the same time.
+            400 if answer["message"].as_str().is_some_and(|text| text.contains("active fork children")) => {}
             _ => return Err(answer.summary()),
         }
         if tokio::time::Instant::now() >= deadline {

@@ -1,7 +1,8 @@
 //! What a sandbox costs, without the gateway: `cargo bench -p daytona-mock --bench sandbox -- [directory|host] [N]`.
 //!
 //! Start of the runtime over a warm base, launch until the first execute is answered, the next execute, stop, start over
-//! the same files, removal, memory of idle sandboxes. Figures are printed, not judged.
+//! the same files, removal, memory of idle sandboxes; then snapshot, fork, archive and restoration of 10,000 files.
+//! Figures are printed, not judged.
 
 use std::{
     collections::BTreeMap,
@@ -88,7 +89,49 @@ async fn main() {
     let together = (0..50).map(|_| async { execute(&runtime.launch(&spec()).await.expect("launch")).await });
     futures_util::future::join_all(together).await;
     println!("50 at once, all executed: {:?}", started.elapsed());
+    many_files(&runtime).await;
     runtime.shutdown().await;
+}
+
+/// What the control plane does with a sandbox of 10,000 files.
+async fn many_files(runtime: &Arc<Runtime>) {
+    const FILL: &str =
+        "cd ~ && for d in $(seq 100); do mkdir d$d && for f in $(seq 100); do echo $d $f > d$d/$f; done; done; echo ok";
+    let spec = spec();
+    let sandbox = runtime.launch(&spec).await.expect("launch");
+    run(&sandbox, FILL).await;
+    let (mut fork, mut pause) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let id = uuid::Uuid::new_v4().to_string();
+        let started = Instant::now();
+        runtime.fork(&sandbox, &id).await.expect("fork");
+        fork.push(started.elapsed());
+        runtime.remove(&id).await.expect("remove");
+        let started = Instant::now();
+        sandbox.freeze().await.expect("freeze");
+        sandbox.thaw();
+        pause.push(started.elapsed());
+    }
+    show("fork of 10,000 files, running", &mut fork);
+    show("pause and resume", &mut pause);
+    sandbox.stop(Duration::ZERO).await;
+    let (mut archive, mut restore) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let started = Instant::now();
+        runtime.archive(&spec.id, Default::default()).await.expect("archive");
+        runtime.remove_files(&spec.id).await.expect("remove");
+        archive.push(started.elapsed());
+        let started = Instant::now();
+        let sandbox = runtime.launch(&spec).await.expect("restore");
+        restore.push(started.elapsed());
+        run(&sandbox, "test $(ls ~ | wc -l) = 100 && echo ok").await;
+        sandbox.stop(Duration::ZERO).await;
+    }
+    show("archive of 10,000 files", &mut archive);
+    show("restoration and start", &mut restore);
+    let started = Instant::now();
+    runtime.commit(&spec.id, "s-bench").await.expect("commit");
+    println!("snapshot of 10,000 files, stopped: {:?}", started.elapsed());
 }
 
 fn spec() -> SandboxSpec {
@@ -100,6 +143,7 @@ fn spec() -> SandboxSpec {
         root: Default::default(),
         binds: Vec::new(),
         build: false,
+        resources: None,
     }
 }
 
@@ -124,6 +168,11 @@ fn directory_base(temp: &Path) -> std::path::PathBuf {
 }
 
 async fn execute(sandbox: &Arc<Sandbox>) {
+    run(sandbox, "echo ok").await;
+}
+
+/// Runs a command that ends by printing `ok`.
+async fn run(sandbox: &Arc<Sandbox>, command: &str) {
     let stream = sandbox.connect().await.expect("connect");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
@@ -131,7 +180,7 @@ async fn execute(sandbox: &Arc<Sandbox>) {
     let request = hyper::Request::post("/process/execute")
         .header("host", "sandbox")
         .header("content-type", "application/json")
-        .body(Full::new(Bytes::from_static(br#"{"command":"echo ok"}"#)))
+        .body(Full::new(Bytes::from(serde_json::json!({"command": command}).to_string())))
         .expect("request");
     let response = sender.send_request(request).await.expect("response");
     assert_eq!(response.status(), 200);

@@ -175,6 +175,7 @@ async fn look_inside(runtime: &Runtime) -> Result<Vec<String>, String> {
         root: Default::default(),
         binds: Vec::new(),
         build: false,
+        resources: None,
     };
     let sandbox = runtime.launch(&spec).await.map_err(|error| error.to_string())?;
     let output = tokio::time::timeout(PATIENCE, execute(&sandbox, &script())).await;

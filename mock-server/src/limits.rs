@@ -50,6 +50,10 @@ limits! {
     api_body = 10 << 20;
     /// Sandboxes of one server; more are told that there are no available runners.
     sandboxes = 10_000;
+    /// Processes and threads of one sandbox, where control groups can bound them.
+    processes = 16 << 10;
+    /// Samples of one sandbox's metrics; when there are more, every other one goes.
+    metric_samples = 500;
     /// Snapshots of one organisation.
     snapshots = 1_000;
     /// Bytes of one build's log; what comes after is left out.

@@ -1,6 +1,7 @@
 //! All scenarios, a module per area.
 
 mod api_keys;
+mod archives;
 mod audit;
 mod auth;
 mod catalogue;
@@ -12,9 +13,11 @@ mod git;
 mod interpreter;
 mod laws;
 mod lifecycle;
+mod linked;
 mod lists;
 mod lsp;
 mod machine;
+mod machines;
 mod old_path;
 mod organizations;
 mod previews;
@@ -22,6 +25,7 @@ mod process;
 mod pty;
 mod regions;
 mod registries;
+mod resizes;
 mod sessions;
 mod settings;
 mod signing;
@@ -39,6 +43,10 @@ pub const AREAS: &[&[Scenario]] = &[
     catalogue::SCENARIOS,
     create::SCENARIOS,
     lifecycle::SCENARIOS,
+    archives::SCENARIOS,
+    resizes::SCENARIOS,
+    machines::SCENARIOS,
+    linked::SCENARIOS,
     lists::SCENARIOS,
     settings::SCENARIOS,
     previews::SCENARIOS,

@@ -33,6 +33,10 @@ scenarios! { "settings";
     /// A time to live sets `autoDestroyAt`, zero takes it away. (setTtl)
     time_to_live: Must, covers ["setTtl"], since "0.200";
 
+    /// Metrics of a started sandbox, where any are kept, are series of points within the window, by the names that SDKs
+    /// ask for. (getSandboxMetrics; PyPI daytona, common/sandbox.py)
+    metrics_are_within_the_window: Should, covers ["getSandboxMetrics"];
+
     /// Auto-pause is for machines that can be paused: a container refuses it, or takes 0 for off. (setAutoPauseInterval)
     auto_pause_is_for_machines: Should, covers ["setAutoPauseInterval"], since "0.200";
 
@@ -259,6 +263,27 @@ async fn telemetry_needs_a_window(cx: Cx) -> Result {
     }
     let spans = sandbox.op(Method::GET, "/telemetry/traces/no-such-trace").send().await?;
     cx.check("spans").json(&spans, "", json!([]));
+    Ok(())
+}
+
+async fn metrics_are_within_the_window(cx: Cx) -> Result {
+    let sandbox = cx.shared().await?;
+    let created = sandbox.created["createdAt"].as_str().unwrap_or_default();
+    let window = format!("/telemetry/metrics?from={created}&to=2100-01-01T00:00:00Z");
+    let all = sandbox.op(Method::GET, &window).send().await?.ok()?;
+    let Some(first) = all.array("/series")?.first().cloned() else {
+        return Err(Stop::not_applicable("metrics of sandboxes"));
+    };
+    let points = first["dataPoints"].as_array().cloned().unwrap_or_default();
+    let fits =
+        |point: &Value| point["value"].is_number() && point["timestamp"].as_str().is_some_and(|at| at >= created);
+    cx.check("points").on(&all).that(!points.is_empty() && points.iter().all(fits), "points with values", &points);
+    let name = "daytona.sandbox.memory.limit";
+    let one = sandbox.op(Method::GET, &format!("{window}&metricNames={name}")).send().await?.ok()?;
+    let names: Vec<&Value> = one.array("/series")?.iter().map(|series| &series["metricName"]).collect();
+    cx.check("by-name").on(&one).eq(names, vec![&json!(name)]);
+    let none = sandbox.op(Method::GET, "/telemetry/metrics?from=2000-01-01&to=2000-01-02").send().await?;
+    cx.check("another-window").json(&none, "/series", json!([]));
     Ok(())
 }
 

@@ -56,7 +56,7 @@ impl Serialize for Full<'_> {
         map.serialize_entry("volumes", &[(); 0])?;
         state(&mut map, s, created)?;
         intervals(&mut map, s)?;
-        map.serialize_entry("sandboxClass", "container")?;
+        map.serialize_entry("sandboxClass", &s.class)?;
         map.serialize_entry("class", size_class(s))?;
         times(&mut map, s, self.shape != Shape::Ended)?;
         if let Some(build) = &s.build {
@@ -66,6 +66,9 @@ impl Serialize for Full<'_> {
             map.serialize_entry("daemonVersion", &s.daemon_version)?;
         }
         map.serialize_entry("runnerId", &s.runner_id)?;
+        if let Some(owner) = &s.linked_to {
+            map.serialize_entry("linkedSandboxId", owner)?;
+        }
         map.serialize_entry("toolboxProxyUrl", &toolbox_proxy_url(s, self.origin))?;
         map.end()
     }
@@ -92,7 +95,11 @@ fn state<M: SerializeMap>(map: &mut M, s: &Sandbox, created: bool) -> Result<(),
         map.serialize_entry("errorReason", &s.error_reason)?;
     }
     map.serialize_entry("recoverable", &s.recoverable)?;
-    map.serialize_entry("backupState", "None")
+    map.serialize_entry("backupState", &s.backup_state)?;
+    match s.backup_created_at {
+        Some(at) => map.serialize_entry("backupCreatedAt", &time(at)),
+        None => Ok(()),
+    }
 }
 
 fn intervals<M: SerializeMap>(map: &mut M, s: &Sandbox) -> Result<(), M::Error> {
@@ -136,8 +143,8 @@ impl Serialize for Item<'_> {
         map.serialize_entry("name", &s.name)?;
         map.serialize_entry("target", &s.target)?;
         map.serialize_entry("runnerId", &s.runner_id)?;
-        map.serialize_entry("sandboxClass", "container")?;
-        map.serialize_entry("state", &s.state())?;
+        map.serialize_entry("sandboxClass", &s.class)?;
+        map.serialize_entry("state", &s.phase().listed())?;
         map.serialize_entry("desiredState", &s.desired_state)?;
         map.serialize_entry("snapshot", &s.snapshot)?;
         map.serialize_entry("user", user(s))?;
@@ -153,7 +160,7 @@ impl Serialize for Item<'_> {
         map.serialize_entry("memory", &s.memory)?;
         map.serialize_entry("disk", &s.disk)?;
         map.serialize_entry("labels", &Strings(&s.labels))?;
-        map.serialize_entry("backupState", "None")?;
+        map.serialize_entry("backupState", &s.backup_state)?;
         intervals(&mut map, s)?;
         times(&mut map, s, true)?;
         map.serialize_entry("daemonVersion", &s.daemon_version)?;

@@ -14,7 +14,7 @@ use super::{
     snapshots::dto,
     validate::Checks,
 };
-use crate::model::{ControlPlane, MadeOf, NewSnapshot};
+use crate::model::{Class, ControlPlane, MadeOf, NewSnapshot};
 
 const CLASSES: [&str; 4] = ["linux-vm", "container", "android", "windows"];
 /// What one sandbox may have (observed: enforced for snapshots even where quotas are not).
@@ -44,16 +44,17 @@ pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(bo
         Some(region) => cp.region(caller.organization(), &region)?,
         None => cp.default_region(caller.organization())?,
     };
-    if let Some(class) = class.filter(|class| class != "container") {
+    let class = class.unwrap_or_else(|| Class::default().as_str().to_owned());
+    let Some(class) = Class::ALL.iter().copied().find(|one| one.as_str() == class) else {
         return Err(ApiError::bad_request(format!(
             "No runners are configured in region '{region}' for sandbox class '{class}'. Try a different region or sandbox class."
         )));
-    }
+    };
     if gpu > 0 {
         return Err(ApiError::bad_request("No available runners"));
     }
     check_size(cpu, memory, disk)?;
-    let new = NewSnapshot { name, made_of, entrypoint, region, cpu, memory, disk };
+    let new = NewSnapshot { name, made_of, entrypoint, region, cpu, memory, disk, class };
     let snapshot = cp.create_snapshot(&caller.0, new).await?;
     Ok(ok(&dto(&snapshot, cp.runner_id())))
 }

@@ -1,4 +1,4 @@
-//! A sandbox's life: read, start, stop, delete, and what can only be refused here.
+//! A sandbox's life: read, start, stop, pause, archive, resize, fork, delete.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
     query::Query,
     validate::Checks,
 };
-use crate::model::{ControlPlane, ErrorKind, Sandbox, rules::Operation};
+use crate::model::{ControlPlane, NewSize, Sandbox, State as SandboxState, rules::Operation};
 
 /// 200 with the full object.
 pub fn full(sandbox: &Arc<Sandbox>, client: &Client) -> axum::response::Response {
@@ -32,7 +32,7 @@ pub async fn get(
     Ok(full(&client.view(&sandbox), &client))
 }
 
-/// `startSandbox`: waits until it is started.
+/// `startSandbox`: waits until it is started; an archived one is answered at once, like an ended one (observed).
 pub async fn start(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
@@ -40,7 +40,9 @@ pub async fn start(
     Path(id): Path<String>,
 ) -> ApiResult {
     let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
-    Ok(full(&cp.start(&sandbox).await?, &client))
+    let sandbox = cp.start(&sandbox).await?;
+    let shape = if sandbox.state() == SandboxState::Archived { Shape::Ended } else { Shape::Full };
+    Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape }))
 }
 
 /// `stopSandbox?force=`: answers at once, `stopping`.
@@ -68,24 +70,53 @@ pub async fn delete(
     Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Ended }))
 }
 
-/// `pauseSandbox`: never possible for containers.
-pub async fn pause(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    refuse(&cp, &caller, &id, Operation::Pause)
+/// `pauseSandbox`: answers at once, `pausing`; never possible for containers.
+pub async fn pause(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    Ok(full(&cp.pause(&sandbox).await?, &client))
 }
 
-/// `recoverSandbox`: no error here is recoverable.
-pub async fn recover(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    refuse(&cp, &caller, &id, Operation::Recover)
+/// `recoverSandbox?skipStart=`: waits until it is started, or answers at once that it was in error (observed).
+pub async fn recover(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+    query: Query,
+) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    Ok(full(&cp.recover(&sandbox, query.flag("skipStart") == Some(true)).await?, &client))
 }
 
-/// `archiveSandbox`: refused where the state refuses it, else 501.
-pub async fn archive(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    refuse(&cp, &caller, &id, Operation::Archive)
+/// `archiveSandbox`: answers at once, `archiving`.
+pub async fn archive(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    Ok(full(&cp.archive(&sandbox).await?, &client))
 }
 
-/// `resizeSandbox`: refused where the state refuses it, else 501.
-pub async fn resize(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    refuse(&cp, &caller, &id, Operation::Resize)
+/// `resizeSandbox`: answers at once, `resizing` with the numbers from before.
+pub async fn resize(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> ApiResult {
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let mut checks = Checks::new(&body);
+    let [cpu, memory, disk] = ["cpu", "memory", "disk"].map(|name| checks.size(name));
+    checks.finish()?;
+    Ok(full(&cp.resize(&sandbox, NewSize { cpu, memory, disk }).await?, &client))
 }
 
 /// `createSandboxSnapshot`.
@@ -112,39 +143,20 @@ pub async fn snapshot(
     Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Full }))
 }
 
-/// `forkSandbox`: never possible for containers; a bad name is told first (observed).
+/// `forkSandbox`: answers the new sandbox, `creating`; never possible for containers. A bad name is told first (observed).
 pub async fn fork(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
+    client: Client,
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let check = |checks: &mut Checks| drop(checks.name("name"));
-    refuse_checked(&cp, &caller, &id, Operation::Fork, Checks::new(&body), check)
-}
-
-/// The sandbox's refusal, then the body's, then the state's, or 501.
-fn refuse_checked<'a>(
-    cp: &ControlPlane,
-    caller: &Caller,
-    id: &str,
-    operation: Operation,
-    mut checks: Checks<'a>,
-    check: impl FnOnce(&mut Checks<'a>),
-) -> ApiResult {
-    caller.must(WRITE_SANDBOXES)?.sandbox(cp, id)?;
-    check(&mut checks);
+    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let mut checks = Checks::new(&body);
+    let name = checks.name("name");
     checks.finish()?;
-    refuse(cp, caller, id, operation)
-}
-
-/// The state's refusal, or 501 for what the state allows.
-fn refuse(cp: &ControlPlane, caller: &Caller, id: &str, operation: Operation) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(cp, id)?;
-    match cp.check(&sandbox, operation) {
-        Err(error) if error.kind != ErrorKind::NotEmulated => Err(error.into()),
-        _ => Err(ApiError::not_emulated()),
-    }
+    let fork = cp.fork(&sandbox, name.filter(|name| !name.is_empty())).await?;
+    Ok(ok(&Full { sandbox: &fork, origin: &client.origin, shape: Shape::Created }))
 }
 
 /// `createBackup`: documented to do nothing.
@@ -162,16 +174,47 @@ pub async fn backup(
     Ok(created(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Full }))
 }
 
-/// `getSandboxForks`, `getSandboxAncestors`: nothing here was forked.
-pub async fn no_relatives(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    caller.sandbox(&cp, &id)?;
-    Ok(ok(&json!([])))
+/// Sandboxes as a list of full objects.
+fn all(sandboxes: &[Arc<Sandbox>], client: &Client) -> axum::response::Response {
+    let views: Vec<Arc<Sandbox>> = sandboxes.iter().map(|sandbox| client.view(sandbox)).collect();
+    let full = |sandbox| Full { sandbox, origin: &client.origin, shape: Shape::Full };
+    ok(&views.iter().map(|sandbox| full(sandbox)).collect::<Vec<_>>())
+}
+
+/// `getSandboxForks?includeDestroyed=`.
+pub async fn forks(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+    query: Query,
+) -> ApiResult {
+    let sandbox = caller.sandbox(&cp, &id)?;
+    Ok(all(&cp.forks(&sandbox, query.flag("includeDestroyed") == Some(true)), &client))
+}
+
+/// `getSandboxAncestors`: oldest first.
+pub async fn ancestors(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
+    let sandbox = caller.sandbox(&cp, &id)?;
+    Ok(all(&cp.ancestors(&sandbox), &client))
 }
 
 /// `getSandboxParent`.
-pub async fn parent(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+pub async fn parent(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    Path(id): Path<String>,
+) -> ApiResult {
     let sandbox = caller.sandbox(&cp, &id)?;
-    Err(ApiError::not_found(format!("Parent sandbox not found for sandbox {}", sandbox.id)))
+    let parent = cp.fork_parent(&sandbox);
+    let text = || format!("Parent sandbox not found for sandbox {}", sandbox.id);
+    Ok(full(&client.view(&parent.ok_or_else(|| ApiError::not_found(text()))?), &client))
 }
 
 /// `updateLastActivity`: 201 without a body.

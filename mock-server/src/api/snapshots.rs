@@ -41,7 +41,7 @@ fn general_dto(snapshot: &GeneralSnapshot, runner: &str, organization: &str) -> 
         "initialRunnerId": runner,
         "ref": format!("daytona-mock/{}:daytona", snapshot.name),
         "sourceSandboxId": null,
-        "sandboxClass": "container",
+        "sandboxClass": snapshot.class,
     })
 }
 
@@ -69,7 +69,7 @@ pub(super) fn dto(snapshot: &Snapshot, runner: &str) -> Value {
         "initialRunnerId": runner,
         "ref": snapshot.reference,
         "sourceSandboxId": snapshot.source_sandbox_id,
-        "sandboxClass": "container",
+        "sandboxClass": snapshot.class,
     });
     if let Some(build) = &snapshot.build {
         dto["buildInfo"] = build_info(build);

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use super::error::{ApiError, ApiResult};
 use crate::model::{StringMap, keys::PERMISSIONS, names};
 
+/// More of a resource nobody has.
+const MOST: f64 = 65_536.0;
+
 /// A body and what is wrong with it so far.
 pub struct Checks<'a> {
     body: &'a Map<String, Value>,
@@ -86,6 +89,23 @@ impl<'a> Checks<'a> {
             self.problem(format!("{name} must be a number conforming to the specified constraints"));
         }
         number > 0.0
+    }
+
+    /// A size: a whole number from 1. (The original takes a fraction and then resizes for ever.)
+    pub fn size(&mut self, name: &str) -> Option<u32> {
+        let value = self.given(name)?;
+        let number = value.as_f64().unwrap_or(f64::NAN);
+        if number.is_nan() || number < 1.0 {
+            self.problem(format!("{name} must not be less than 1"));
+        }
+        if !value.is_number() {
+            self.problem(format!("{name} must be a number conforming to the specified constraints"));
+        } else if number.fract() != 0.0 {
+            self.problem(format!("{name} must be an integer number"));
+        } else if number > MOST {
+            self.problem(format!("{name} must not be greater than {MOST}"));
+        }
+        (1.0..=MOST).contains(&number).then_some(number as u32)
     }
 
     /// Whole minutes. (The original fails with 500 where they aren't whole or too many.)

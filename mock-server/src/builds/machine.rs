@@ -48,6 +48,7 @@ impl Machine {
             root: Arc::new(root.clone()),
             binds,
             build: true,
+            resources: None,
         };
         let sandbox = runtime.launch(&spec).await.map_err(|error| error.to_string())?;
         Ok(Machine { runtime: runtime.clone(), sandbox })

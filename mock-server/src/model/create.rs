@@ -9,7 +9,7 @@ use super::{
     error::{ErrorKind, ModelError},
     network,
     rules::Phase,
-    sandbox::{Sandbox, StringMap},
+    sandbox::{BackupState, Sandbox, StringMap},
     settings,
     snapshots::{self, BuildInfo, Source},
     tokens,
@@ -59,11 +59,11 @@ impl ControlPlane {
     /// The record of a new sandbox, or why there can't be one.
     pub fn draft(&self, caller: &Identity, new: NewSandbox) -> Result<Sandbox, ModelError> {
         let region = self.target(caller, &new)?;
-        let source = match new.build {
-            Some(_) => check_build(&new).map(|()| None)?,
+        let (source, owner) = match new.build {
+            Some(_) => check_build(&new).map(|()| (None, None))?,
             None => {
-                self.check_linked(caller, &new)?;
-                Some(self.choose_snapshot(caller, &new, &region)?)
+                let owner = self.check_linked(caller, &new)?;
+                (Some(self.choose_snapshot(caller, &new, &region)?), owner)
             }
         };
         self.check_active(&caller.organization_id)?;
@@ -71,11 +71,11 @@ impl ControlPlane {
         if let Some(volume) = new.volumes.first() {
             return Err(ModelError::not_found(format!("Volume '{volume}' not found")));
         }
-        if new.has_secrets || new.linked_sandbox.is_some() {
+        if new.has_secrets {
             return Err(ModelError::new(ErrorKind::NotEmulated, ""));
         }
-        check_intervals(&new)?;
-        let record = self.record(caller, new, source.as_ref(), region);
+        check_intervals(&new, source.as_ref().is_some_and(|source| source.class().is_machine()))?;
+        let record = Sandbox { linked_to: owner, ..self.record(caller, new, source.as_ref(), region) };
         self.check_quota(None, &record)?;
         Ok(record)
     }
@@ -122,14 +122,16 @@ impl ControlPlane {
         Ok(snapshot)
     }
 
-    /// Linked sandboxes are a later issue; their refusals are known.
-    fn check_linked(&self, caller: &Identity, new: &NewSandbox) -> Result<(), ModelError> {
-        let Some(owner) = new.linked_sandbox.as_deref() else { return Ok(()) };
+    /// The id of the sandbox that a new one is to be linked to.
+    fn check_linked(&self, caller: &Identity, new: &NewSandbox) -> Result<Option<String>, ModelError> {
+        let Some(owner) = new.linked_sandbox.as_deref().filter(|owner| !owner.is_empty()) else { return Ok(None) };
         if new.auto_delete_interval != Some(0) {
             let text = "Linked sandboxes must be ephemeral (set autoDeleteInterval to 0)";
             return Err(ModelError::bad_request(text));
         }
-        self.find(&caller.organization_id, owner).map(drop)
+        let owner = self.find(&caller.organization_id, owner)?;
+        self.check_owner(&owner)?;
+        Ok(Some(owner.id.clone()))
     }
 
     fn record(&self, caller: &Identity, new: NewSandbox, source: Option<&Source>, region: String) -> Sandbox {
@@ -146,6 +148,10 @@ impl ControlPlane {
                 (asked(new.cpu, 1), asked(new.memory, 1), asked(new.disk, 3), Arc::default(), "")
             }
         };
+        let class = source.map(Source::class).unwrap_or_default();
+        let ephemeral = new.auto_delete_interval == Some(0);
+        let (auto_stop_interval, auto_pause_interval) =
+            settings::idle_intervals(class.is_machine(), ephemeral, new.auto_stop_interval, new.auto_pause_interval);
         let build = new.build.map(|(dockerfile, hashes)| BuildInfo::new(dockerfile, hashes, now));
         Sandbox {
             name: new.name.filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone()),
@@ -168,8 +174,8 @@ impl ControlPlane {
             desired_state: phase.desired,
             error_reason: None,
             recoverable: false,
-            auto_stop_interval: new.auto_stop_interval.unwrap_or(15),
-            auto_pause_interval: 0,
+            auto_stop_interval,
+            auto_pause_interval,
             auto_archive_interval: settings::clamp_archive(new.auto_archive_interval.unwrap_or(7 * 24 * 60)),
             auto_delete_interval: new.auto_delete_interval.unwrap_or(-1),
             auto_destroy_at: ttl.and_then(|minutes| now.checked_add_signed(Duration::minutes(minutes.into()))),
@@ -183,6 +189,12 @@ impl ControlPlane {
             root,
             build,
             inherited: Default::default(),
+            class,
+            backup_state: BackupState::None,
+            backup_created_at: None,
+            resizing_to: None,
+            forked_from: None,
+            linked_to: None,
         }
     }
 }
@@ -208,7 +220,7 @@ fn check_lists(new: &NewSandbox) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn check_intervals(new: &NewSandbox) -> Result<(), ModelError> {
+fn check_intervals(new: &NewSandbox, machine: bool) -> Result<(), ModelError> {
     let negative = |minutes: Option<i32>| minutes.is_some_and(|minutes| minutes < 0);
     let checks = [
         (new.auto_stop_interval, "Auto-stop interval"),
@@ -220,7 +232,11 @@ fn check_intervals(new: &NewSandbox) -> Result<(), ModelError> {
         return Err(ModelError::bad_request(format!("{what} {MINUTES}")));
     }
     if new.auto_pause_interval.is_some_and(|minutes| minutes > 0) {
-        return Err(ModelError::new(ErrorKind::Unprocessable, settings::NO_PAUSE));
+        return settings::check_pause(
+            machine,
+            new.auto_delete_interval == Some(0),
+            new.auto_stop_interval.unwrap_or(0),
+        );
     }
     Ok(())
 }

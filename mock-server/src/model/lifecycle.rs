@@ -7,7 +7,7 @@ use super::{
     ControlPlane,
     error::{ErrorKind, ModelError},
     rules::{OUTRUN, Operation, Phase, Progress},
-    sandbox::{DesiredState, Sandbox, State},
+    sandbox::{BackupState, DesiredState, Sandbox, State},
     tokens,
 };
 use crate::runtime::{self, NetworkPolicy, SandboxSpec};
@@ -19,6 +19,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A deleted sandbox stays readable this long: SDK 0.108 reads it again after deleting it. Not longer, since SDKs that
 /// wait for `destroyed` wait for this.
 const LINGER: Duration = Duration::from_millis(500);
+
+const HAS_FORKS: &str = "Cannot delete sandbox which has active fork children. The forks must be deleted first.";
 
 type Launch = tokio::task::JoinHandle<Result<(), ModelError>>;
 
@@ -47,18 +49,28 @@ impl ControlPlane {
         Ok(record)
     }
 
-    /// Starts a stopped sandbox and waits until it is; a started one is answered as it is.
+    /// Starts a stopped or paused sandbox and waits until it is; a started one is answered as it is, an archived one before
+    /// its files are back.
     pub async fn start(self: &Arc<Self>, sandbox: &Arc<Sandbox>) -> Result<Arc<Sandbox>, ModelError> {
-        if sandbox.phase().begin(Operation::Start, false)? == sandbox.phase() {
+        if sandbox.phase().begin(Operation::Start, sandbox.nature())? == sandbox.phase() {
             return Ok(sandbox.clone());
         }
         self.check_active(&sandbox.organization_id)?;
         let (cp, seen) = (self.clone(), sandbox.clone());
         let begun = apart(async move {
             let record = cp.advance(&seen, Operation::Start).await?;
-            Ok(cp.spawn_launch(&record.id))
+            let task = match record.actual_state {
+                State::Resuming => tokio::spawn(cp.clone().resume(record.id.clone())),
+                _ => cp.spawn_launch(&record.id),
+            };
+            Ok((record, task))
         });
-        started(begun.await?).await?;
+        let (record, task) = begun.await?;
+        if record.actual_state == State::Archived {
+            // A restoration takes its time: it isn't waited for (observed).
+            return Ok(record);
+        }
+        started(task).await?;
         self.find(&sandbox.organization_id, &sandbox.id)
     }
 
@@ -74,10 +86,10 @@ impl ControlPlane {
 
     /// Whether an operation is allowed now; for those that aren't carried out here.
     pub fn check(&self, sandbox: &Sandbox, operation: Operation) -> Result<(), ModelError> {
-        sandbox.phase().begin(operation, sandbox.is_ephemeral()).map(drop)
+        sandbox.phase().begin(operation, sandbox.nature()).map(drop)
     }
 
-    /// Stop and delete: changes the desired state and lets a task do the rest.
+    /// Stop, pause, archive and delete: changes the desired state and lets a task do the rest.
     pub(super) async fn begin(
         self: &Arc<Self>,
         seen: &Sandbox,
@@ -88,8 +100,13 @@ impl ControlPlane {
         apart(async move {
             let record = cp.advance(&seen, operation).await?;
             let grace = if force { Duration::ZERO } else { GRACE };
+            if record.desired_state == DesiredState::Destroyed {
+                cp.wipe_followers(&record.id);
+            }
             match record.desired_state {
                 DesiredState::Destroyed => drop(tokio::spawn(cp.clone().destroy(record.id.clone(), LINGER))),
+                DesiredState::Archived => drop(tokio::spawn(cp.clone().store_away(record.id.clone()))),
+                DesiredState::Paused => drop(tokio::spawn(cp.clone().hold(record.id.clone()))),
                 _ => drop(tokio::spawn(cp.clone().halt(record.id.clone(), grace))),
             }
             Ok(record)
@@ -99,15 +116,19 @@ impl ControlPlane {
 
     /// Takes the first step of an operation that was allowed in the state in which the caller saw the sandbox.
     pub(super) async fn advance(&self, seen: &Sandbox, operation: Operation) -> Result<Arc<Sandbox>, ModelError> {
-        seen.phase().begin(operation, seen.is_ephemeral())?;
+        seen.phase().begin(operation, seen.nature())?;
         let edit = |sandbox: &mut Sandbox| {
             if sandbox.phase() != seen.phase() {
                 return Err(ModelError::conflict(OUTRUN));
             }
-            sandbox.set_phase(sandbox.phase().begin(operation, sandbox.is_ephemeral())?);
-            if operation == Operation::Start {
+            if operation == Operation::Delete && self.world.read().has_live_forks(&sandbox.id) {
+                return Err(ModelError::bad_request(HAS_FORKS));
+            }
+            let next = sandbox.phase().begin(operation, sandbox.nature())?;
+            if operation == Operation::Start && next.actual != State::Resuming {
                 sandbox.preview_token = tokens::preview_token();
             }
+            sandbox.set_phase(next);
             Ok(())
         };
         self.change(&seen.id, edit).await
@@ -119,8 +140,15 @@ impl ControlPlane {
 
     async fn launch(self: Arc<Self>, id: String) -> Result<(), ModelError> {
         let Some(turn) = self.turn(&id) else { return Ok(()) };
+        self.stop_archiving(&id);
         let _turn = turn.lock().await;
-        let sandbox = self.report(&id, Progress::Creating).await?;
+        let runner = self.runner_id().to_owned();
+        let begin = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+            sandbox.set_phase(sandbox.phase().after(Progress::Creating));
+            sandbox.runner_id = Some(runner);
+            Ok(())
+        };
+        let sandbox = self.note(&id, begin).await?;
         if sandbox.desired_state != DesiredState::Started {
             return Ok(());
         }
@@ -133,6 +161,8 @@ impl ControlPlane {
                 let reason = error.to_string();
                 tracing::warn!(sandbox = id, reason, "did not start");
                 let failed = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+                    // What it wrote before is untouched, so a start may be tried again.
+                    sandbox.recoverable = sandbox.actual_state != State::Creating;
                     sandbox.set_phase(sandbox.phase().after(Progress::LaunchFailed));
                     sandbox.error_reason = Some(reason.clone());
                     Ok(())
@@ -143,7 +173,7 @@ impl ControlPlane {
         }
     }
 
-    async fn launched(
+    pub(super) async fn launched(
         self: &Arc<Self>,
         id: &str,
         machine: Arc<runtime::Sandbox>,
@@ -153,6 +183,7 @@ impl ControlPlane {
         let edit = |sandbox: &mut Sandbox, running: &mut Option<_>| {
             sandbox.set_phase(sandbox.phase().after(Progress::Launched));
             sandbox.daemon_version = Some(version);
+            sandbox.backup_state = BackupState::None;
             let now = sandbox.network_policy();
             if now != policy {
                 // Changed during the launch.
@@ -188,6 +219,7 @@ impl ControlPlane {
         let Ok(record) = self.note(&id, died).await else { return };
         tracing::info!(sandbox = id, reason = exit.reason, "ended by itself");
         if record.desired_state == DesiredState::Destroyed {
+            self.wipe_followers(&id);
             self.destroy(id, LINGER).await;
         }
     }
@@ -205,6 +237,7 @@ impl ControlPlane {
     /// Ends processes, removes files, then after `linger` the record.
     pub(super) async fn destroy(self: Arc<Self>, id: String, linger: Duration) {
         let Some(turn) = self.turn(&id) else { return };
+        self.stop_archiving(&id);
         let turn = turn.lock_owned().await;
         let gone = tokio::time::Instant::now() + linger;
         if let Some(machine) = self.take_machine(&id) {
@@ -252,7 +285,7 @@ impl ControlPlane {
         all
     }
 
-    async fn wipe(self: Arc<Self>, id: String) -> Result<(), ModelError> {
+    pub(super) async fn wipe(self: Arc<Self>, id: String) -> Result<(), ModelError> {
         let doom = |sandbox: &mut Sandbox| {
             sandbox.set_phase(Phase { desired: DesiredState::Destroyed, ..sandbox.phase() });
             Ok(())
@@ -312,6 +345,7 @@ impl ControlPlane {
             root: sandbox.root.clone(),
             binds: Vec::new(),
             build: false,
+            resources: Some(sandbox.resources()),
         }
     }
 }
@@ -323,7 +357,7 @@ fn removed(sandbox: &mut Sandbox, _: &mut Option<Arc<runtime::Sandbox>>) -> Resu
 }
 
 /// Runs a first step to its end even if the client goes away: else nobody would carry on with what it began.
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     step: impl Future<Output = Result<T, ModelError>> + Send + 'static,
 ) -> Result<T, ModelError> {
     tokio::spawn(step).await.map_err(|error| ModelError::internal(format!("an operation failed: {error}")))?

@@ -66,13 +66,13 @@ impl Filter {
         // Between the event and its going (observed: destroyed ones never appear).
         sandbox.state() != State::Destroyed
             && (self.include_errored_deleted || !sandbox.phase().is_errored_deleted())
-            && (self.states.is_empty() || self.states.contains(&sandbox.state()))
+            && (self.states.is_empty() || self.states.contains(&sandbox.phase().listed()))
             && sandbox.labels.contains(&self.labels)
             && is_like(&self.name, &sandbox.name)
             && is_like(&self.id, &sandbox.id)
             && any(&self.snapshots, sandbox.snapshot.as_deref().unwrap_or_default())
             && any(&self.regions, &sandbox.target)
-            && any(&self.classes, "container")
+            && any(&self.classes, sandbox.class.as_str())
             && self.cpu.contains(&sandbox.cpu)
             && self.memory.contains(&sandbox.memory)
             && self.disk.contains(&sandbox.disk)

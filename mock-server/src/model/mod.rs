@@ -1,21 +1,27 @@
 //! Sandboxes, keys, organisations and the rules they obey. Knows no HTTP; the handlers in [`crate::api`] do.
 
+mod archiving;
 mod building;
 pub mod clock;
 mod create;
 pub mod error;
 mod event;
+mod forking;
 pub mod keys;
 mod lifecycle;
+mod linking;
 pub mod list;
 pub mod names;
 mod network;
 mod open;
 pub mod organization;
+mod pausing;
 mod preview;
 pub mod quota;
+mod recovering;
 pub mod regions;
 mod registries;
+mod resizing;
 pub mod rules;
 mod sandbox;
 pub mod settings;
@@ -23,6 +29,7 @@ pub mod snapshots;
 mod snapshotting;
 mod store;
 mod string_map;
+pub mod telemetry;
 mod timers;
 mod tokens;
 pub mod webhooks;
@@ -42,7 +49,8 @@ pub use event::{EventKind, ModelEvent};
 pub use organization::Organization;
 pub use preview::PreviewPort;
 pub use registries::{Registry, RegistryChange};
-pub use sandbox::{DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
+pub use resizing::NewSize;
+pub use sandbox::{BackupState, Class, DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
 pub use snapshotting::{MadeOf, NewSnapshot, no_snapshot};
 pub use tokens::{hash, preview_token};
 
@@ -118,6 +126,8 @@ pub struct ControlPlane {
     firing: tokio::sync::Mutex<()>,
     closing: CancellationToken,
     audit: AuditLog,
+    /// What started sandboxes used, since this server started.
+    samples: telemetry::Samples,
     /// Logs of builds that are under way, by the id of what is built.
     logs: parking_lot::Mutex<std::collections::HashMap<String, Arc<crate::builds::BuildLog>>>,
 }

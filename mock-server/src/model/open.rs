@@ -14,11 +14,10 @@ use super::{
     preview::{PreviewPort, SignedPreview},
     regions::Region,
     registries::Registry,
-    rules::Phase,
     sandbox::{DesiredState, Sandbox, State},
     snapshots::Snapshot,
     store::{Contents, Kind, Store},
-    timers, tokens,
+    telemetry, timers, tokens,
     webhooks::{Delivery, Endpoint},
     world::World,
 };
@@ -78,12 +77,16 @@ impl ControlPlane {
             firing: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             audit,
+            samples: telemetry::Samples::new(config.limits.metric_samples),
             logs: parking_lot::Mutex::default(),
             config,
         });
         cp.load(contents)?;
         cp.admit_given(own_key.as_deref()).await?;
+        let world = Arc::downgrade(&cp.world);
+        cp.runtime.set_neighbours(Arc::new(move |id, name| world.upgrade()?.read().neighbour(id, name)));
         tokio::spawn(timers::run(Arc::downgrade(&cp)));
+        tokio::spawn(telemetry::run(Arc::downgrade(&cp)));
         let revival = tokio::spawn(cp.clone().revive());
         // What isn't back by then comes back while requests are served.
         _ = tokio::time::timeout(PATIENCE, revival).await;
@@ -96,8 +99,14 @@ impl ControlPlane {
             world.add_organization(Arc::new(organization.completed()));
         }
         for mut sandbox in self.parse::<Sandbox>(contents.of(Kind::Sandbox))? {
-            sandbox.set_phase(after_restart(sandbox.phase()));
-            sandbox.runner_id = Some(self.runner_id.clone());
+            sandbox.set_phase(sandbox.phase().after_restart());
+            if let Some(resources) = sandbox.resizing_to {
+                // It was promised, and nothing runs that would have to be told.
+                sandbox.set_resources(resources);
+            }
+            if sandbox.actual_state != State::Archived {
+                sandbox.runner_id = Some(self.runner_id.clone());
+            }
             world.insert(Arc::new(sandbox));
         }
         for registry in self.parse::<Registry>(contents.of(Kind::Registry))? {
@@ -155,6 +164,8 @@ impl ControlPlane {
         let records: Vec<Arc<Sandbox>> =
             self.world.read().sandboxes.values().map(|entry| entry.record.clone()).collect();
         self.remove_orphans().await;
+        self.tidy_archives().await;
+        self.wipe_strays();
         self.tidy_layers().await;
         self.revive_snapshots().await;
         let permits = Arc::new(Semaphore::new(PARALLEL));
@@ -165,6 +176,7 @@ impl ControlPlane {
                 let _permit = permits.acquire().await;
                 match record.desired_state {
                     DesiredState::Destroyed => cp.destroy(record.id.clone(), Duration::ZERO).await,
+                    DesiredState::Archived => cp.store_away(record.id.clone()).await,
                     _ if record.actual_state == State::PendingBuild => cp.build_sandbox(record.id.clone()).await,
                     // A failure is in the record by now.
                     _ => drop(cp.spawn_launch(&record.id).await),
@@ -188,14 +200,4 @@ impl ControlPlane {
             }
         }
     }
-}
-
-/// What a phase is once every process is gone: what should be started is starting, the rest is at rest.
-fn after_restart(phase: Phase) -> Phase {
-    let actual = match phase.actual {
-        State::Unknown | State::Creating | State::Started | State::Snapshotting => State::Stopped,
-        State::BuildingSnapshot => State::PendingBuild,
-        other => other,
-    };
-    Phase { actual, ..phase }
 }

@@ -1,9 +1,9 @@
 //! The state machine as data: what each operation does in each state, and what then happens.
-//! Pure; [`super::lifecycle`] carries it out. The table is the observed one.
+//! Pure; [`super::lifecycle`] and its neighbours carry it out. The table is the observed one.
 
 use super::{
     error::{ErrorKind, ModelError},
-    sandbox::{DesiredState, State},
+    sandbox::{Class, DesiredState, State},
 };
 
 /// An operation that a client asks for.
@@ -36,6 +36,16 @@ impl Operation {
     ];
 }
 
+/// What else than its state decides about an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nature {
+    pub class: Class,
+    /// Deleted instead of stopped.
+    pub ephemeral: bool,
+    /// An error that `recover` can mend.
+    pub recoverable: bool,
+}
+
 /// What an operation does in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -55,50 +65,67 @@ const NO_STOP: Verdict = Refuse(BadRequest, "Sandbox is not in a stoppable state
 const NO_PAUSE: Verdict = Refuse(BadRequest, "Sandbox must be in started state to pause");
 const NEVER_PAUSE: Verdict = Refuse(Unprocessable, "Pausing is not supported for this sandbox");
 const NO_ARCHIVE: Verdict = Refuse(BadRequest, "Sandbox is not stopped");
-const NO_RECOVER: Verdict = Refuse(BadRequest, "Sandbox is not in a recoverable state");
+const NO_RECOVER: Verdict = Refuse(BadRequest, NOT_RECOVERABLE);
+const NO_FORK: Verdict = Refuse(BadRequest, "Sandbox must be in started state to fork");
 const NEVER_FORK: Verdict = Refuse(Unprocessable, "Forking is not supported for this sandbox");
 const NO_SNAP: Verdict = Refuse(BadRequest, "Sandbox must be in started or stopped state to create a snapshot");
 const NO_RESIZE: Verdict = Refuse(BadRequest, "Sandbox must be in started or stopped state to resize");
 const BACKING: Verdict = Refuse(BadRequest, "Sandbox backup is already in progress");
 
+const NOT_RECOVERABLE: &str = "Sandbox is not in a recoverable state";
+
 /// What the loser of a race reads: it saw a state that allowed the operation, and another was faster (observed). Who
 /// comes later sees the change in progress.
 pub const OUTRUN: &str = "Sandbox was modified by another operation";
 
-/// One row per operation, one column per [`column`].
+type Row = (Operation, [Verdict; 9]);
+
+/// One row per operation, one column per [`column`]; of containers, and of machines but for [`OF_MACHINES`].
 #[rustfmt::skip]
-const TABLE: [(Operation, [Verdict; 8]); 10] = [
-    //                    started      stopping   stopped    changing   destroying errored     archiving  archived
-    (Operation::Start,    [Nothing,    BUSY,      Go,        BUSY,      BUSY,      ERRED,      Go,        Go]),
-    (Operation::Stop,     [Go,         BUSY,      NO_STOP,   BUSY,      BUSY,      ERRED,      BUSY,      NO_STOP]),
-    (Operation::Pause,    [NEVER_PAUSE,NO_PAUSE,  NO_PAUSE,  NO_PAUSE,  NO_PAUSE,  NO_PAUSE,   NO_PAUSE,  NO_PAUSE]),
-    (Operation::Archive,  [NO_ARCHIVE, BUSY,      Go,        BUSY,      BUSY,      ERRED,      BUSY,      NO_ARCHIVE]),
-    (Operation::Recover,  [NO_RECOVER, NO_RECOVER,NO_RECOVER,NO_RECOVER,NO_RECOVER,NO_RECOVER, NO_RECOVER,NO_RECOVER]),
-    (Operation::Fork,     [NEVER_FORK, NEVER_FORK,NEVER_FORK,NEVER_FORK,NEVER_FORK,NEVER_FORK, NEVER_FORK,NEVER_FORK]),
-    (Operation::Snapshot, [Go,         NO_SNAP,   Go,        NO_SNAP,   NO_SNAP,   NO_SNAP,    NO_SNAP,   NO_SNAP]),
-    (Operation::Resize,   [Go,         NO_RESIZE, Go,        NO_RESIZE, NO_RESIZE, NO_RESIZE,  NO_RESIZE, NO_RESIZE]),
-    (Operation::Backup,   [Nothing,    Nothing,   Nothing,   Nothing,   Nothing,   Nothing,    BACKING,   Nothing]),
-    (Operation::Delete,   [Go,         BUSY,      Go,        BUSY,      BUSY,      Go,         Go,        Go]),
+const TABLE: [Row; 10] = [
+    //                    started      stopping   stopped    changing   destroying errored     archiving  archived   paused
+    (Operation::Start,    [Nothing,    BUSY,      Go,        BUSY,      BUSY,      ERRED,      Go,        Go,        Go]),
+    (Operation::Stop,     [Go,         BUSY,      NO_STOP,   BUSY,      BUSY,      ERRED,      BUSY,      NO_STOP,   Go]),
+    (Operation::Pause,    [NEVER_PAUSE,NO_PAUSE,  NO_PAUSE,  NO_PAUSE,  NO_PAUSE,  NO_PAUSE,   NO_PAUSE,  NO_PAUSE,  NO_PAUSE]),
+    (Operation::Archive,  [NO_ARCHIVE, BUSY,      Go,        BUSY,      BUSY,      ERRED,      BUSY,      NO_ARCHIVE,NO_ARCHIVE]),
+    (Operation::Recover,  [NO_RECOVER, NO_RECOVER,NO_RECOVER,NO_RECOVER,NO_RECOVER,Go,         NO_RECOVER,NO_RECOVER,NO_RECOVER]),
+    (Operation::Fork,     [NEVER_FORK, NEVER_FORK,NEVER_FORK,NEVER_FORK,NEVER_FORK,NEVER_FORK, NEVER_FORK,NEVER_FORK,NEVER_FORK]),
+    (Operation::Snapshot, [Go,         NO_SNAP,   Go,        NO_SNAP,   NO_SNAP,   NO_SNAP,    NO_SNAP,   NO_SNAP,   NO_SNAP]),
+    (Operation::Resize,   [Go,         NO_RESIZE, Go,        NO_RESIZE, NO_RESIZE, NO_RESIZE,  NO_RESIZE, NO_RESIZE, NO_RESIZE]),
+    (Operation::Backup,   [Nothing,    Nothing,   Nothing,   Nothing,   Nothing,   Nothing,    BACKING,   Nothing,   Nothing]),
+    (Operation::Delete,   [Go,         BUSY,      Go,        BUSY,      BUSY,      Go,         Go,        Go,        Go]),
 ];
 
-/// The table's column of a derived state.
-fn column(state: State) -> usize {
-    match state {
+/// What virtual machines can do and containers can't (contract).
+#[rustfmt::skip]
+const OF_MACHINES: [Row; 2] = [
+    (Operation::Pause,    [Go,         NO_PAUSE,  NO_PAUSE,  NO_PAUSE,  NO_PAUSE,  NO_PAUSE,   NO_PAUSE,  NO_PAUSE,  NO_PAUSE]),
+    (Operation::Fork,     [Go,         NO_FORK,   NO_FORK,   NO_FORK,   NO_FORK,   NO_FORK,    NO_FORK,   NO_FORK,   NO_FORK]),
+];
+
+/// The tables' column of a phase.
+fn column(phase: Phase) -> usize {
+    match phase.shown() {
+        // Shown as archived until the restoration begins, and so is one that is deleted (observed).
+        State::Archived if phase.desired == DesiredState::Started => 3,
+        State::Archived if phase.desired == DesiredState::Destroyed => 4,
         State::Started => 0,
         State::Stopping => 1,
-        // A paused sandbox keeps its memory, but nothing runs in it.
-        State::Stopped | State::Paused => 2,
+        State::Stopped => 2,
         State::Destroying | State::Destroyed => 4,
         State::Error | State::BuildFailed => 5,
         State::Archiving => 6,
         State::Archived => 7,
+        State::Paused => 8,
         _ => 3,
     }
 }
 
-/// What `operation` does in the derived `state`.
-pub fn verdict(operation: Operation, state: State) -> Verdict {
-    TABLE.iter().find(|row| row.0 == operation).map_or(BUSY, |row| row.1[column(state)])
+/// What `operation` does in a phase.
+pub fn verdict(operation: Operation, phase: Phase, class: Class) -> Verdict {
+    let special: &[Row] = if class.is_machine() { &OF_MACHINES } else { &[] };
+    let row = special.iter().chain(&TABLE).find(|row| row.0 == operation);
+    row.map_or(BUSY, |row| row.1[column(phase)])
 }
 
 /// Where a sandbox is and where it should be.
@@ -111,7 +138,7 @@ pub struct Phase {
 /// What the runtime reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The launch of a new sandbox began.
+    /// The launch of a new sandbox, or of an archived one's restoration, began.
     Creating,
     /// Its toolbox answers.
     Launched,
@@ -124,6 +151,20 @@ pub enum Progress {
     Removed,
     /// A snapshot of it was made, or couldn't be.
     Snapshotted,
+    /// It was forked, or couldn't be.
+    Forked,
+    /// Its resources are others now.
+    Resized,
+    /// Its processes stand still, or couldn't be stopped.
+    Paused,
+    PauseFailed,
+    /// They go on.
+    Resumed,
+    /// Its files are in an archive and nowhere else, or couldn't be put there.
+    Archived,
+    ArchiveFailed,
+    /// What kept it from starting may be mended.
+    Recovered,
     /// What it is built from is being built.
     Building,
     Built,
@@ -142,21 +183,21 @@ impl Phase {
         use DesiredState as D;
         use State as S;
         match (self.actual, self.desired) {
-            (S::Started, D::Stopped) => S::Stopping,
-            (
-                S::Started
-                | S::Stopped
-                | S::Creating
-                | S::Unknown
-                | S::Snapshotting
-                | S::PendingBuild
-                | S::BuildingSnapshot,
-                D::Destroyed,
-            ) => S::Destroying,
+            (S::Started | S::Paused, D::Stopped) => S::Stopping,
+            (S::Error | S::BuildFailed | S::Archived | S::Destroyed, D::Destroyed) => self.actual,
+            (_, D::Destroyed) => S::Destroying,
             (S::Stopped, D::Started) => S::Starting,
             (S::Stopped, D::Archived) => S::Archiving,
             (S::Unknown, D::Started) => S::Creating,
             (state, _) => state,
+        }
+    }
+
+    /// The same in lists, which tell a restoration before it begins (observed).
+    pub fn listed(self) -> State {
+        match (self.actual, self.desired) {
+            (State::Archived, DesiredState::Started) => State::Restoring,
+            _ => self.shown(),
         }
     }
 
@@ -170,6 +211,7 @@ impl Phase {
                 | (S::Started, D::Started)
                 | (S::Stopped, D::Stopped)
                 | (S::Archived, D::Archived)
+                | (S::Paused, D::Paused)
         )
     }
 
@@ -179,164 +221,103 @@ impl Phase {
     }
 
     /// Asks for an operation: the phase that it leads to, the same one if there is nothing to do, or why not.
-    pub fn begin(self, operation: Operation, ephemeral: bool) -> Result<Phase, ModelError> {
+    pub fn begin(self, operation: Operation, nature: Nature) -> Result<Phase, ModelError> {
+        use DesiredState as D;
+        use State as S;
         // What nobody works on yet can be deleted (observed).
         if operation == Operation::Delete && self == Phase::UNBUILT {
-            return Ok(Phase { desired: DesiredState::Destroyed, ..self });
+            return Ok(Phase { desired: D::Destroyed, ..self });
         }
-        match verdict(operation, self.shown()) {
-            Refuse(kind, message) => Err(ModelError::new(kind, message)),
-            Nothing => Ok(self),
-            Go => match operation {
-                Operation::Start if self.actual == State::Stopped => {
-                    Ok(Phase { desired: DesiredState::Started, ..self })
-                }
-                Operation::Snapshot => Ok(Phase { actual: State::Snapshotting, ..self }),
-                Operation::Stop if ephemeral => Ok(Phase { desired: DesiredState::Destroyed, ..self }),
-                Operation::Stop => Ok(Phase { desired: DesiredState::Stopped, ..self }),
-                Operation::Delete => Ok(Phase { desired: DesiredState::Destroyed, ..self }),
-                Operation::Archive if ephemeral => {
-                    Err(ModelError::bad_request("Ephemeral sandboxes cannot be archived"))
-                }
-                _ => Err(ModelError::new(ErrorKind::NotEmulated, "")),
-            },
+        match verdict(operation, self, nature.class) {
+            Refuse(kind, message) => return Err(ModelError::new(kind, message)),
+            Nothing => return Ok(self),
+            Go => {}
         }
+        Ok(match operation {
+            Operation::Start if self.actual == S::Paused => Phase { actual: S::Resuming, desired: D::Started },
+            Operation::Start => Phase { desired: D::Started, ..self },
+            Operation::Stop if nature.ephemeral => Phase { desired: D::Destroyed, ..self },
+            Operation::Stop => Phase { desired: D::Stopped, ..self },
+            Operation::Pause => Phase { actual: S::Pausing, desired: D::Paused },
+            Operation::Archive if nature.ephemeral => {
+                return Err(ModelError::bad_request("Ephemeral sandboxes cannot be archived"));
+            }
+            Operation::Archive => Phase { desired: D::Archived, ..self },
+            Operation::Recover if !nature.recoverable => return Err(ModelError::bad_request(NOT_RECOVERABLE)),
+            Operation::Recover => Phase { desired: D::Stopped, ..self },
+            Operation::Fork => Phase { actual: S::Forking, ..self },
+            Operation::Snapshot => Phase { actual: S::Snapshotting, ..self },
+            Operation::Resize => Phase { actual: S::Resizing, ..self },
+            Operation::Delete => Phase { desired: D::Destroyed, ..self },
+            Operation::Backup => self,
+        })
     }
 
     /// What a report of the runtime makes of it. Reports that come too late change nothing.
     pub fn after(self, progress: Progress) -> Phase {
         use DesiredState as D;
+        use Progress as P;
         use State as S;
+        let actual = |actual| Phase { actual, ..self };
         match (progress, self.actual, self.desired) {
-            (Progress::Creating, S::Unknown, D::Started) => Phase { actual: S::Creating, ..self },
-            (Progress::Launched, S::Unknown | S::Creating | S::Stopped, _) => Phase { actual: S::Started, ..self },
-            (Progress::LaunchFailed, S::Unknown | S::Creating | S::Stopped, D::Started) => {
-                Phase { actual: S::Error, ..self }
+            (P::Removed, S::Error | S::BuildFailed, _) => self,
+            (P::Removed, _, D::Destroyed) => actual(S::Destroyed),
+            (P::Launched, S::Unknown | S::Creating | S::Stopped | S::Restoring, D::Started | D::Destroyed) => {
+                actual(S::Started)
             }
-            (Progress::Snapshotted, S::Snapshotting, D::Started) => Phase { actual: S::Started, ..self },
-            (Progress::Snapshotted, S::Snapshotting, _) => Phase { actual: S::Stopped, ..self },
-            (Progress::Building, S::PendingBuild, D::Started) => Phase { actual: S::BuildingSnapshot, ..self },
-            (Progress::Built, S::BuildingSnapshot, _) => Phase { actual: S::Unknown, ..self },
-            (Progress::BuildFailed, S::PendingBuild | S::BuildingSnapshot, D::Started) => {
-                Phase { actual: S::BuildFailed, ..self }
-            }
-            (Progress::Died, S::Snapshotting, _) => Phase { actual: S::Stopped, desired: D::Stopped },
-            (Progress::Halted, S::Started, D::Stopped) => Phase { actual: S::Stopped, ..self },
-            (Progress::Died, S::Started, D::Started | D::Stopped) => Phase { actual: S::Stopped, desired: D::Stopped },
-            (Progress::Removed, actual, D::Destroyed) if !matches!(actual, S::Error | S::BuildFailed) => {
-                Phase { actual: S::Destroyed, ..self }
-            }
+            (P::Built, S::BuildingSnapshot, _) => actual(S::Unknown),
+            // Nothing else matters to what is to go.
+            (_, _, D::Destroyed) => self,
+            (P::Creating, S::Unknown, D::Started) => actual(S::Creating),
+            (P::Creating, S::Archived, D::Started) => actual(S::Restoring),
+            (P::LaunchFailed, S::Unknown | S::Creating | S::Stopped | S::Restoring, D::Started) => actual(S::Error),
+            (P::Snapshotted, S::Snapshotting, D::Started)
+            | (P::Forked, S::Forking, D::Started)
+            | (P::Resized, S::Resizing, D::Started)
+            | (P::Resumed, S::Resuming, D::Started) => actual(S::Started),
+            (P::Snapshotted, S::Snapshotting, _) | (P::Resized, S::Resizing, _) => actual(S::Stopped),
+            (P::Paused, S::Pausing, D::Paused) => actual(S::Paused),
+            (P::PauseFailed, S::Pausing, D::Paused) => Phase { actual: S::Started, desired: D::Started },
+            (P::Archived, S::Stopped, D::Archived) => actual(S::Archived),
+            (P::ArchiveFailed, S::Stopped, D::Archived) => Phase { desired: D::Stopped, ..self },
+            (P::Recovered, S::Error, D::Stopped) => actual(S::Stopped),
+            (P::Building, S::PendingBuild, D::Started) => actual(S::BuildingSnapshot),
+            (P::BuildFailed, S::PendingBuild | S::BuildingSnapshot, D::Started) => actual(S::BuildFailed),
+            (P::Halted, S::Started | S::Paused, D::Stopped) => actual(S::Stopped),
+            (
+                P::Died,
+                S::Started | S::Snapshotting | S::Forking | S::Resizing | S::Pausing | S::Paused | S::Resuming,
+                _,
+            ) => Phase { actual: S::Stopped, desired: D::Stopped },
             _ => self,
         }
+    }
+
+    /// What it is once the server was gone, and every process with it: what should be started is starting, what was
+    /// paused is stopped, the rest is at rest or goes on.
+    pub fn after_restart(self) -> Phase {
+        use State as S;
+        let actual = match self.actual {
+            S::Unknown
+            | S::Creating
+            | S::Started
+            | S::Snapshotting
+            | S::Forking
+            | S::Resizing
+            | S::Pausing
+            | S::Paused
+            | S::Resuming => S::Stopped,
+            S::Restoring => S::Archived,
+            S::BuildingSnapshot => S::PendingBuild,
+            other => other,
+        };
+        let desired = match self.desired {
+            DesiredState::Paused => DesiredState::Stopped,
+            other => other,
+        };
+        Phase { actual, desired }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn every_operation_has_a_row() {
-        for operation in Operation::ALL {
-            assert!(TABLE.iter().any(|row| row.0 == operation), "{operation:?}");
-        }
-    }
-
-    #[test]
-    fn a_life() {
-        let new = Phase::NEW;
-        assert_eq!(new.shown(), State::Creating);
-        let started = new.after(Progress::Creating).after(Progress::Launched);
-        assert_eq!((started.shown(), started.is_pending()), (State::Started, false));
-        assert_eq!(started.begin(Operation::Start, false).expect("no-op"), started);
-        let stopping = started.begin(Operation::Stop, false).expect("stops");
-        assert_eq!((stopping.shown(), stopping.is_pending()), (State::Stopping, true));
-        let busy = stopping.begin(Operation::Delete, false).expect_err("busy");
-        assert_eq!((busy.kind, busy.message.as_str()), (Conflict, "Sandbox state change in progress"));
-        let stopped = stopping.after(Progress::Halted);
-        let starting = stopped.begin(Operation::Start, false).expect("starts");
-        assert_eq!(starting.shown(), State::Starting);
-        assert_eq!(starting.after(Progress::LaunchFailed).shown(), State::Error);
-        assert_eq!(started.begin(Operation::Stop, true).expect("ephemeral").shown(), State::Destroying);
-        let gone = stopped.begin(Operation::Delete, false).expect("deletes").after(Progress::Removed);
-        assert_eq!(gone.shown(), State::Destroyed);
-    }
-
-    fn operation() -> impl Strategy<Value = Operation> {
-        prop::sample::select(Operation::ALL.to_vec())
-    }
-
-    fn progress() -> impl Strategy<Value = Progress> {
-        use Progress::*;
-        prop::sample::select(vec![
-            Creating,
-            Launched,
-            LaunchFailed,
-            Halted,
-            Died,
-            Removed,
-            Snapshotted,
-            Building,
-            Built,
-            BuildFailed,
-        ])
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Ask(Operation, bool),
-        Report(Progress),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![(operation(), any::<bool>()).prop_map(|(o, e)| Step::Ask(o, e)), progress().prop_map(Step::Report)]
-    }
-
-    /// Every pair that may be reached, with the state that clients see. Nothing else is ever stored.
-    const DOCUMENTED: &[(State, DesiredState, State)] = &[
-        (State::Unknown, DesiredState::Started, State::Creating),
-        (State::Creating, DesiredState::Started, State::Creating),
-        (State::Started, DesiredState::Started, State::Started),
-        (State::Started, DesiredState::Stopped, State::Stopping),
-        (State::Stopped, DesiredState::Stopped, State::Stopped),
-        (State::Stopped, DesiredState::Started, State::Starting),
-        (State::Started, DesiredState::Destroyed, State::Destroying),
-        (State::Stopped, DesiredState::Destroyed, State::Destroying),
-        (State::Destroyed, DesiredState::Destroyed, State::Destroyed),
-        (State::Snapshotting, DesiredState::Started, State::Snapshotting),
-        (State::Snapshotting, DesiredState::Stopped, State::Snapshotting),
-        (State::PendingBuild, DesiredState::Started, State::PendingBuild),
-        (State::BuildingSnapshot, DesiredState::Started, State::BuildingSnapshot),
-        (State::Unknown, DesiredState::Destroyed, State::Destroying),
-        (State::PendingBuild, DesiredState::Destroyed, State::Destroying),
-        (State::BuildingSnapshot, DesiredState::Destroyed, State::Destroying),
-        (State::BuildFailed, DesiredState::Started, State::BuildFailed),
-        (State::BuildFailed, DesiredState::Destroyed, State::BuildFailed),
-        (State::Error, DesiredState::Started, State::Error),
-        (State::Error, DesiredState::Destroyed, State::Error),
-    ];
-
-    proptest! {
-        #[test]
-        fn no_sequence_leaves_the_documented_phases(built: bool, steps in prop::collection::vec(step(), 0..60)) {
-            let mut phase = if built { Phase::UNBUILT } else { Phase::NEW };
-            for step in steps {
-                let before = phase;
-                match step {
-                    Step::Ask(operation, ephemeral) => match phase.begin(operation, ephemeral) {
-                        Ok(next) => phase = next,
-                        Err(e) => prop_assert!(e.kind == ErrorKind::NotEmulated || !e.message.is_empty()),
-                    },
-                    Step::Report(progress) => phase = phase.after(progress),
-                }
-                let known = DOCUMENTED.iter().find(|d| (d.0, d.1) == (phase.actual, phase.desired));
-                prop_assert_eq!(known.map(|d| d.2), Some(phase.shown()), "{:?} after {:?}", phase, before);
-                if before.actual == State::Destroyed {
-                    prop_assert_eq!(phase, before, "destroyed is the end");
-                }
-            }
-        }
-    }
-}
+mod tests;

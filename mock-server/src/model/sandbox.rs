@@ -1,8 +1,12 @@
 //! The sandbox record, its states, and the state that clients see.
 
 pub use super::string_map::StringMap;
-use super::{network, rules::Phase, snapshots::BuildInfo};
-use crate::runtime::{NetworkPolicy, Root};
+use super::{
+    network,
+    rules::{Nature, Phase},
+    snapshots::BuildInfo,
+};
+use crate::runtime::{NetworkPolicy, Resources, Root};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -70,6 +74,38 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// `SandboxClass` of the contract, as far as there is one here.
+    Class {
+        LinuxVm = "linux-vm",
+        Container = "container",
+    }
+}
+
+impl Class {
+    /// Virtual machines can be paused and forked.
+    pub fn is_machine(self) -> bool {
+        self == Class::LinuxVm
+    }
+}
+
+impl Default for Class {
+    fn default() -> Class {
+        Class::Container
+    }
+}
+
+wire_enum! {
+    /// `backupState` of the contract: what archiving leaves behind.
+    BackupState {
+        None = "None",
+        Pending = "Pending",
+        InProgress = "InProgress",
+        Completed = "Completed",
+        Error = "Error",
+    }
+}
+
 /// A sandbox as the store keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,7 +140,7 @@ pub struct Sandbox {
     pub recoverable: bool,
     /// Minutes without activity; 0 is off.
     pub auto_stop_interval: i32,
-    /// Minutes; 0 is off. Kept for VM classes only.
+    /// Minutes without activity; 0 is off, as it is for containers and wherever `auto_stop_interval` isn't 0.
     pub auto_pause_interval: i32,
     /// Minutes, 1..=43200.
     pub auto_archive_interval: i32,
@@ -127,9 +163,28 @@ pub struct Sandbox {
     /// What it is built from, if it is no snapshot's.
     #[serde(default)]
     pub build: Option<BuildInfo>,
+    #[serde(default)]
+    pub class: Class,
+    #[serde(default = "no_backup")]
+    pub backup_state: BackupState,
+    #[serde(default)]
+    pub backup_created_at: Option<DateTime<Utc>>,
+    /// What it is being resized to.
+    #[serde(default)]
+    pub resizing_to: Option<Resources>,
+    /// The sandbox that it was forked from.
+    #[serde(default)]
+    pub forked_from: Option<String>,
+    /// The sandbox that it is linked to, and goes with.
+    #[serde(default)]
+    pub linked_to: Option<String>,
     /// What its organisation and region say; the world keeps it up to date.
     #[serde(skip)]
     pub inherited: Inherited,
+}
+
+fn no_backup() -> BackupState {
+    BackupState::None
 }
 
 /// What a sandbox has from its organisation and its region.
@@ -148,6 +203,11 @@ impl Sandbox {
 
     pub(super) fn set_phase(&mut self, phase: Phase) {
         (self.actual_state, self.desired_state) = (phase.actual, phase.desired);
+    }
+
+    /// What else than its phase decides about operations.
+    pub fn nature(&self) -> Nature {
+        Nature { class: self.class, ephemeral: self.is_ephemeral(), recoverable: self.recoverable }
     }
 
     /// The state that clients see.
@@ -180,6 +240,15 @@ impl Sandbox {
             (sandbox.network_block_all, sandbox.network_allow_list.clone(), sandbox.domain_allow_list.clone(), limited)
         };
         all(self) == all(other)
+    }
+
+    pub fn resources(&self) -> Resources {
+        Resources { cpu: self.cpu, memory: self.memory, disk: self.disk }
+    }
+
+    pub(super) fn set_resources(&mut self, resources: Resources) {
+        (self.cpu, self.memory, self.disk) = (resources.cpu, resources.memory, resources.disk);
+        self.resizing_to = None;
     }
 
     /// The label that the SDKs pick the language of code runs by.

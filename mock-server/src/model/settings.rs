@@ -15,7 +15,33 @@ use super::{
 pub const MAX_AUTO_ARCHIVE: i32 = 43_200;
 
 /// Containers can't be paused (observed for the pause operation).
-pub const NO_PAUSE: &str = "Pausing is not supported for this sandbox";
+const NO_PAUSE: &str = "Pausing is not supported for this sandbox";
+/// The contract's and the SDKs' rules; the texts are ours.
+const ONE_OF_TWO: &str = "At most one of autoStopInterval and autoPauseInterval may be non-zero";
+const EPHEMERAL: &str = "Ephemeral sandboxes cannot have auto-pause enabled. Set autoPauseInterval to 0";
+
+/// Whether a sandbox may pause by itself: machines may that last, and don't stop by themselves.
+pub fn check_pause(machine: bool, ephemeral: bool, auto_stop: i32) -> Result<(), ModelError> {
+    match (machine, ephemeral) {
+        (false, _) => Err(ModelError::new(ErrorKind::Unprocessable, NO_PAUSE)),
+        (true, true) => Err(ModelError::bad_request(EPHEMERAL)),
+        _ if auto_stop > 0 => Err(ModelError::bad_request(ONE_OF_TWO)),
+        _ => Ok(()),
+    }
+}
+
+/// Minutes until a new sandbox stops and pauses by itself, from what was asked for: a machine that lasts pauses after an
+/// hour if nobody says otherwise, everything else stops after a quarter (contract).
+pub fn idle_intervals(machine: bool, ephemeral: bool, stop: Option<i32>, pause: Option<i32>) -> (i32, i32) {
+    match (stop, pause) {
+        (None, None) if machine && !ephemeral => (0, AUTO_PAUSE),
+        (None, Some(pause)) if pause > 0 => (0, pause),
+        (stop, pause) => (stop.unwrap_or(AUTO_STOP), pause.unwrap_or(0)),
+    }
+}
+
+const AUTO_STOP: i32 = 15;
+const AUTO_PAUSE: i32 = 60;
 
 /// 0 and everything above the maximum mean the maximum (observed).
 pub fn clamp_archive(minutes: i32) -> i32 {
@@ -77,10 +103,16 @@ impl ControlPlane {
                 Interval::Archive if minutes < 0 => return refuse("Auto-archive interval must be non-negative"),
                 Interval::Pause if minutes < 0 => return refuse("Auto-pause interval must be non-negative"),
                 Interval::Ttl if minutes < 0 => return refuse("TTL must be non-negative"),
+                Interval::Stop if minutes > 0 && sandbox.auto_pause_interval > 0 => return refuse(ONE_OF_TWO),
                 Interval::Stop => sandbox.auto_stop_interval = minutes,
                 Interval::Archive => sandbox.auto_archive_interval = clamp_archive(minutes),
+                Interval::Delete if minutes == 0 && sandbox.auto_pause_interval > 0 => return refuse(EPHEMERAL),
                 Interval::Delete => sandbox.auto_delete_interval = minutes,
-                Interval::Pause if minutes > 0 => return Err(ModelError::new(ErrorKind::Unprocessable, NO_PAUSE)),
+                Interval::Pause if minutes > 0 => {
+                    let [class, ephemeral] = [sandbox.class.is_machine(), sandbox.is_ephemeral()];
+                    check_pause(class, ephemeral, sandbox.auto_stop_interval)?;
+                    sandbox.auto_pause_interval = minutes;
+                }
                 Interval::Pause => sandbox.auto_pause_interval = 0,
                 Interval::Ttl if minutes == 0 => sandbox.auto_destroy_at = None,
                 Interval::Ttl => sandbox.auto_destroy_at = now.checked_add_signed(Duration::minutes(minutes.into())),

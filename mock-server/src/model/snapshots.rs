@@ -5,7 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{sandbox::wire_enum, tokens};
+use super::{
+    sandbox::{Class, wire_enum},
+    tokens,
+};
 use crate::runtime::Root;
 
 /// A snapshot that every organisation can use and nobody can change.
@@ -13,6 +16,7 @@ use crate::runtime::Root;
 pub struct GeneralSnapshot {
     pub id: &'static str,
     pub name: &'static str,
+    pub class: Class,
     pub cpu: u32,
     /// GiB.
     pub memory: u32,
@@ -20,11 +24,24 @@ pub struct GeneralSnapshot {
     pub disk: u32,
 }
 
-/// Names and resources as documented by the cloud.
-pub const GENERAL: [GeneralSnapshot; 3] = [
-    GeneralSnapshot { id: "5d2f6b0a-0001-4d61-8f00-da7700000001", name: "daytona-small", cpu: 1, memory: 1, disk: 3 },
-    GeneralSnapshot { id: "5d2f6b0a-0002-4d61-8f00-da7700000002", name: "daytona-medium", cpu: 2, memory: 4, disk: 8 },
-    GeneralSnapshot { id: "5d2f6b0a-0003-4d61-8f00-da7700000003", name: "daytona-large", cpu: 4, memory: 8, disk: 10 },
+const fn snapshot(id: &'static str, name: &'static str, class: Class, size: [u32; 3]) -> GeneralSnapshot {
+    let [cpu, memory, disk] = size;
+    GeneralSnapshot { id, name, class, cpu, memory, disk }
+}
+
+const SMALL: [u32; 3] = [1, 1, 3];
+const MEDIUM: [u32; 3] = [2, 4, 8];
+const LARGE: [u32; 3] = [4, 8, 10];
+
+/// Names and resources as documented by the cloud. Those of virtual machines are ours: the cloud has some, but documents
+/// no names.
+pub const GENERAL: [GeneralSnapshot; 6] = [
+    snapshot("5d2f6b0a-0001-4d61-8f00-da7700000001", "daytona-small", Class::Container, SMALL),
+    snapshot("5d2f6b0a-0002-4d61-8f00-da7700000002", "daytona-medium", Class::Container, MEDIUM),
+    snapshot("5d2f6b0a-0003-4d61-8f00-da7700000003", "daytona-large", Class::Container, LARGE),
+    snapshot("5d2f6b0a-0004-4d61-8f00-da7700000004", "daytona-vm-small", Class::LinuxVm, SMALL),
+    snapshot("5d2f6b0a-0005-4d61-8f00-da7700000005", "daytona-vm-medium", Class::LinuxVm, MEDIUM),
+    snapshot("5d2f6b0a-0006-4d61-8f00-da7700000006", "daytona-vm-large", Class::LinuxVm, LARGE),
 ];
 
 /// What a sandbox is made from when nobody says (`/config.defaultSnapshot`).
@@ -107,6 +124,8 @@ pub struct Snapshot {
     pub root: Arc<Root>,
     /// User of sandboxes that name none.
     pub user: String,
+    #[serde(default)]
+    pub class: Class,
 }
 
 fn shared_region() -> String {
@@ -132,6 +151,13 @@ impl Source {
         match self {
             Source::General(snapshot) => snapshot.name,
             Source::Own(snapshot) => &snapshot.name,
+        }
+    }
+
+    pub fn class(&self) -> Class {
+        match self {
+            Source::General(snapshot) => snapshot.class,
+            Source::Own(snapshot) => snapshot.class,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     ControlPlane, Identity,
     error::ModelError,
     rules::{Operation, Progress},
-    sandbox::{DesiredState, Sandbox},
+    sandbox::{Class, DesiredState, Sandbox},
     snapshots::{self, BuildInfo, Snapshot, SnapshotState, Source},
     store::{Kind, Write},
     tokens,
@@ -30,6 +30,7 @@ pub struct NewSnapshot {
     pub cpu: Option<u32>,
     pub memory: Option<u32>,
     pub disk: Option<u32>,
+    pub class: Class,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +111,7 @@ impl ControlPlane {
             region: new.region,
             root: Arc::default(),
             user: "daytona".into(),
+            class: new.class,
         };
         let record = self.add_snapshot(record).await?;
         if record.build.is_some() {
@@ -343,12 +345,8 @@ impl ControlPlane {
         sandbox: &Sandbox,
         name: String,
     ) -> Result<Arc<Sandbox>, ModelError> {
-        sandbox.phase().begin(Operation::Snapshot, false)?;
-        if !self.runtime().has_roots() {
-            let text =
-                "Snapshots of sandboxes need a root file system of their own, which isolation process doesn't have";
-            return Err(ModelError::bad_request(text));
-        }
+        sandbox.phase().begin(Operation::Snapshot, sandbox.nature())?;
+        self.must_have_roots("Snapshots of sandboxes")?;
         let record = self.advance(sandbox, Operation::Snapshot).await?;
         let (cp, snapshotting) = (self.clone(), record.clone());
         tokio::spawn(async move {
@@ -358,6 +356,15 @@ impl ControlPlane {
             drop(cp.report(&snapshotting.id, Progress::Snapshotted).await);
         });
         Ok(record)
+    }
+
+    /// 400 in tier process.
+    pub(super) fn must_have_roots(&self, what: &str) -> Result<(), ModelError> {
+        if self.runtime().has_roots() {
+            return Ok(());
+        }
+        let text = format!("{what} need a root file system of their own, which isolation process doesn't have");
+        Err(ModelError::bad_request(text))
     }
 
     async fn take_snapshot(&self, sandbox: &Sandbox, name: String) -> Result<(), ModelError> {
@@ -415,6 +422,7 @@ impl ControlPlane {
             region: sandbox.target.clone(),
             root,
             user: sandbox.user.clone(),
+            class: sandbox.class,
         }
     }
 

@@ -1,4 +1,4 @@
-//! What happens by itself: auto-stop, auto-delete, the end of a TTL. One task waits for the nearest deadline on the
+//! What happens by itself: auto-stop, auto-pause, auto-archive, auto-delete, the end of a TTL. One task waits for the nearest deadline on the
 //! server's clock; nothing polls.
 
 use std::sync::{Arc, Weak};
@@ -18,6 +18,8 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     Stop,
+    Pause,
+    Archive,
     Delete,
     /// A sandbox that was deleted while in error leaves `includeErroredDeleted` lists.
     Forget,
@@ -37,17 +39,22 @@ pub fn deadline(sandbox: &Sandbox) -> Option<(DateTime<Utc>, Due)> {
     if sandbox.phase().is_pending() {
         return None;
     }
-    let idle = |minutes: i32, due| {
+    let after = |minutes: i32, due| {
         let at = sandbox.last_activity_at.checked_add_signed(Duration::minutes(minutes.into()));
         at.map(|at| (at, due))
     };
     let idle = match sandbox.state() {
-        State::Started if sandbox.auto_stop_interval > 0 => idle(sandbox.auto_stop_interval, Due::Stop),
-        State::Stopped if sandbox.auto_delete_interval >= 0 => idle(sandbox.auto_delete_interval, Due::Delete),
+        State::Started if sandbox.auto_stop_interval > 0 => after(sandbox.auto_stop_interval, Due::Stop),
+        State::Started if sandbox.auto_pause_interval > 0 => after(sandbox.auto_pause_interval, Due::Pause),
         _ => None,
     };
+    let rest = (sandbox.state() == State::Stopped).then(|| {
+        let delete = (sandbox.auto_delete_interval >= 0).then_some((sandbox.auto_delete_interval, Due::Delete));
+        let archive = (!sandbox.is_ephemeral()).then_some((sandbox.auto_archive_interval, Due::Archive));
+        delete.into_iter().chain(archive).filter_map(|(minutes, due)| after(minutes, due)).collect::<Vec<_>>()
+    });
     let end = sandbox.auto_destroy_at.map(|at| (at, Due::Delete));
-    idle.into_iter().chain(end).min_by_key(|(at, _)| *at)
+    idle.into_iter().chain(rest.into_iter().flatten()).chain(end).min_by_key(|(at, _)| *at)
 }
 
 /// Runs until the control plane closes or is dropped.
@@ -89,6 +96,8 @@ impl ControlPlane {
         let _one = self.firing.lock().await;
         for (sandbox, due) in self.take_due() {
             let result = match due {
+                Due::Archive => self.archive(&sandbox).await.map(drop),
+                Due::Pause => self.begin(&sandbox, Operation::Pause, false).await.map(drop),
                 Due::Stop => self.begin(&sandbox, Operation::Stop, false).await.map(drop),
                 Due::Delete => self.begin(&sandbox, Operation::Delete, false).await.map(drop),
                 Due::Forget => {

@@ -9,6 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ControlPlane, EventKind, ModelEvent,
@@ -33,6 +34,10 @@ pub struct World {
     pub sandboxes: HashMap<String, Entry>,
     /// Snapshots of organisations, by id.
     pub snapshots: HashMap<String, Arc<Snapshot>>,
+    /// Which sandboxes were forked from which.
+    forks: Relation,
+    /// Which sandboxes are linked to which.
+    links: Relation,
     /// Registries of organisations, by id.
     pub registries: HashMap<String, Arc<Registry>>,
     /// Regions of organisations, by id.
@@ -58,6 +63,32 @@ pub struct Tenant {
     pub ids: HashSet<String>,
 }
 
+/// Many sandboxes to one.
+#[derive(Default)]
+struct Relation(HashMap<String, HashSet<String>>);
+
+impl Relation {
+    fn insert(&mut self, one: Option<&String>, of_many: &str) {
+        if let Some(one) = one {
+            self.0.entry(one.clone()).or_default().insert(of_many.to_owned());
+        }
+    }
+
+    fn remove(&mut self, one: Option<&String>, of_many: &str) {
+        let Some(many) = one.and_then(|one| self.0.get_mut(one)) else { return };
+        many.remove(of_many);
+        if many.is_empty()
+            && let Some(one) = one
+        {
+            self.0.remove(one);
+        }
+    }
+
+    fn of(&self, one: &str) -> impl Iterator<Item = &String> {
+        self.0.get(one).into_iter().flatten()
+    }
+}
+
 impl Tenant {
     pub fn new(organization: Arc<Organization>) -> Tenant {
         Tenant { organization, names: HashMap::new(), ids: HashSet::new() }
@@ -71,6 +102,8 @@ pub struct Entry {
     /// Held while the runtime works on this sandbox, so that its launch, stop and removal don't overlap.
     pub turn: Arc<tokio::sync::Mutex<()>>,
     pub due: Option<DateTime<Utc>>,
+    /// Ends the archiving that is under way.
+    pub archiving: Option<CancellationToken>,
     /// The activity that the store knows of.
     pub saved_activity: DateTime<Utc>,
 }
@@ -82,6 +115,8 @@ impl World {
             users: HashMap::new(),
             sandboxes: HashMap::new(),
             snapshots: HashMap::new(),
+            forks: Relation::default(),
+            links: Relation::default(),
             registries: HashMap::new(),
             regions: HashMap::new(),
             webhooks: HashMap::new(),
@@ -200,10 +235,13 @@ impl World {
             tenant.names.insert(record.name.clone(), record.id.clone());
             tenant.ids.insert(record.id.clone());
         }
+        self.forks.insert(record.forked_from.as_ref(), &record.id);
+        self.links.insert(record.linked_to.as_ref(), &record.id);
         let due = timers::deadline(&record).map(|(at, _)| at);
         self.due.extend(due.map(|at| (at, record.id.clone())));
         let saved_activity = record.last_activity_at;
-        let entry = Entry { record: record.clone(), running: None, turn: Arc::default(), due, saved_activity };
+        let turn = Arc::default();
+        let entry = Entry { record: record.clone(), running: None, turn, due, archiving: None, saved_activity };
         self.sandboxes.insert(record.id.clone(), entry);
     }
 
@@ -217,7 +255,27 @@ impl World {
             tenant.names.remove(&entry.record.name);
             tenant.ids.remove(id);
         }
+        self.forks.remove(entry.record.forked_from.as_ref(), id);
+        self.links.remove(entry.record.linked_to.as_ref(), id);
+        if let Some(parent) = &entry.record.forked_from {
+            // Its time may have come while it couldn't go before its forks.
+            self.reschedule(parent);
+        }
         self.signed_previews.retain(|_, preview| preview.sandbox_id != id);
+    }
+
+    /// What was forked from a sandbox and is there.
+    pub fn forks_of(&self, id: &str) -> impl Iterator<Item = &Arc<Sandbox>> {
+        self.forks.of(id).filter_map(|id| self.sandboxes.get(id)).map(|entry| &entry.record)
+    }
+
+    /// What is linked to a sandbox and is there.
+    pub fn followers_of(&self, id: &str) -> impl Iterator<Item = &Arc<Sandbox>> {
+        self.links.of(id).filter_map(|id| self.sandboxes.get(id)).map(|entry| &entry.record)
+    }
+
+    pub fn has_live_forks(&self, id: &str) -> bool {
+        self.forks_of(id).any(|fork| fork.desired_state != DesiredState::Destroyed)
     }
 
     /// A sandbox that clients can see, by id first, then by name. Exact: case matters (observed).
@@ -356,6 +414,7 @@ impl ControlPlane {
         let all = tokens.chain([(Kind::Sandbox, id.to_owned())]);
         turn.note(all.map(|(kind, key)| Write::Delete { kind, key }).collect());
         world.remove(id);
+        self.samples.forget(id);
     }
 
     /// Notes activity: postpones auto-stop and moves `lastActivityAt`. Cheap enough for every request: it writes at

@@ -28,6 +28,8 @@ const MAX_MESSAGE: usize = 4096;
 pub enum Request {
     /// The descriptor beside it is an HTTP connection to serve.
     Serve,
+    /// Its memory is bounded by so many bytes from now on.
+    Memory { bytes: u64 },
     /// Connect to this port on the loopback inside and pass the connection.
     Connect { id: u32, port: u16 },
 }
@@ -134,6 +136,11 @@ impl AgentLink {
     /// Gives the agent a connection to serve.
     pub async fn serve(&self, connection: BorrowedFd<'_>) -> io::Result<()> {
         self.0.channel.send(&Request::Serve, &[connection]).await
+    }
+
+    /// Tells the agent how much memory there is.
+    pub async fn tell_memory(&self, bytes: u64) -> io::Result<()> {
+        self.0.channel.send(&Request::Memory { bytes }, &[]).await
     }
 
     /// A connection to a port inside.

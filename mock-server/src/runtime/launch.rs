@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Isolation,
     base::{Bind, OverlaySpec},
+    groups::GroupSpec,
     idmap::IdMap,
 };
 use crate::toolbox::AgentConfig;
@@ -40,6 +41,14 @@ pub struct LaunchSpec {
     pub user: String,
     /// The agent serves a build besides.
     pub build: bool,
+    /// Processors that it may run on; empty: all.
+    pub cpus: Vec<usize>,
+    /// Bytes of memory that `/proc/meminfo` tells; `None`: the machine's.
+    pub memory: Option<u64>,
+    /// The agent sees to it that it uses no more.
+    pub guard: bool,
+    /// Control groups that the zygote makes for it.
+    pub groups: Vec<GroupSpec>,
     pub agent: AgentConfig,
 }
 

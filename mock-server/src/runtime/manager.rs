@@ -12,15 +12,19 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Isolation, RuntimeConfig, RuntimeError, RuntimeInfo, Sandbox, SandboxSpec,
+    Isolation, Resources, RuntimeConfig, RuntimeError, RuntimeInfo, Sandbox, SandboxSpec,
     base::{self, Base},
+    bounds::Cpus,
     ctrl::AgentLink,
+    groups::{Controller, Group, Groups},
     idmap::{self, IdMap},
     launch::LaunchSpec,
+    links::FindNeighbour,
     net::{self, Budget, NetConfig, OwnPorts},
     nursery::{Launched, Nursery},
     probe,
     root::Ground,
+    surroundings,
     sys::fdpass,
     userns,
 };
@@ -47,8 +51,11 @@ pub struct Runtime {
     /// Unpacked images in use, by their digest.
     pub(super) images: Mutex<HashMap<String, Arc<base::image::Unpacked>>>,
     nursery: tokio::sync::RwLock<Option<Nursery>>,
-    running: Arc<Mutex<HashMap<String, Arc<Sandbox>>>>,
+    pub(super) running: Arc<Mutex<HashMap<String, Arc<Sandbox>>>>,
+    pub(super) neighbours: Mutex<Option<FindNeighbour>>,
     net: NetConfig,
+    groups: Groups,
+    pub(super) cpus: Cpus,
 }
 
 impl Runtime {
@@ -61,6 +68,7 @@ impl Runtime {
             (&sandboxes, 0o711),
             (&config.data_dir.join("m"), 0o700),
             (&config.data_dir.join("layers"), 0o711),
+            (&config.data_dir.join("archive"), 0o700),
             (&config.data_dir.join("trash"), 0o700),
         ] {
             make_dir(dir, mode).map_err(io_error(format!("make {}", dir.display())))?;
@@ -69,10 +77,14 @@ impl Runtime {
         let base = base::prepare(&config, chosen.isolation).await?;
         let inside = (base.user.uid, base.user.gid);
         let idmap = idmap::map_for(chosen.isolation, inside).map_err(io_error("id map".into()))?;
+        let processes = config.limits.processes;
+        let groups = blocking(move || Ok(Groups::find(processes))).await.map_err(io_error("control groups".into()))?;
+        let mut capabilities = chosen.capabilities;
+        capabilities.extend(surroundings::bounds(&groups));
         let info = RuntimeInfo {
             isolation: chosen.isolation,
             why_not_better: chosen.why_not_better,
-            capabilities: chosen.capabilities,
+            capabilities,
             base: base.description.clone(),
         };
         tokio::spawn(remove_all(leftovers(&config), config.binary.clone(), idmap.clone()));
@@ -86,7 +98,10 @@ impl Runtime {
             images: Mutex::default(),
             nursery,
             running: Arc::default(),
+            neighbours: Mutex::default(),
             net,
+            groups,
+            cpus: Cpus::of_this_process(),
         }))
     }
 
@@ -108,12 +123,18 @@ impl Runtime {
             let dir = dir.clone();
             blocking(move || prepare_dir(&dir, isolation)).await.map_err(failed)?
         };
+        if self.has_archive(&spec.id) {
+            self.bring_back(&spec.id).await.map_err(failed)?;
+        }
         let ground = self.ground(&spec.root, &spec.user).await?;
-        let launch = self.launch_spec(spec, dir, ground);
-        let (launched, link, outlet) = self.start_process(&launch, &lock).await.map_err(failed)?;
+        let group = self.groups.of(&spec.id);
+        let launch = self.launch_spec(spec, dir, ground, &group);
+        let (launched, link, outlet) =
+            self.start_process(&launch, &lock).await.inspect_err(|_| group.remove()).map_err(failed)?;
         let network = match outlet {
             Some([tun, listener]) => {
-                Some(net::attach(tun, listener, spec.network.clone(), &self.net).map_err(|error| {
+                let config = NetConfig { peers: self.peers_of(&spec.id), ..self.net.clone() };
+                Some(net::attach(tun, listener, spec.network.clone(), &config).map_err(|error| {
                     launched.kill();
                     failed(error)
                 })?)
@@ -122,7 +143,8 @@ impl Runtime {
         };
         let (running, id) = (self.running.clone(), spec.id.clone());
         let gone = move || drop(running.lock().remove(&id));
-        let sandbox = Sandbox::watch(spec.id.clone(), isolation, link, launched, network, gone).map_err(failed)?;
+        let sandbox =
+            Sandbox::watch(spec.id.clone(), isolation, link, launched, network, group, gone).map_err(failed)?;
         self.running.lock().insert(spec.id.clone(), sandbox.clone());
         Ok(sandbox)
     }
@@ -163,7 +185,7 @@ impl Runtime {
         Ok(())
     }
 
-    fn launch_spec(&self, spec: &SandboxSpec, dir: PathBuf, ground: Ground) -> LaunchSpec {
+    fn launch_spec(&self, spec: &SandboxSpec, dir: PathBuf, ground: Ground, group: &Group) -> LaunchSpec {
         let base = &self.base;
         let mut env = ground.env;
         for (name, value) in [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")] {
@@ -197,12 +219,22 @@ impl Runtime {
             shifted: base.shifted,
             user: spec.user.clone(),
             build: spec.build,
+            cpus: spec.resources.map(|resources| self.cpus.take(resources.cpu)).unwrap_or_default(),
+            memory: spec.resources.map(Resources::bytes),
+            guard: !self.groups.has(Controller::Memory),
+            groups: group.specs(spec.resources),
             agent,
         }
     }
 
-    /// Removes a stopped sandbox's files. Unknown ids are fine.
+    /// Removes a stopped sandbox's files, archived ones too. Unknown ids are fine.
     pub async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        self.remove_files(id).await?;
+        self.remove_archive(id)
+    }
+
+    /// Removes them but for its archive.
+    pub async fn remove_files(&self, id: &str) -> Result<(), RuntimeError> {
         let dir = self.dir(id)?;
         let trash = self.config.data_dir.join("trash").join(uuid::Uuid::new_v4().to_string());
         let moved = blocking({
@@ -287,7 +319,7 @@ async fn remove_all(paths: Vec<PathBuf>, binary: PathBuf, idmap: IdMap) {
     }
 }
 
-fn names_in(dir: &Path) -> io::Result<Vec<String>> {
+pub(super) fn names_in(dir: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 

@@ -1,17 +1,22 @@
 //! How a sandbox exists on this machine: bases and layers, launch, stop, network. The only place with `unsafe`.
 
+mod archive;
 pub mod base;
+mod bounds;
 mod ctrl;
 mod descriptors;
+mod groups;
 mod idmap;
 mod inside;
 mod launch;
+mod links;
 mod manager;
 pub mod net;
 mod nursery;
 mod probe;
 mod root;
 mod sandbox;
+mod still;
 mod sudo;
 mod surroundings;
 pub mod sys;
@@ -120,6 +125,24 @@ pub struct NetworkPolicy {
     pub domains: Option<Vec<String>>,
 }
 
+/// What a sandbox may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Processors.
+    pub cpu: u32,
+    /// GiB.
+    pub memory: u32,
+    /// GiB.
+    pub disk: u32,
+}
+
+impl Resources {
+    /// Its memory in bytes.
+    pub fn bytes(self) -> u64 {
+        u64::from(self.memory.max(1)) << 30
+    }
+}
+
 /// What to start. The same spec (same id) started again runs over the same files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -136,6 +159,8 @@ pub struct SandboxSpec {
     pub binds: Vec<base::Bind>,
     /// Its toolbox serves a build.
     pub build: bool,
+    /// `None`: whatever the machine has.
+    pub resources: Option<Resources>,
 }
 
 /// Why the runtime can't do something. The text is for people and names the way out.

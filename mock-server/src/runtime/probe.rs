@@ -128,6 +128,10 @@ async fn build_one(
         shifted: false,
         user: "probe".into(),
         build: false,
+        cpus: Vec::new(),
+        memory: None,
+        guard: false,
+        groups: Vec::new(),
         agent: probe_agent(&id),
     };
     let lock = blocking({

@@ -12,14 +12,12 @@ use std::{
     time::Duration,
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Isolation, Runtime, RuntimeError, Sandbox,
     base::{self, Bind, OverlaySpec, Place},
     idmap::{self, IdMap},
-    inside::reaper,
     manager::{blocking, prepare_dir},
     userns,
 };
@@ -63,9 +61,6 @@ const SHORT: &str = "y";
 
 /// How long a build's layers are kept for the next one.
 const KEEP_CACHED: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// How long processes may take to stand still while their files are copied.
-const STILL: Duration = Duration::from_millis(500);
 
 impl Runtime {
     /// Whether sandboxes have a root file system of their own, which images, snapshots and builds need.
@@ -177,6 +172,9 @@ impl Runtime {
             let from = dir.join("up");
             // Nobody may run over it.
             let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
+            if self.has_archive(id) {
+                self.bring_back(id).await?;
+            }
             match blocking({
                 let from = from.clone();
                 move || fs::metadata(&from)
@@ -192,15 +190,33 @@ impl Runtime {
     }
 
     /// Copies a running sandbox's own files to a layer, while its processes stand still.
-    pub async fn copy(&self, sandbox: &Sandbox, layer: &str) -> Result<(), RuntimeError> {
+    pub async fn copy(&self, sandbox: &Arc<Sandbox>, layer: &str) -> Result<(), RuntimeError> {
         let (from, to) = (self.dir(sandbox.id())?.join("up"), self.layer_dir(layer)?);
-        let processes = Frozen::new(sandbox.pid()).await;
+        let still = sandbox.stand_still().await;
         let copied = userns::copy(&self.config.binary, &self.idmap, from, to).await;
-        drop(processes);
+        drop(still);
         let what = format!("copy the files of {}", sandbox.id());
         if let Err(source) = copied {
             self.remove_layer(layer).await;
             return Err(RuntimeError::Io { what, source });
+        }
+        Ok(())
+    }
+
+    /// Copies a running sandbox's own files to those of a new one, while its processes stand still.
+    pub async fn fork(&self, sandbox: &Arc<Sandbox>, id: &str) -> Result<(), RuntimeError> {
+        let (from, dir) = (self.dir(sandbox.id())?.join("up"), self.dir(id)?);
+        let (isolation, to) = (self.info().isolation, dir.join("up"));
+        let result = async {
+            let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
+            let still = sandbox.stand_still().await;
+            let copied = userns::copy(&self.config.binary, &self.idmap, from, to).await;
+            drop(still);
+            copied
+        };
+        if let Err(source) = result.await {
+            self.remove(id).await?;
+            return Err(RuntimeError::Io { what: format!("copy the files of {}", sandbox.id()), source });
         }
         Ok(())
     }
@@ -270,42 +286,4 @@ impl Runtime {
 
 fn is_layer_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 100 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-}
-
-/// Processes that stand still until this is dropped. Those that can't be stopped go on: a copy of their files is then
-/// as good as one of a machine that lost power.
-struct Frozen(Vec<Pid>);
-
-impl Frozen {
-    async fn new(init: i32) -> Frozen {
-        let stop = move || {
-            let mut all = descendants(Pid::from_raw(init));
-            reaper::signal_all(&all, Signal::SIGSTOP);
-            // Those that were started meanwhile.
-            let later: Vec<Pid> =
-                descendants(Pid::from_raw(init)).into_iter().filter(|pid| !all.contains(pid)).collect();
-            reaper::signal_all(&later, Signal::SIGSTOP);
-            all.extend(later);
-            Ok(all)
-        };
-        let all = tokio::time::timeout(STILL, blocking(stop)).await;
-        Frozen(all.ok().and_then(Result::ok).unwrap_or_default())
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        reaper::signal_all(&self.0, Signal::SIGCONT);
-    }
-}
-
-/// Everything below a process, but not itself.
-fn descendants(pid: Pid) -> Vec<Pid> {
-    let mut all = reaper::children(pid);
-    let mut next = 0;
-    while next < all.len() {
-        all.extend(reaper::children(all[next]));
-        next += 1;
-    }
-    all
 }

@@ -10,6 +10,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use tokio::{
@@ -21,8 +25,10 @@ use tokio::{
 use super::{
     Isolation, NetworkPolicy,
     ctrl::AgentLink,
+    groups::Group,
     net::NetHandle,
     nursery::Launched,
+    still::Stillness,
     sys::{fdpass, process::signal_pidfd, stream::Stream},
 };
 
@@ -31,6 +37,9 @@ use super::{
 pub struct Exit {
     pub reason: String,
 }
+
+/// Longest answer of [`Sandbox::get_json`].
+const MAX_ANSWER: usize = 1 << 20;
 
 /// A started sandbox.
 pub struct Sandbox {
@@ -42,6 +51,9 @@ pub struct Sandbox {
     /// The way out, where there is one and as long as the sandbox lives: it keeps the network namespace alive.
     network: Arc<Mutex<Option<NetHandle>>>,
     exit: watch::Receiver<Option<Exit>>,
+    pub(super) group: Group,
+    /// What keeps its processes still, if they are.
+    pub(super) still: Mutex<Option<Stillness>>,
 }
 
 impl Sandbox {
@@ -52,20 +64,24 @@ impl Sandbox {
         link: AgentLink,
         launched: Launched,
         network: Option<NetHandle>,
+        group: Group,
         gone: impl FnOnce() + Send + 'static,
     ) -> io::Result<Arc<Sandbox>> {
         let pidfd = Arc::new(fdpass::watch(launched.pidfd)?);
         let (sender, exit) = watch::channel(None);
         let network = Arc::new(Mutex::new(network));
         let way_out = network.clone();
+        let groups = group.clone();
         let gone = move || {
             way_out.lock().take();
+            groups.remove();
             gone();
         };
         tokio::spawn(watch_exit(pidfd.clone(), launched.exit, sender, gone));
         let answers = link.clone();
         tokio::spawn(async move { answers.run().await });
-        Ok(Arc::new(Sandbox { id, isolation, link, pidfd, pid: launched.pid, network, exit }))
+        let still = Mutex::new(None);
+        Ok(Arc::new(Sandbox { id, isolation, link, pidfd, pid: launched.pid, network, exit, group, still }))
     }
 
     pub fn id(&self) -> &str {
@@ -84,9 +100,25 @@ impl Sandbox {
         Stream::new(ours.into())
     }
 
+    /// The answer of the toolbox to a GET: a small JSON document.
+    pub async fn get_json(&self, path: &str) -> io::Result<serde_json::Value> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let connection = tokio::spawn(connection);
+        let request = hyper::Request::get(path).header("host", "sandbox").body(Empty::<Bytes>::new());
+        let answer = sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(io::Error::other)?;
+        connection.abort();
+        Ok(serde_json::from_slice(&body.to_bytes())?)
+    }
+
     /// A connection to a TCP port inside; `ConnectionRefused` when nothing listens.
     pub async fn connect_port(&self, port: u16) -> io::Result<TcpStream> {
         TcpStream::from_std(self.link.connect(port).await?.into())
+    }
+
+    pub(super) async fn tell_memory(&self, bytes: u64) -> io::Result<()> {
+        self.link.tell_memory(bytes).await
     }
 
     /// Changes what the sandbox may reach, at once, for new and established flows.
@@ -98,7 +130,7 @@ impl Sandbox {
 
     /// SIGTERM, then after `grace` SIGKILL to every process; returns when all are gone.
     pub async fn stop(&self, grace: Duration) {
-        if !grace.is_zero() {
+        if !grace.is_zero() && !self.is_still() {
             self.signal(Signal::SIGTERM);
             if tokio::time::timeout(grace, self.exited()).await.is_ok() {
                 return;
@@ -113,6 +145,8 @@ impl Sandbox {
         // The end of PID 1 ends its namespace. Tier process has none: there init kills what it finds.
         let process = self.isolation == Isolation::Process;
         self.signal(if process { Signal::SIGINT } else { Signal::SIGKILL });
+        // What stands still can't even die everywhere.
+        self.thaw();
     }
 
     fn signal(&self, signal: Signal) {

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
-use super::{Capability, Isolation};
+use super::{
+    Capability, Isolation,
+    groups::{Controller, Groups},
+};
 
 /// Words in PID 1's control group that say that this is a container.
 const CONTAINER_GROUPS: &[&str] = &["docker", "kubepods", "containerd", "libpod", "lxc", "garden"];
@@ -50,11 +53,32 @@ pub fn capabilities(isolation: Isolation) -> BTreeMap<String, Capability> {
             ("sudo", false, "the host's, if there is one"),
         ],
     };
-    let limits = ("cgroup", false, "CPU, memory and disk are reported as asked for, not enforced");
-    let rows = rows.into_iter().chain([limits]);
-    rows.map(|(name, available, detail)| (name.to_owned(), Capability { available, detail: detail.to_owned() }))
+    rows.into_iter()
+        .map(|(name, available, detail)| (name.to_owned(), Capability { available, detail: detail.to_owned() }))
         .collect()
 }
+
+/// How resources are bounded, and what makes a sandbox stand still.
+pub fn bounds(groups: &Groups) -> BTreeMap<String, Capability> {
+    let row = |name: &str, controller, what: &str, without: (bool, &str)| {
+        let with = groups.describe(controller).map(|how| (true, format!("{how}: {what}")));
+        let (available, detail) = with.unwrap_or_else(|| (without.0, without.1.to_owned()));
+        (name.to_owned(), Capability { available, detail })
+    };
+    [
+        row("cpu", Controller::Cpu, "a quota, and as many processors to be seen", AFFINITY),
+        row("memory", Controller::Memory, "a limit", GUARD),
+        row("processes", Controller::Pids, "a limit", (false, "as many as the machine allows")),
+        row("pause", Controller::Freezer, "all processes are frozen", STOPPED),
+        ("disk".to_owned(), Capability { available: false, detail: DISK.to_owned() }),
+    ]
+    .into()
+}
+
+const AFFINITY: (bool, &str) = (true, "affinity: as many processors as asked for, but a program may choose others");
+const GUARD: (bool, &str) = (true, "a guard: once a second the largest process is killed if all are too large");
+const STOPPED: (bool, &str) = (true, "SIGSTOP to all processes but the agent");
+const DISK: &str = "reported as asked for, not enforced: df shows the disk of the data directory";
 
 #[cfg(test)]
 mod tests {

@@ -14,9 +14,10 @@ use nix::{
     sched::CloneFlags,
     sys::wait::{WaitStatus, waitpid},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Isolation, RuntimeConfig, base,
+    Isolation, RuntimeConfig, archive, base,
     idmap::{self, IdMap},
     inside::users::become_root,
     manager::blocking,
@@ -85,6 +86,28 @@ pub async fn copy(binary: &Path, idmap: &IdMap, from: PathBuf, to: PathBuf) -> i
     match idmap {
         IdMap::Subuid { .. } => as_root_inside(binary, idmap, "copy", &serde_json::to_string(&(from, to))?).await,
         _ => blocking(move || base::copy_whole(&from, &to)).await,
+    }
+}
+
+/// Packs a directory that a sandbox made into an archive. `Interrupted` when it is stopped.
+pub async fn pack(binary: &Path, idmap: &IdMap, from: PathBuf, to: PathBuf, stop: CancellationToken) -> io::Result<()> {
+    match idmap {
+        IdMap::Subuid { .. } => {
+            let argument = serde_json::to_string(&(from, to))?;
+            tokio::select! {
+                packed = as_root_inside(binary, idmap, "pack", &argument) => packed,
+                () = stop.cancelled() => Err(io::ErrorKind::Interrupted.into()),
+            }
+        }
+        _ => blocking(move || archive::pack(&from, &to, &|| stop.is_cancelled())).await,
+    }
+}
+
+/// Makes a directory of what is in an archive.
+pub async fn unpack(binary: &Path, idmap: &IdMap, archive: PathBuf, to: PathBuf) -> io::Result<()> {
+    match idmap {
+        IdMap::Subuid { .. } => as_root_inside(binary, idmap, "unpack", &serde_json::to_string(&(archive, to))?).await,
+        _ => blocking(move || archive::unpack(&archive, &to)).await,
     }
 }
 
@@ -169,6 +192,14 @@ fn work(verb: &str, path: &Path) -> io::Result<()> {
         "copy" => {
             let (from, to): (PathBuf, PathBuf) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
             base::copy_whole(&from, &to)
+        }
+        "pack" => {
+            let (from, to): (PathBuf, PathBuf) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            archive::pack(&from, &to, &|| false)
+        }
+        "unpack" => {
+            let (from, to): (PathBuf, PathBuf) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            archive::unpack(&from, &to)
         }
         "remove" => step(&path.display().to_string(), std::fs::remove_dir_all(path)),
         _ => Err(io::Error::other(format!("unknown verb {verb}"))),

@@ -26,7 +26,7 @@ use nix::{
 };
 
 use super::{
-    Isolation, descriptors,
+    Isolation, descriptors, groups,
     idmap::IdMap,
     inside,
     launch::{LaunchRequest, LaunchSpec, ZygoteConfig, ZygoteEvent},
@@ -168,7 +168,10 @@ impl Zygote {
                 inside::run(spec, ctrl, wait, lock)
             }
             Fork::Parent(child) => {
-                if let Err(error) = give_map(&spec.idmap, child.pid, &wait, go) {
+                let groups = &spec.groups;
+                let entered =
+                    groups.iter().try_for_each(|group| step("control group", groups::enter(group, child.pid)));
+                if let Err(error) = entered.and_then(|()| give_map(&spec.idmap, child.pid, &wait, go)) {
                     let _ = process::signal_pidfd(child.pidfd.as_fd(), Signal::SIGKILL);
                     return Err(error);
                 }
@@ -305,6 +308,7 @@ fn ready(fd: &PollFd) -> bool {
     fd.revents().is_some_and(|events| !events.is_empty())
 }
 
+/// All but a control group namespace: that shows the group in which it is made, so the child makes it.
 fn namespaces(isolation: Isolation) -> CloneFlags {
     if isolation == Isolation::Process {
         return CloneFlags::empty();
@@ -315,7 +319,6 @@ fn namespaces(isolation: Isolation) -> CloneFlags {
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWCGROUP
 }
 
 fn read_spec(memfd: OwnedFd) -> io::Result<LaunchSpec> {

@@ -138,7 +138,7 @@ fn ticks(count: u64) -> Duration {
 }
 
 /// Resident minus shared pages.
-fn private(statm: &str) -> Option<u64> {
+pub fn private(statm: &str) -> Option<u64> {
     let mut pages = statm.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
     let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|n| u64::try_from(n).ok()).unwrap_or(4096);

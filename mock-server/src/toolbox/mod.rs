@@ -41,6 +41,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 pub use error::ToolboxError;
+pub(crate) use metrics::private as private_memory;
 
 use crate::limits::Limits;
 

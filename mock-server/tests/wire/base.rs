@@ -153,6 +153,7 @@ async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
         root: Default::default(),
         binds: Vec::new(),
         build: false,
+        resources: None,
     };
     let sandbox = runtime.launch(&spec).await.expect("a sandbox");
     World { runtime, sandbox, dir }

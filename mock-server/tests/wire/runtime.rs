@@ -81,6 +81,7 @@ fn spec() -> SandboxSpec {
         root: Default::default(),
         binds: Vec::new(),
         build: false,
+        resources: None,
     }
 }
 

@@ -8,6 +8,7 @@
 mod accounts;
 mod adopt;
 mod cache;
+mod copy;
 mod etc;
 mod git;
 mod host;
@@ -31,7 +32,8 @@ use serde::{Deserialize, Serialize};
 pub use self::accounts::{User, find_user};
 pub(crate) use self::{
     cache::{Place, remove_tree},
-    shift::copy_whole,
+    copy::{copy_whole, open_to_read},
+    tree::OPAQUE,
 };
 use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError, userns};
 

@@ -53,7 +53,7 @@ pub(super) fn directory(
 pub(super) fn copy_shifted(source: &Path, key: Key, place: Place) -> Result<Entry, RuntimeError> {
     place.find_or_make(stamped(key, source), |dir| {
         tracing::info!("copying {}: its file system can't map owners; this takes a while, once", source.display());
-        shift::copy_whole(source, dir).map_err(at("cannot copy", source))
+        super::copy_whole(source, dir).map_err(at("cannot copy", source))
     })
 }
 

@@ -4,23 +4,16 @@
 //! network and FUSE file systems. What sandboxes see there is a copy in the cache.
 
 use std::{
-    collections::HashMap,
     fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink},
-    path::{Path, PathBuf},
+    os::unix::fs::{MetadataExt, lchown},
+    path::Path,
 };
 
-use nix::sys::{
-    stat::{Mode, SFlag, mknod},
-    statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs},
-};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs};
 use walkdir::WalkDir;
 
-use super::{BaseChoice, Isolation, RuntimeConfig, tree::OPAQUE};
-use crate::runtime::{
-    idmap::{COUNT, SHIFT},
-    sys::xattr,
-};
+use super::{BaseChoice, Isolation, RuntimeConfig};
+use crate::runtime::idmap::{COUNT, SHIFT};
 
 /// 9p, as virtual machines share directories.
 const V9FS: FsType = FsType(0x0102_1997);
@@ -61,69 +54,4 @@ pub(super) fn shift_tree(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Copies a whole tree with owners, modes and hard links; sockets and devices but whiteouts are left out. Nothing
-/// below another mount is copied.
-pub(crate) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
-    let mut linked: HashMap<u64, PathBuf> = HashMap::new();
-    // Set last: in tier single a directory may be closed to its owner.
-    let mut modes = Vec::new();
-    for entry in WalkDir::new(source).follow_links(false).same_file_system(true) {
-        let entry = entry?;
-        let relative = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
-        let (to, meta) = (target.join(relative), entry.metadata()?);
-        if meta.nlink() > 1 && meta.is_file() {
-            if let Some(first) = linked.get(&meta.ino()) {
-                fs::hard_link(first, &to)?;
-                continue;
-            }
-            linked.insert(meta.ino(), to.clone());
-        }
-        copy_entry(entry.path(), &to, &meta)?;
-        if meta.is_dir() {
-            modes.push((to, meta.mode() & 0o7777));
-        }
-    }
-    for (directory, mode) in modes.into_iter().rev() {
-        fs::set_permissions(directory, fs::Permissions::from_mode(mode))?;
-    }
-    Ok(())
-}
-
-fn copy_entry(from: &Path, to: &Path, meta: &fs::Metadata) -> io::Result<()> {
-    let kind = meta.file_type();
-    if kind.is_dir() {
-        match fs::create_dir(to) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-    } else if kind.is_file() {
-        fs::copy(from, to)?;
-    } else if kind.is_symlink() {
-        symlink(fs::read_link(from)?, to)?;
-    } else if kind.is_char_device() && meta.rdev() == 0 {
-        mknod(to, SFlag::S_IFCHR, Mode::empty(), 0)?;
-    } else {
-        return Ok(());
-    }
-    if kind.is_dir() {
-        copy_opaque(from, to)?;
-    }
-    lchown(to, Some(meta.uid()), Some(meta.gid()))?;
-    if kind.is_file() {
-        fs::set_permissions(to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
-        fs::File::open(to)?.set_modified(meta.modified()?)?;
-    }
-    Ok(())
-}
-
-/// Of all that overlayfs notes about a layer's files only this changes what is seen.
-fn copy_opaque(from: &Path, to: &Path) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let c_path = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
-    match xattr::get(&c_path(from)?, OPAQUE) {
-        Some(value) => xattr::set(&c_path(to)?, OPAQUE, &value),
-        None => Ok(()),
-    }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Says that a directory hides those below it. Not `trusted.`: the overlays are mounted with `userxattr`.
-pub(super) const OPAQUE: &str = "user.overlay.opaque";
+pub(crate) const OPAQUE: &str = "user.overlay.opaque";
 
 /// Directories, topmost first.
 #[derive(Clone, Copy)]

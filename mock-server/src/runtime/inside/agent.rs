@@ -23,6 +23,7 @@ use super::{
         ctrl::{Channel, Event, Request},
         sys::{process, stream::Stream},
     },
+    keeper::{Keeper, Memory},
     reaper,
 };
 use crate::{
@@ -40,12 +41,20 @@ const STACK: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves until the server is gone or SIGTERM. `_lock` lives as long as we do.
-pub fn run(isolation: Isolation, build: bool, config: AgentConfig, ctrl: OwnedFd, _lock: OwnedFd) -> ! {
+pub fn run(
+    isolation: Isolation,
+    build: bool,
+    config: AgentConfig,
+    memory: Option<Memory>,
+    ctrl: OwnedFd,
+    _lock: OwnedFd,
+) -> ! {
     limits::install(config.limits);
+    let keeper = memory.map(Keeper::new);
     let first_thread = thread::current();
     // Not the first thread: see `reaper`.
     let toolbox = thread::Builder::new().name("toolbox".into()).stack_size(STACK).spawn(move || {
-        let code = serve(isolation, build, config, ctrl, first_thread).map_or(71, |()| 0);
+        let code = serve(isolation, build, config, keeper, ctrl, first_thread).map_or(71, |()| 0);
         if isolation == Isolation::Process {
             reaper::kill_tree();
         }
@@ -61,6 +70,7 @@ fn serve(
     isolation: Isolation,
     build: bool,
     config: AgentConfig,
+    keeper: Option<Arc<Keeper>>,
     ctrl: OwnedFd,
     first_thread: Thread,
 ) -> io::Result<()> {
@@ -75,7 +85,7 @@ fn serve(
         let mut ending = signal(SignalKind::terminate())?;
         let mut killed = signal(SignalKind::interrupt())?;
         let (stop, connections) = tokio::select! {
-            result = serve_until_end(isolation, build, config, ctrl, &mut ending) => match result? {
+            result = serve_until_end(isolation, build, config, keeper, ctrl, &mut ending) => match result? {
                 Some(open) => open,
                 None => return Ok(()),
             },
@@ -104,6 +114,7 @@ async fn serve_until_end(
     isolation: Isolation,
     build: bool,
     config: AgentConfig,
+    keeper: Option<Arc<Keeper>>,
     ctrl: OwnedFd,
     ending: &mut Signal,
 ) -> io::Result<Option<Connections>> {
@@ -114,6 +125,16 @@ async fn serve_until_end(
         tokio::spawn(web::listen(ctx.clone()));
     }
     let all = if build { routes(ctx.clone()).merge(build::routes()) } else { routes(ctx.clone()) };
+    if let Some(keeper) = &keeper {
+        tokio::spawn(keeper.clone().run());
+    }
+    let watched = keeper.clone();
+    let all = all.layer(tower::util::MapRequestLayer::new(move |request: axum::extract::Request| {
+        if let Some(keeper) = &watched {
+            keeper.wake();
+        }
+        request
+    }));
     let service = TowerToHyperService::new(all);
     let channel = Arc::new(Channel::new(ctrl)?);
     let (stop, stopping) = watch::channel(false);
@@ -125,6 +146,11 @@ async fn serve_until_end(
                     let Some(fd) = fds.pop() else { continue };
                     let stream = Stream::new(fd)?;
                     connections.spawn(serve_connection(stream, service.clone(), stopping.clone()));
+                }
+                Some((Request::Memory { bytes }, _)) => {
+                    if let Some(keeper) = &keeper {
+                        keeper.set_limit(bytes);
+                    }
                 }
                 Some((Request::Connect { id, port: web::PORT }, _)) if !own_network => {
                     tokio::spawn(connect_terminal(channel.clone(), id, ctx.clone()));

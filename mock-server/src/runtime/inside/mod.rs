@@ -1,6 +1,7 @@
 //! What happens inside a fresh sandbox: set-up in a single thread, then the agent.
 
 mod agent;
+mod keeper;
 mod mounts;
 pub(super) mod reaper;
 pub(crate) mod users;
@@ -10,10 +11,14 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use nix::sys::{prctl, signal::SigSet};
+use nix::{
+    sys::{prctl, signal::SigSet},
+    unistd::Pid,
+};
 
+use self::keeper::Memory;
 use super::{
-    Isolation,
+    Isolation, bounds,
     ctrl::Event,
     launch::LaunchSpec,
     net,
@@ -26,10 +31,10 @@ use crate::toolbox::AgentConfig;
 pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd) -> ! {
     let (isolation, build) = (spec.isolation, spec.build);
     match set_up(spec, wait) {
-        Ok((config, network)) => {
+        Ok((config, network, memory)) => {
             tell(&ctrl, &Event::Ready { no_outbound: network.missing }, &network.descriptors);
             drop(network.descriptors);
-            agent::run(isolation, build, config, ctrl, lock)
+            agent::run(isolation, build, config, memory, ctrl, lock)
         }
         Err(error) => {
             tell(&ctrl, &Event::Failed { message: error.to_string() }, &[]);
@@ -47,7 +52,7 @@ struct Network {
     missing: Option<String>,
 }
 
-fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<(AgentConfig, Network)> {
+fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<(AgentConfig, Network, Option<Memory>)> {
     let die_with_zygote = || prctl::set_pdeathsig(reaper::death_signal(spec.isolation));
     die_with_zygote()?;
     SigSet::empty().thread_set_mask()?;
@@ -57,12 +62,19 @@ fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<(AgentConfig, Network)>
     let tun = (spec.isolation != Isolation::Process).then(net::inside::open_tun);
     wait_for_map(&spec, &wait)?;
     drop(wait);
+    if spec.isolation != Isolation::Process {
+        step("control group namespace", nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP))?;
+    }
+    if !spec.cpus.is_empty() {
+        step("affinity", bounds::run_on(Pid::from_raw(0), &spec.cpus))?;
+    }
     let mut network = Network::default();
     let mut config = spec.agent.clone();
+    let mut meminfo = None;
     if spec.isolation == Isolation::Process {
         prctl::set_child_subreaper(true)?;
     } else {
-        mounts::set_up(&spec)?;
+        meminfo = mounts::set_up(&spec)?;
         let user = step("user", users::find(&spec.user))?;
         network = step("network", connect(tun))?;
         step("user", users::become_user(&user, spec.isolation))?;
@@ -75,7 +87,8 @@ fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<(AgentConfig, Network)>
     if std::env::set_current_dir(&config.work_dir).is_err() {
         std::env::set_current_dir("/")?;
     }
-    Ok((config, network))
+    let memory = spec.memory.map(|limit| Memory { limit, file: meminfo, guard: spec.guard });
+    Ok((config, network, memory))
 }
 
 fn wait_for_map(spec: &LaunchSpec, wait: &OwnedFd) -> io::Result<()> {

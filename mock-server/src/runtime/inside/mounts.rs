@@ -12,7 +12,7 @@ use nix::{
     unistd::{chdir, pivot_root, sethostname},
 };
 
-use super::super::{Isolation, idmap::IdMap, launch::LaunchSpec, net, sys, zygote::step};
+use super::super::{Isolation, bounds, idmap::IdMap, launch::LaunchSpec, net, sys, zygote::step};
 
 const NONE: Option<&str> = None;
 
@@ -22,21 +22,36 @@ const ROOT: &str = "root";
 /// Size of `/dev/shm`, as container engines have it.
 const SHM: &str = "mode=1777,size=64m";
 
-/// Makes the sandbox's mounts and enters them; the host's tree is gone afterwards.
-pub fn set_up(spec: &LaunchSpec) -> io::Result<()> {
+/// Makes the sandbox's mounts and enters them; the host's tree is gone afterwards. Returns what is `/proc/meminfo` if
+/// that isn't the machine's.
+pub fn set_up(spec: &LaunchSpec) -> io::Result<Option<fs::File>> {
     step("private mounts", mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE))?;
     for (n, overlay) in spec.overlays.iter().enumerate() {
         step("overlay", mount_overlay(spec, n, &overlay.target, &overlay.lowers))?;
     }
     step("/dev", devices(spec))?;
     kernel_files()?;
+    let meminfo = spec.memory.map(|bytes| step("/proc/meminfo", memory_file(bytes))).transpose()?;
     for bind in &spec.binds {
         let what = format!("bind {}", bind.target.display());
         step(&what, mount_bind(spec, &bind.source, &bind.target, bind.read_only))?;
     }
     step("pivot_root", enter())?;
     step("host name", sethostname(&spec.agent.sandbox_id))?;
-    step("/etc", host_files(&spec.agent.sandbox_id))
+    step("/etc", host_files(&spec.agent.sandbox_id))?;
+    Ok(meminfo)
+}
+
+/// Mounts a file over `/proc/meminfo`. It lies in the small file system of `/dev` and has no name there any more.
+fn memory_file(bytes: u64) -> io::Result<fs::File> {
+    let path = PathBuf::from(ROOT).join("dev/.meminfo");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.read(true).write(true).create_new(true).mode(0o444).open(&path)?;
+    io::Write::write_all(&mut file, bounds::meminfo(bytes, 0).as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(0o444))?;
+    mount(Some(&path), &PathBuf::from(ROOT).join("proc/meminfo"), NONE, MsFlags::MS_BIND, NONE)?;
+    fs::remove_file(&path)?;
+    Ok(file)
 }
 
 fn mount_overlay(spec: &LaunchSpec, n: usize, target: &Path, lowers: &[PathBuf]) -> io::Result<()> {

@@ -84,7 +84,7 @@ pub fn kill_tree() {
 }
 
 /// Every process below this one, children before grandchildren.
-fn descendants() -> Vec<Pid> {
+pub fn descendants() -> Vec<Pid> {
     let mut found = children(getpid());
     let mut next = 0;
     while let Some(&pid) = found.get(next) {

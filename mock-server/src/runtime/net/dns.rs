@@ -30,6 +30,8 @@ const STREAM_IDLE: Duration = Duration::from_secs(10);
 /// Life of answers that don't come from a resolver.
 const OWN_TTL: Duration = Duration::from_secs(60);
 
+const PEER_TTL: Duration = Duration::from_secs(5);
+
 /// How a query came, and so how it is passed on: an answer too large for UDP is truncated by the resolver itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -40,6 +42,9 @@ pub enum Transport {
 /// Answers one query. `None` for what isn't one.
 pub async fn answer(shared: &Shared, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let Some(question) = message::question(query) else { return message::malformed(query) };
+    if let Some(peer) = shared.peers.resolve(&question.name) {
+        return Some(peer_answer(query, &question, peer));
+    }
     if !shared.policy.resolves(&question.name) {
         return Some(message::reply(query, &question, Code::NoSuchName, &[]));
     }
@@ -90,6 +95,13 @@ fn pin(shared: &Shared, question: &Question, answer: &[u8]) {
     for (address, ttl) in message::addresses(answer) {
         shared.policy.pin(&question.name, address, ttl);
     }
+}
+
+/// A linked sandbox's. Its life is short, as such sandboxes come and go.
+fn peer_answer(query: &[u8], question: &Question, peer: Ipv4Addr) -> Vec<u8> {
+    let records = [(peer, PEER_TTL)];
+    let records = if question.wants_addresses() { &records[..] } else { &[] };
+    message::reply(query, question, Code::NoError, records)
 }
 
 fn own_answer(shared: &Shared, query: &[u8], question: &Question, addresses: &[Ipv4Addr]) -> Vec<u8> {

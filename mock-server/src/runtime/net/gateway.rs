@@ -17,7 +17,8 @@ use super::{
     flows::Table,
     link::Link,
     packet::{self, Packet},
-    policy::{Policy, Route},
+    peers::Peers,
+    policy::{Policy, Route, Rules},
     tcp, udp,
 };
 
@@ -43,6 +44,7 @@ pub struct Shared {
     pub tcp: Mutex<Table>,
     pub udp: Mutex<udp::Table>,
     pub budget: Budget,
+    pub peers: Peers,
     pub stop: CancellationToken,
 }
 
@@ -66,6 +68,7 @@ pub fn attach(tun: OwnedFd, listener: OwnedFd, policy: NetworkPolicy, config: &N
         tcp: Mutex::new(Table::new(config.budget.tcp_each)),
         udp: Mutex::new(udp::Table::new(config.budget.udp_each)),
         budget: config.budget.clone(),
+        peers: config.peers.clone(),
         stop: stop.clone(),
     });
     tokio::spawn(stop.clone().run_until_cancelled_owned(run(shared.clone(), listener)));
@@ -78,9 +81,9 @@ impl NetHandle {
         let shared = &self.shared;
         shared.policy.set(policy);
         let rules = shared.policy.read();
-        let keep = |protocol, to: SocketAddrV4, name: Option<&str>| match shared.policy.route(&rules, protocol, to) {
+        let keep = |protocol, to: SocketAddrV4, name: Option<&str>| match shared.route(&rules, protocol, to) {
             Route::Dial { check_name: true, .. } => name.is_some_and(|name| rules.resolves(name)),
-            Route::Dial { .. } | Route::Dns => true,
+            Route::Dial { .. } | Route::Dns | Route::Peer => true,
             Route::Drop | Route::Refuse => false,
         };
         shared.tcp.lock().cut(|to, name| keep(packet::TCP, to, name));
@@ -135,6 +138,14 @@ async fn accept(shared: &Shared, listener: &TcpListener) {
 }
 
 impl Shared {
+    /// Decides under rules that the caller holds. Linked sandboxes are within reach whatever else is, unless all is blocked.
+    pub fn route(&self, rules: &Rules, protocol: u8, to: SocketAddrV4) -> Route {
+        if rules.blocks_all() || !self.peers.knows(*to.ip()) {
+            return self.policy.route(rules, protocol, to);
+        }
+        if protocol == packet::TCP { Route::Peer } else { Route::Refuse }
+    }
+
     pub fn sandbox(port: u16) -> SocketAddrV4 {
         SocketAddrV4::new(SANDBOX, port)
     }

@@ -22,6 +22,7 @@
 //! | 10.0.2.15 | the sandbox |
 //! | 10.0.2.2 | the host's loopback, as `host.internal` or `host.docker.internal`: where a developer's own servers listen |
 //! | 10.0.2.3, port 53 | DNS over UDP and TCP, forwarded to the host's resolvers |
+//! | 198.18.0.x | a linked sandbox, as its name resolves: its own listeners (`peers.rs`) |
 //! | anything else in 10.0.2.0/24, 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, multicast, broadcast | refused at once, never dialled |
 //! | everything else | dialled from the server, if the sandbox's [`NetworkPolicy`] lets it |
 //!
@@ -55,6 +56,7 @@ mod gateway;
 pub mod inside;
 mod link;
 mod packet;
+mod peers;
 mod policy;
 mod requests;
 mod sniff;
@@ -65,6 +67,7 @@ mod veth;
 
 pub use gateway::{NetHandle, attach};
 pub use link::describe;
+pub use peers::{Neighbourhood, Peers};
 
 use super::{NetworkPolicy, sys};
 use crate::limits::Limits;
@@ -90,6 +93,8 @@ pub struct NetConfig {
     pub resolvers: Resolvers,
     pub own_ports: OwnPorts,
     pub budget: Budget,
+    /// Linked sandboxes.
+    pub peers: Peers,
 }
 
 /// How many flows there may be. All clones are one budget.

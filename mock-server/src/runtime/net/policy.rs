@@ -25,6 +25,8 @@ pub enum Route {
     Refuse,
     /// The gateway's own DNS server.
     Dns,
+    /// A linked sandbox.
+    Peer,
     Dial {
         to: SocketAddr,
         /// Open only because a name resolved to it, and the protocol tells the name: check that.

@@ -55,11 +55,11 @@ fn open(shared: &Arc<Shared>, key: Key, syn: &Packet) {
     let cut = shared.stop.child_token();
     // Held until the flow is in the table, so that a change of policy either decides about it here or cuts it there.
     let rules = shared.policy.read();
-    let route = shared.policy.route(&rules, packet::TCP, key.to);
+    let route = shared.route(&rules, packet::TCP, key.to);
     match route {
         Route::Drop => return,
         Route::Refuse => return shared.link.send(&syn.reset()),
-        Route::Dns | Route::Dial { .. } => {}
+        Route::Dns | Route::Peer | Route::Dial { .. } => {}
     }
     // One too many is dropped, so the program tries again.
     let Ok(permit) = shared.budget.tcp.clone().try_acquire_owned() else { return };
@@ -98,13 +98,13 @@ impl Flow {
     async fn serve(&self, route: Route, syn: Vec<u8>) -> Option<()> {
         match route {
             Route::Dial { to, check_name } => {
-                let remote = self.dial(to, syn.clone()).await?;
-                let local = self.join(syn).await?;
-                match self.carry(&local.0, &remote.0, check_name).await {
-                    Ok(()) => (local.close(), remote.close()),
-                    // Whichever end broke, the other learns it by the reset that dropping sends.
-                    Err(_) => (drop(local), drop(remote)),
-                };
+                let remote = self.reached(to, connect(to).await, syn.clone())?;
+                self.carry_on(remote, syn, check_name).await?;
+            }
+            Route::Peer => {
+                let stream = self.shared.peers.connect(*self.key.to.ip(), self.key.to.port()).await;
+                let remote = self.reached(self.key.to.into(), stream.map(Socket::new), syn.clone())?;
+                self.carry_on(remote, syn, false).await?;
             }
             Route::Dns => {
                 let mut local = self.join(syn).await?;
@@ -117,9 +117,20 @@ impl Flow {
         Some(())
     }
 
-    /// Connects to the real destination; a failure is told to the program as its own network would.
-    async fn dial(&self, to: SocketAddr, mut syn: Vec<u8>) -> Option<Socket> {
-        let error = match connect(to).await {
+    /// Lets the program's connection come to be, and carries it.
+    async fn carry_on(&self, remote: Socket, syn: Vec<u8>, check_name: bool) -> Option<()> {
+        let local = self.join(syn).await?;
+        match self.carry(&local.0, &remote.0, check_name).await {
+            Ok(()) => (local.close(), remote.close()),
+            // Whichever end broke, the other learns it by the reset that dropping sends.
+            Err(_) => (drop(local), drop(remote)),
+        };
+        Some(())
+    }
+
+    /// What became of a connection to the real destination; a failure is told to the program as its own network would.
+    fn reached(&self, to: SocketAddr, connected: io::Result<Socket>, mut syn: Vec<u8>) -> Option<Socket> {
+        let error = match connected {
             Ok(remote) => return Some(remote),
             Err(error) => error,
         };

@@ -106,10 +106,12 @@ pub fn take(shared: &Arc<Shared>, datagram: Packet) {
         None => {}
     }
     let rules = shared.policy.read();
-    match shared.policy.route(&rules, packet::UDP, key.to) {
+    match shared.route(&rules, packet::UDP, key.to) {
         Route::Drop => {}
         Route::Refuse => shared.link.send(&datagram.unreachable(HOST, Unreachable::Port)),
         Route::Dns => query(shared, key, datagram.datagram()),
+        // Datagrams are never routed there.
+        Route::Peer => {}
         Route::Dial { to, .. } => {
             // Out of descriptors or no route: a datagram is lost, as datagrams are.
             if let Err(error) = open(shared, key, to, datagram.datagram()) {

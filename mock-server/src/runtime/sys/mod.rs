@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod fdpass;
+pub mod files;
 pub mod inherit;
 pub mod memory;
 pub mod mounts;

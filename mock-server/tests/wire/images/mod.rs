@@ -56,6 +56,7 @@ async fn sandbox(config: RuntimeConfig) -> (std::sync::Arc<Runtime>, std::sync::
         root: Default::default(),
         binds: Vec::new(),
         build: false,
+        resources: None,
     };
     let sandbox = runtime.launch(&spec).await.expect("a sandbox");
     (runtime, sandbox)

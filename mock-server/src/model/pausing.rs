@@ -1,0 +1,44 @@
+//! Pause and resume: a machine's processes stand still with their memory, and go on. Both are gone with the server: after
+//! a restart a paused sandbox is stopped.
+
+use std::sync::Arc;
+
+use super::{
+    ControlPlane,
+    error::ModelError,
+    rules::{Operation, Progress},
+    sandbox::Sandbox,
+};
+
+impl ControlPlane {
+    /// Begins to pause a sandbox: `pausing`, then `paused`.
+    pub async fn pause(self: &Arc<Self>, sandbox: &Sandbox) -> Result<Arc<Sandbox>, ModelError> {
+        self.begin(sandbox, Operation::Pause, false).await
+    }
+
+    /// Makes it stand still. One that doesn't goes on as started.
+    pub(super) async fn hold(self: Arc<Self>, id: String) {
+        let Some(turn) = self.turn(&id) else { return };
+        let _turn = turn.lock().await;
+        // One that ended meanwhile is stopped by now.
+        let Some(machine) = self.machine(&id) else { return };
+        let progress = match machine.freeze().await {
+            Ok(()) => Progress::Paused,
+            Err(error) => {
+                tracing::warn!(sandbox = id, %error, "does not stand still");
+                Progress::PauseFailed
+            }
+        };
+        drop(self.report(&id, progress).await);
+    }
+
+    /// Lets it go on.
+    pub(super) async fn resume(self: Arc<Self>, id: String) -> Result<(), ModelError> {
+        let Some(turn) = self.turn(&id) else { return Ok(()) };
+        let _turn = turn.lock().await;
+        if let Some(machine) = self.machine(&id) {
+            machine.thaw();
+        }
+        self.report(&id, Progress::Resumed).await.map(drop)
+    }
+}

@@ -1,0 +1,101 @@
+//! Archives of stopped sandboxes: `<data_dir>/archive/<id>.tar.zst`, from which a start brings the files back.
+//!
+//! Files are at every moment whole in at least one place. An archive is renamed to its name when it is whole, and only
+//! then, and when the record says so, the files go. What is unpacked is renamed to `up` when it is whole, and only then
+//! the archive goes. So whoever finds `up` has all, and whoever finds none has the archive.
+
+mod pack;
+mod unpack;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+pub use pack::pack;
+use tokio_util::sync::CancellationToken;
+pub use unpack::unpack;
+
+use super::{
+    Runtime, RuntimeError,
+    manager::{blocking, names_in, prepare_dir},
+    userns,
+};
+
+const SUFFIX: &str = ".tar.zst";
+
+/// A restoration that isn't whole yet, beside `up`.
+const UNFINISHED: &str = "new";
+
+impl Runtime {
+    /// Puts the files of a stopped sandbox into an archive; they stay besides. Nothing has happened if it is stopped.
+    pub async fn archive(&self, id: &str, stop: CancellationToken) -> Result<(), RuntimeError> {
+        let (dir, archive) = (self.dir(id)?, self.archive_path(id)?);
+        let (isolation, up) = (self.info().isolation, dir.join("up"));
+        let result = async {
+            // Nobody may run over them.
+            let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
+            let exists = |path: &Path| fs::symlink_metadata(path).is_ok();
+            if exists(&archive) && !exists(&up) {
+                // From before the server was killed.
+                return Ok(());
+            }
+            let unfinished = archive.with_extension("tmp");
+            let packed = userns::pack(&self.config.binary, &self.idmap, up, unfinished.clone(), stop).await;
+            let placed = packed.and_then(|()| fs::rename(&unfinished, &archive));
+            placed.inspect_err(|_| drop(fs::remove_file(&unfinished)))
+        };
+        result.await.map_err(|source| RuntimeError::Io { what: format!("archive {id}"), source })
+    }
+
+    /// Brings the files back that are only in an archive; the caller has the sandbox's lock.
+    pub(super) async fn bring_back(&self, id: &str) -> io::Result<()> {
+        let archive = self.archive_path(id).map_err(io::Error::other)?;
+        let dir = self.dir(id).map_err(io::Error::other)?;
+        let (up, new) = (dir.join("up"), dir.join(UNFINISHED));
+        if fs::symlink_metadata(&up).is_err() {
+            userns::remove_tree(&self.config.binary, &self.idmap, new.clone()).await?;
+            userns::unpack(&self.config.binary, &self.idmap, archive.clone(), new.clone()).await?;
+            userns::rename(&self.config.binary, &self.idmap, new, up).await?;
+        }
+        fs::remove_file(&archive)
+    }
+
+    /// Whether there is an archive.
+    pub fn has_archive(&self, id: &str) -> bool {
+        self.archive_path(id).is_ok_and(|path| path.exists())
+    }
+
+    /// Removes an archive, if there is one.
+    pub fn remove_archive(&self, id: &str) -> Result<(), RuntimeError> {
+        match fs::remove_file(self.archive_path(id)?) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(RuntimeError::Io { what: format!("remove the archive of {id}"), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ids that have archives; removes those that a killed server didn't finish.
+    pub fn archived_ids(&self) -> io::Result<Vec<String>> {
+        let names = names_in(&self.archives())?;
+        let (whole, broken): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.ends_with(SUFFIX));
+        for name in broken {
+            fs::remove_file(self.archives().join(name))?;
+        }
+        Ok(whole.iter().filter_map(|name| name.strip_suffix(SUFFIX)).map(str::to_owned).collect())
+    }
+
+    fn archives(&self) -> PathBuf {
+        self.config.data_dir.join("archive")
+    }
+
+    pub(super) fn archive_path(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+        // Checks the id, too.
+        self.dir(id)?;
+        Ok(self.archives().join(format!("{id}{SUFFIX}")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

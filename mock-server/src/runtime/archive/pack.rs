@@ -1,0 +1,145 @@
+//! Writing archives: a tar in the format of pax, with what overlayfs sees as it is, compressed by zstd.
+
+use std::{
+    collections::HashMap,
+    fs::{self, Metadata, OpenOptions, Permissions},
+    io::{self, BufWriter, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use tar::{Builder, EntryType, Header};
+
+use crate::runtime::{base::open_to_read, sys::xattr};
+
+/// Fast, and most of what can be gained.
+const LEVEL: i32 = 1;
+
+/// How extended attributes are called in archives (star, GNU tar, the `tar` crate).
+pub(super) const XATTR: &str = "SCHILY.xattr.";
+
+/// The longest target of a link that fits in a header.
+const SHORT_LINK: usize = 99;
+
+/// Writes everything below a directory to a file. A directory that isn't there makes an empty archive.
+///
+/// # Errors
+/// `Interrupted` when `stopped` says so.
+pub fn pack(from: &Path, to: &Path, stopped: &dyn Fn() -> bool) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let mut builder = Builder::new(zstd::Encoder::new(BufWriter::with_capacity(1 << 18, file), LEVEL)?);
+    if fs::symlink_metadata(from).is_ok() {
+        let mut packer = Packer { root: from, builder: &mut builder, linked: HashMap::new(), opened: Vec::new() };
+        packer.walk(stopped)?;
+    }
+    builder.into_inner()?.finish()?.flush()
+}
+
+struct Packer<'a, W: Write> {
+    root: &'a Path,
+    builder: &'a mut Builder<W>,
+    /// Files with several names, by inode: the first name.
+    linked: HashMap<u64, PathBuf>,
+    /// Directories that their own owner had closed, with their modes.
+    opened: Vec<(PathBuf, u32)>,
+}
+
+impl<W: Write> Drop for Packer<'_, W> {
+    fn drop(&mut self) {
+        for (path, mode) in self.opened.drain(..).rev() {
+            let _ = fs::set_permissions(path, Permissions::from_mode(mode));
+        }
+    }
+}
+
+impl<W: Write> Packer<'_, W> {
+    fn walk(&mut self, stopped: &dyn Fn() -> bool) -> io::Result<()> {
+        let mut directories = vec![self.root.to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in self.entries(&directory)? {
+                if stopped() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                let (path, meta) = (entry.path(), entry.metadata()?);
+                self.add(&path, &meta)?;
+                if meta.is_dir() {
+                    directories.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in a directory, which in tier single may be closed to its owner: us.
+    fn entries(&mut self, directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
+        let mode = fs::symlink_metadata(directory)?.mode() & 0o7777;
+        if mode & 0o500 != 0o500 && fs::set_permissions(directory, Permissions::from_mode(mode | 0o500)).is_ok() {
+            self.opened.push((directory.to_owned(), mode));
+        }
+        fs::read_dir(directory)?.collect()
+    }
+
+    fn add(&mut self, path: &Path, meta: &Metadata) -> io::Result<()> {
+        let (kind, name) = (meta.file_type(), path.strip_prefix(self.root).map_err(io::Error::other)?);
+        if kind.is_file() && meta.nlink() > 1 {
+            if let Some(first) = self.linked.get(&meta.ino()).cloned() {
+                return self.add_link(name, meta, EntryType::Link, first.as_os_str().as_bytes());
+            }
+            self.linked.insert(meta.ino(), name.to_owned());
+        }
+        if kind.is_file() {
+            self.describe(path, meta, None)?;
+            return self.builder.append_file(name, &mut open_to_read(path, meta)?);
+        }
+        if kind.is_symlink() {
+            return self.add_link(name, meta, EntryType::Symlink, fs::read_link(path)?.as_os_str().as_bytes());
+        }
+        let kind = match kind {
+            kind if kind.is_dir() => EntryType::Directory,
+            kind if kind.is_fifo() => EntryType::Fifo,
+            // A whiteout; a sandbox can't make other devices.
+            kind if kind.is_char_device() && meta.rdev() == 0 => EntryType::Char,
+            _ => return Ok(()),
+        };
+        self.describe(path, meta, None)?;
+        self.builder.append_data(&mut header(kind, meta), name, io::empty())
+    }
+
+    fn add_link(&mut self, name: &Path, meta: &Metadata, kind: EntryType, target: &[u8]) -> io::Result<()> {
+        let mut header = header(kind, meta);
+        let long = (target.len() > SHORT_LINK).then_some(target);
+        if kind == EntryType::Symlink || long.is_some() {
+            // Links have no attributes that matter.
+            self.describe(Path::new(""), meta, long)?;
+        }
+        // As it is: another way of writing it would be another link.
+        header.set_link_name_literal(&target[..target.len().min(SHORT_LINK)])?;
+        self.builder.append_data(&mut header, name, io::empty())
+    }
+
+    /// What doesn't fit in the header that follows: the exact time, attributes, a long target.
+    fn describe(&mut self, path: &Path, meta: &Metadata, target: Option<&[u8]>) -> io::Result<()> {
+        let time = format!("{}.{:09}", meta.mtime(), meta.mtime_nsec());
+        let attributes = if path.as_os_str().is_empty() { Vec::new() } else { xattr::all(path)? };
+        let names: Vec<String> =
+            attributes.iter().map(|(name, _)| format!("{XATTR}{}", name.to_string_lossy())).collect();
+        let attributes = names.iter().map(String::as_str).zip(attributes.iter().map(|(_, value)| value.as_slice()));
+        let target = target.map(|target| ("linkpath", target));
+        let all = [("mtime", time.as_bytes())].into_iter().chain(attributes).chain(target);
+        self.builder.append_pax_extensions(all)
+    }
+}
+
+fn header(kind: EntryType, meta: &Metadata) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(meta.mode() & 0o7777);
+    header.set_uid(meta.uid().into());
+    header.set_gid(meta.gid().into());
+    header.set_mtime(meta.mtime().max(0) as u64);
+    header.set_size(0);
+    header
+}

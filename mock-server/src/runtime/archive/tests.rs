@@ -1,0 +1,154 @@
+//! What goes in comes out.
+
+use std::os::unix::{
+    ffi::OsStrExt,
+    fs::{MetadataExt, PermissionsExt, symlink},
+};
+
+use nix::sys::stat::{Mode, SFlag, mknod};
+use proptest::prelude::*;
+
+use super::*;
+use crate::runtime::{base::OPAQUE, sys::xattr};
+
+/// Everything about what is below a directory, by path.
+fn look(dir: &Path) -> Vec<String> {
+    let mut found: Vec<String> = walkdir::WalkDir::new(dir)
+        .min_depth(1)
+        .into_iter()
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let (path, meta) = (entry.path(), entry.metadata().expect("metadata"));
+            let name = path.strip_prefix(dir).expect("below");
+            let content = match () {
+                () if meta.is_file() => format!("{:?}", tokens_of(&fs::read(path).expect("content"))),
+                () if meta.is_symlink() => {
+                    format!("{:?}", fs::read_link(path).expect("a target").as_os_str().as_bytes())
+                }
+                () => String::new(),
+            };
+            let attributes = if meta.is_symlink() { Vec::new() } else { xattr::all(path).expect("attributes") };
+            let time = (meta.mtime(), meta.mtime_nsec());
+            let size = if meta.is_dir() { 0 } else { meta.len() };
+            let links = if meta.is_dir() { 0 } else { meta.nlink() };
+            let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
+            format!("{name:?} {mode:o} {owner:?} {size} {links} {} {time:?} {content} {attributes:?}", meta.rdev())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn tokens_of(bytes: &[u8]) -> (usize, Vec<u8>) {
+    (bytes.len(), bytes.iter().copied().filter(|byte| *byte != 0).take(100).collect())
+}
+
+fn round_trip(from: &Path) -> tempfile::TempDir {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let archive = temp.path().join("a.tar.zst");
+    pack(from, &archive, &|| false).expect("packed");
+    unpack(&archive, &temp.path().join("out")).expect("unpacked");
+    assert_eq!(look(&temp.path().join("out")), look(from));
+    temp
+}
+
+#[test]
+fn everything_comes_back() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let dir = temp.path().join("in");
+    let at = |name: &str| dir.join(name);
+    fs::create_dir_all(at("closed/deep")).expect("directories");
+    fs::write(at("closed/deep/file"), "text").expect("a file");
+    fs::hard_link(at("closed/deep/file"), at("hard")).expect("a hard link");
+    symlink("../odd//./target/", at("soft")).expect("a link");
+    symlink("t".repeat(300), at("long-soft")).expect("a link");
+    let long = format!("{}/{}", "d".repeat(120), "f".repeat(200));
+    fs::create_dir(at(&"d".repeat(120))).expect("a directory");
+    fs::write(at(&long), "").expect("a file");
+    fs::hard_link(at(&long), at("hard-to-long")).expect("a hard link");
+    fs::write(dir.join(OsStrOf(b"not-utf8-\xff")), "x").expect("a file");
+    mknod(&at("gone"), SFlag::S_IFCHR, Mode::empty(), 0).expect("a whiteout");
+    mknod(&at("pipe"), SFlag::S_IFIFO, Mode::from_bits_truncate(0o640), 0).expect("a pipe");
+    fs::create_dir(at("opaque")).expect("a directory");
+    let opaque = std::ffi::CString::new(at("opaque").as_os_str().as_bytes()).expect("a path");
+    xattr::set(&opaque, OPAQUE, b"y").expect("an attribute");
+    xattr::set(&opaque, "user.binary", &[0, 10, 255]).expect("an attribute");
+    let sparse = fs::File::create(at("sparse")).expect("a file");
+    sparse.set_len(300 << 20).expect("a length");
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 100 << 20).expect("written");
+    fs::set_permissions(at("closed/deep/file"), fs::Permissions::from_mode(0o4751)).expect("a mode");
+    fs::set_permissions(at("closed/deep"), fs::Permissions::from_mode(0o1700)).expect("a mode");
+    let out = round_trip(&dir);
+    let restored = fs::metadata(out.path().join("out/sparse")).expect("there");
+    assert!(restored.blocks() * 512 < 10 << 20, "the holes are filled");
+    assert!(fs::metadata(out.path().join("a.tar.zst")).expect("there").len() < 1 << 20);
+}
+
+struct OsStrOf(&'static [u8]);
+
+impl AsRef<Path> for OsStrOf {
+    fn as_ref(&self) -> &Path {
+        Path::new(std::ffi::OsStr::from_bytes(self.0))
+    }
+}
+
+#[test]
+fn nothing_is_an_archive_too_and_a_stopped_one_is_none() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let (missing, archive) = (temp.path().join("missing"), temp.path().join("a"));
+    pack(&missing, &archive, &|| true).expect("packed");
+    unpack(&archive, &temp.path().join("out")).expect("unpacked");
+    assert_eq!(fs::read_dir(temp.path().join("out")).expect("a directory").count(), 0);
+    fs::write(temp.path().join("out/file"), "").expect("a file");
+    let stopped = pack(&temp.path().join("out"), &archive, &|| true).expect_err("stopped");
+    assert_eq!(stopped.kind(), io::ErrorKind::Interrupted);
+}
+
+#[test]
+fn damage_is_refused() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let dir = temp.path().join("in");
+    fs::create_dir(&dir).expect("a directory");
+    fs::write(dir.join("file"), "x".repeat(10_000)).expect("a file");
+    let archive = temp.path().join("a");
+    pack(&dir, &archive, &|| false).expect("packed");
+    let whole = fs::read(&archive).expect("read");
+    fs::write(&archive, &whole[..whole.len() / 2]).expect("cut");
+    assert!(unpack(&archive, &temp.path().join("out")).is_err());
+    for name in ["../out", "/etc/x", "a/../../b"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        let bytes = [header.as_bytes().as_slice(), &[0; 1024]].concat();
+        fs::write(&archive, zstd::encode_all(bytes.as_slice(), 1).expect("compressed")).expect("written");
+        let out = temp.path().join(format!("o{}", name.len()));
+        assert_eq!(unpack(&archive, &out).expect_err(name).kind(), io::ErrorKind::InvalidData);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_tree_comes_back(files in prop::collection::vec(("[a-z.]{1,3}(/[a-z]{1,3}){0,3}", prop::collection::vec(any::<u8>(), 0..2000), 0..0o1000_u32), 0..12)) {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let dir = temp.path().join("in");
+        fs::create_dir(&dir).expect("a directory");
+        for (name, content, mode) in files {
+            let path = dir.join(name);
+            if path.components().any(|part| !matches!(part, std::path::Component::RootDir | std::path::Component::Normal(_))) {
+                continue;
+            }
+            let made = fs::create_dir_all(path.parent().expect("a parent")).and_then(|()| fs::write(&path, content));
+            if made.is_ok() {
+                // Readable, so that `look` can look in tiers without root.
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o400)).expect("a mode");
+            }
+        }
+        round_trip(&dir);
+    }
+}

@@ -1,0 +1,172 @@
+//! Reading archives back. They are our own and no stranger's; a damaged one is refused all the same, before a path that
+//! leads out.
+
+use std::{
+    ffi::{CString, OsStr},
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{OpenOptionsExt, PermissionsExt, fchown, lchown, symlink},
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use nix::{
+    sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat},
+    sys::time::TimeSpec,
+};
+use tar::{Archive, Entry, EntryType};
+
+use super::pack::XATTR;
+use crate::runtime::sys::xattr;
+
+/// Zeros of this length become holes again.
+const HOLE: usize = 64 << 10;
+
+/// Makes `to` and unpacks an archive into it.
+pub fn unpack(archive: &Path, to: &Path) -> io::Result<()> {
+    let file = BufReader::with_capacity(1 << 18, File::open(archive)?);
+    let mut archive = Archive::new(zstd::Decoder::with_buffer(file)?);
+    fs::create_dir(to)?;
+    // Set last: a directory may be closed to its owner, and what is made in it changes its time.
+    let mut directories = Vec::new();
+    let mut buffer = vec![0; HOLE];
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let facts = Facts::of(&mut entry)?;
+        let path = below(to, &entry.path_bytes())?;
+        match entry.header().entry_type() {
+            EntryType::Directory => {
+                fs::create_dir(&path)?;
+                facts.own(&path)?;
+                directories.push((path, facts));
+            }
+            EntryType::Symlink => {
+                symlink(link(&entry)?, &path)?;
+                facts.own(&path)?;
+                facts.touch(&path)?;
+            }
+            EntryType::Link => fs::hard_link(below(to, link(&entry)?.as_os_str().as_bytes())?, &path)?,
+            EntryType::Char => {
+                mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0)?;
+                facts.own(&path)?;
+            }
+            EntryType::Fifo => {
+                mknod(&path, SFlag::S_IFIFO, Mode::from_bits_truncate(facts.mode), 0)?;
+                facts.own(&path)?;
+            }
+            _ => write_file(&mut entry, &path, &facts, &mut buffer)?,
+        }
+    }
+    for (path, facts) in directories.into_iter().rev() {
+        fs::set_permissions(&path, Permissions::from_mode(facts.mode))?;
+        facts.touch(&path)?;
+    }
+    Ok(())
+}
+
+/// What an archive says about an entry.
+struct Facts {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    modified: TimeSpec,
+    attributes: Vec<(CString, Vec<u8>)>,
+}
+
+impl Facts {
+    fn of<R: Read>(entry: &mut Entry<R>) -> io::Result<Facts> {
+        let mut attributes = Vec::new();
+        let mut exact = None;
+        for extension in entry.pax_extensions()?.into_iter().flatten() {
+            let extension = extension?;
+            let Ok(key) = extension.key() else { continue };
+            if key == "mtime" {
+                exact = extension.value().ok().and_then(parse_time);
+            } else if let Some(name) = key.strip_prefix(XATTR) {
+                attributes.push((CString::new(name)?, extension.value_bytes().to_owned()));
+            }
+        }
+        let header = entry.header();
+        let id = |id: u64| u32::try_from(id).map_err(io::Error::other);
+        Ok(Facts {
+            mode: header.mode()? & 0o7777,
+            uid: id(header.uid()?)?,
+            gid: id(header.gid()?)?,
+            modified: exact.unwrap_or(TimeSpec::new(header.mtime()? as i64, 0)),
+            attributes,
+        })
+    }
+
+    fn own(&self, path: &Path) -> io::Result<()> {
+        self.set_attributes(path)?;
+        lchown(path, Some(self.uid), Some(self.gid))
+    }
+
+    fn set_attributes(&self, path: &Path) -> io::Result<()> {
+        xattr::set_all(path, self.attributes.iter().map(|(name, value)| (name.as_c_str(), value.as_slice())))
+    }
+
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        let flags = UtimensatFlags::NoFollowSymlink;
+        Ok(utimensat(nix::fcntl::AT_FDCWD, path, &self.modified, &self.modified, flags)?)
+    }
+}
+
+fn write_file(entry: &mut impl Read, path: &Path, facts: &Facts, buffer: &mut [u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut length = 0;
+    loop {
+        let read = read_full(entry, buffer)?;
+        if read == 0 {
+            break;
+        }
+        let bytes = &buffer[..read];
+        if read == HOLE && bytes.iter().all(|byte| *byte == 0) {
+            file.seek(SeekFrom::Current(read as i64))?;
+        } else {
+            file.write_all(bytes)?;
+        }
+        length += read as u64;
+    }
+    file.set_len(length)?;
+    fchown(&file, Some(facts.uid), Some(facts.gid))?;
+    // After the owner, which takes capabilities and the set-uid bit away.
+    facts.set_attributes(path)?;
+    file.set_permissions(Permissions::from_mode(facts.mode))?;
+    Ok(futimens(&file, &facts.modified, &facts.modified)?)
+}
+
+/// Reads until the buffer is full or nothing is left.
+fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+fn link<R: Read>(entry: &Entry<R>) -> io::Result<PathBuf> {
+    let target = entry.link_name_bytes().ok_or_else(|| damaged("a link without a target"))?;
+    Ok(PathBuf::from(OsStr::from_bytes(&target)))
+}
+
+/// A path of the archive below the directory.
+fn below(dir: &Path, name: &[u8]) -> io::Result<PathBuf> {
+    let name = Path::new(OsStr::from_bytes(name));
+    let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
+    if plain && name.components().next().is_some() { Ok(dir.join(name)) } else { Err(damaged("a path leads out")) }
+}
+
+fn parse_time(text: &str) -> Option<TimeSpec> {
+    let (seconds, nanoseconds) = text.split_once('.')?;
+    Some(TimeSpec::new(seconds.parse().ok()?, nanoseconds.parse().ok()?))
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the archive is damaged: {what}"))
+}
