@@ -9,7 +9,7 @@ use super::super::{
     auth::Caller,
     error::{ApiResult, ok},
 };
-use crate::model::{ControlPlane, quota::RegionUsage};
+use crate::model::{Class, ControlPlane, quota::RegionUsage};
 
 /// `getOrganizationUsageOverview`: what is charged now, by region.
 pub async fn overview(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
@@ -54,8 +54,10 @@ fn region(usage: &RegionUsage) -> Value {
 pub async fn classes(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
     let organization = caller.member_of(&cp, &id)?;
     let regions = cp.regions(&organization.id);
-    let all = regions.iter().map(|region| {
-        json!({"regionId": region.id, "sandboxClass": "container", "gpuAvailable": false, "allowedGpuTypes": []})
+    let all = regions.iter().flat_map(|region| {
+        [Class::Container, Class::LinuxVm].map(
+            |class| json!({"regionId": region.id, "sandboxClass": class, "gpuAvailable": false, "allowedGpuTypes": []}),
+        )
     });
     Ok(ok(&all.collect::<Vec<_>>()))
 }
