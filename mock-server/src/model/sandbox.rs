@@ -89,6 +89,7 @@ impl Class {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro's variants take no attributes")]
 impl Default for Class {
     fn default() -> Class {
         Class::Container

@@ -54,6 +54,9 @@ impl Keeper {
     /// Another limit from now on.
     pub fn set_limit(&self, bytes: u64) {
         self.limit.store(bytes, Ordering::Relaxed);
+        if let Some(file) = &self.memory.file {
+            let _ = tell(file, bytes, 0);
+        }
         self.wake();
     }
 
