@@ -60,6 +60,8 @@ limits! {
     build_log = 64 << 20;
     /// Organisations of one server, one for each minted key.
     organizations = 100_000;
+    /// Sandboxes that wait in an organisation's warm pools.
+    warm_sandboxes = 50;
     /// Webhook endpoints of one organisation.
     webhooks = 50;
     /// Messages to one webhook endpoint that are kept.

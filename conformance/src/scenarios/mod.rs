@@ -31,6 +31,7 @@ mod settings;
 mod signing;
 mod snapshots;
 mod transport;
+mod warm_pools;
 mod webhooks;
 
 use crate::scenario::Scenario;
@@ -57,6 +58,7 @@ pub const AREAS: &[&[Scenario]] = &[
     regions::SCENARIOS,
     audit::SCENARIOS,
     webhooks::SCENARIOS,
+    warm_pools::SCENARIOS,
     events::SCENARIOS,
     files::info::SCENARIOS,
     files::lists::SCENARIOS,

@@ -56,6 +56,7 @@ impl Serialize for Full<'_> {
         map.serialize_entry("volumes", &[(); 0])?;
         state(&mut map, s, created)?;
         intervals(&mut map, s)?;
+        warm_pool(&mut map, s)?;
         map.serialize_entry("sandboxClass", &s.class)?;
         map.serialize_entry("class", size_class(s))?;
         times(&mut map, s, self.shape != Shape::Ended)?;
@@ -113,6 +114,11 @@ fn intervals<M: SerializeMap>(map: &mut M, s: &Sandbox) -> Result<(), M::Error> 
     }
 }
 
+/// Only while it waits there (contract).
+fn warm_pool<M: SerializeMap>(map: &mut M, s: &Sandbox) -> Result<(), M::Error> {
+    s.warm_pool_id.as_ref().map_or(Ok(()), |id| map.serialize_entry("warmPoolId", id))
+}
+
 fn times<M: SerializeMap>(map: &mut M, s: &Sandbox, activity: bool) -> Result<(), M::Error> {
     map.serialize_entry("createdAt", &time(s.created_at))?;
     map.serialize_entry("updatedAt", &time(s.updated_at))?;
@@ -162,6 +168,7 @@ impl Serialize for Item<'_> {
         map.serialize_entry("labels", &Strings(&s.labels))?;
         map.serialize_entry("backupState", &s.backup_state)?;
         intervals(&mut map, s)?;
+        warm_pool(&mut map, s)?;
         times(&mut map, s, true)?;
         map.serialize_entry("daemonVersion", &s.daemon_version)?;
         map.serialize_entry("toolboxProxyUrl", &toolbox_proxy_url(s, self.origin))?;

@@ -197,6 +197,7 @@ fn filter(query: &mut Query, regions: &str) -> ApiResult<Filter> {
         last_event,
         auto_destroy,
         include_errored_deleted: query.flag("includeErroredDeleted") == Some(true),
+        include_warm: query.flag("includeWarm") == Some(true),
     })
 }
 

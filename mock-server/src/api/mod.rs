@@ -27,6 +27,7 @@ mod telemetry;
 mod transport;
 mod users;
 mod validate;
+mod warm_pools;
 mod webhooks;
 
 use std::sync::Arc;
@@ -103,6 +104,8 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/shared-regions", get(regions::list_shared))
         .route("/audit/scenarios", get(audit::scenarios))
         .route("/audit/organizations/{id}", get(audit::list))
+        .route("/warm-pools", get(warm_pools::list).post(warm_pools::create))
+        .route("/warm-pools/{id}", patch(warm_pools::update).delete(warm_pools::delete))
         .route("/webhooks/organizations/{id}/app-portal-access", post(webhooks::portal_access))
         .route("/webhooks/organizations/{id}/initialization-status", get(webhooks::get_status))
         .route("/webhooks/organizations/{id}/initialize", post(webhooks::initialize))

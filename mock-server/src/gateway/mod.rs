@@ -24,6 +24,7 @@ mod sign_in;
 mod tap;
 mod toolbox;
 mod tunnel;
+mod warning;
 
 use std::{net::SocketAddr, sync::Arc};
 

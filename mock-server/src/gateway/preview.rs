@@ -14,6 +14,7 @@ use super::{
     pool::TOOLBOX_PORT,
     sign_in,
     toolbox::{LEGACY, activity, not_running},
+    warning,
 };
 use crate::model::ToolboxTarget;
 
@@ -31,10 +32,14 @@ pub async fn answer(gateway: &Gateway, preview: &Preview, request: Request<Body>
         return response;
     }
     let (method, path, person) = (parts.method.clone(), parts.uri.path().to_owned(), is_person(&parts));
-    let answer = match admit(gateway, preview, &mut parts) {
-        Ok(admitted) => through(gateway, preview.port, admitted, Request::from_parts(parts, body)).await,
+    let admitted = match admit(gateway, preview, &mut parts) {
+        Ok(admitted) => admitted,
         Err(refused) => return cors.apply(sign_in::redirect(gateway, preview, &parts, &refused)),
     };
+    if let Some(warning) = warning_for(gateway, preview, &admitted, &parts) {
+        return cors.apply(warning);
+    }
+    let answer = through(gateway, preview.port, admitted, Request::from_parts(parts, body)).await;
     let answer = match answer {
         Ok(response) if person && response.extensions().get::<NobodyAnswers>().is_some() => nobody(preview.port),
         answer => answer.unwrap_or_else(|error| error.response(&method, &path)),
@@ -66,6 +71,18 @@ fn admit(gateway: &Gateway, preview: &Preview, parts: &mut Parts) -> Result<Admi
     let target = target.ok_or_else(|| ProxyError::unauthorized("authentication failed: unknown sandbox"))?;
     let cookie = is_new.then(|| credentials::set_cookie(cp, name, preview)).flatten();
     Ok(Admitted { id, target, cookie })
+}
+
+/// The warning for browsers, with the cookie that their next request needs. Reserved ports have none (observed).
+fn warning_for(gateway: &Gateway, preview: &Preview, admitted: &Admitted, parts: &Parts) -> Option<Response> {
+    if RESERVED_PORTS.contains(&preview.port) {
+        return None;
+    }
+    let mut response = warning::answer(gateway.cp(), &admitted.target, parts)?;
+    if let Some(cookie) = &admitted.cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie.clone());
+    }
+    Some(response)
 }
 
 async fn through(

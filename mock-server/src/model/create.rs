@@ -76,7 +76,10 @@ impl ControlPlane {
         }
         check_intervals(&new, source.as_ref().is_some_and(|source| source.class().is_machine()))?;
         let record = Sandbox { linked_to: owner, ..self.record(caller, new, source.as_ref(), region) };
-        self.check_quota(None, &record)?;
+        // One that waits has its place already.
+        if !self.is_warm(&record) {
+            self.check_quota(None, &record)?;
+        }
         Ok(record)
     }
 
@@ -188,6 +191,7 @@ impl ControlPlane {
             signing_key: tokens::signing_key(),
             root,
             build,
+            warm_pool_id: None,
             inherited: Default::default(),
             class,
             backup_state: BackupState::None,

@@ -28,6 +28,9 @@ impl ControlPlane {
     /// Launches a record that was just added, and waits for it. The answer is the record from before: `creating` (observed).
     pub async fn create(self: &Arc<Self>, record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
         self.snapshot_used(&record).await;
+        if let Some(taken) = self.take_warm(&record).await? {
+            return Ok(taken);
+        }
         let cp = self.clone();
         let begun = apart(async move {
             let record = cp.add(record).await?;
@@ -259,11 +262,17 @@ impl ControlPlane {
             self.release(&record.root).await;
             self.forget_log(&id);
         }
+        if let Some(pool) = &record.warm_pool_id {
+            self.tend(pool);
+        }
     }
 
     /// Destroys everything that an organisation owns, whatever it is doing, and waits until it is gone. Fails if the
     /// store refused some of it.
     pub async fn reset(self: &Arc<Self>, organization_id: &str) -> Result<(), ModelError> {
+        for pool in self.warm_pools(organization_id) {
+            self.delete_warm_pool(organization_id, &pool.id).await?;
+        }
         let ids: Vec<String> = {
             let world = self.world.read();
             world.tenants.get(organization_id).map(|tenant| tenant.ids.iter().cloned().collect()).unwrap_or_default()

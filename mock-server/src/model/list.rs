@@ -58,6 +58,8 @@ pub struct Filter {
     pub last_event: Range<DateTime<Utc>>,
     pub auto_destroy: Range<DateTime<Utc>>,
     pub include_errored_deleted: bool,
+    /// Those that wait in warm pools, too.
+    pub include_warm: bool,
 }
 
 impl Filter {
@@ -66,6 +68,7 @@ impl Filter {
         // Between the event and its going (observed: destroyed ones never appear).
         sandbox.state() != State::Destroyed
             && (self.include_errored_deleted || !sandbox.phase().is_errored_deleted())
+            && (self.include_warm || sandbox.warm_pool_id.is_none())
             && (self.states.is_empty() || self.states.contains(&sandbox.phase().listed()))
             && sandbox.labels.contains(&self.labels)
             && is_like(&self.name, &sandbox.name)

@@ -32,6 +32,7 @@ mod string_map;
 pub mod telemetry;
 mod timers;
 mod tokens;
+pub mod warm_pools;
 pub mod webhooks;
 mod world;
 
@@ -128,6 +129,8 @@ pub struct ControlPlane {
     audit: AuditLog,
     /// What started sandboxes used, since this server started.
     samples: telemetry::Samples,
+    /// Held while a warm pool is filled.
+    tending: tokio::sync::Mutex<()>,
     /// Logs of builds that are under way, by the id of what is built.
     logs: parking_lot::Mutex<std::collections::HashMap<String, Arc<crate::builds::BuildLog>>>,
 }

@@ -18,6 +18,7 @@ use super::{
     snapshots::Snapshot,
     store::{Contents, Kind, Store},
     telemetry, timers, tokens,
+    warm_pools::WarmPool,
     webhooks::{Delivery, Endpoint},
     world::World,
 };
@@ -78,6 +79,7 @@ impl ControlPlane {
             closing: CancellationToken::new(),
             audit,
             samples: telemetry::Samples::new(config.limits.metric_samples),
+            tending: tokio::sync::Mutex::default(),
             logs: parking_lot::Mutex::default(),
             config,
         });
@@ -114,6 +116,9 @@ impl ControlPlane {
         }
         for region in self.parse::<Region>(contents.of(Kind::Region))? {
             world.regions.insert(region.id.clone(), Arc::new(region));
+        }
+        for pool in self.parse::<WarmPool>(contents.of(Kind::WarmPool))? {
+            world.warm_pools.insert(pool.id.clone(), Arc::new(pool));
         }
         for endpoint in self.parse::<Endpoint>(contents.of(Kind::Webhook))? {
             world.webhooks.insert(endpoint.id.clone(), Arc::new(endpoint));
@@ -184,6 +189,7 @@ impl ControlPlane {
             });
         }
         while tasks.join_next().await.is_some() {}
+        self.tend_all();
     }
 
     async fn remove_orphans(&self) {

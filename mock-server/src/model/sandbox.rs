@@ -179,6 +179,9 @@ pub struct Sandbox {
     /// The sandbox that it is linked to, and goes with.
     #[serde(default)]
     pub linked_to: Option<String>,
+    /// The warm pool that it waits in.
+    #[serde(default)]
+    pub warm_pool_id: Option<String>,
     /// What its organisation and region say; the world keeps it up to date.
     #[serde(skip)]
     pub inherited: Inherited,
@@ -232,6 +235,11 @@ impl Sandbox {
             allow: self.network_allow_list.as_deref().and_then(|list| network::parse_networks(list).ok()),
             domains: self.domain_allow_list.as_deref().and_then(|list| network::parse_domains(list).ok()),
         }
+    }
+
+    /// Nothing inside differs from what its snapshot makes.
+    pub(super) fn has_nothing_inside(&self) -> bool {
+        self.env.iter().next().is_none() && self.linked_to.is_none()
     }
 
     /// Whether both have the same network settings.

@@ -55,6 +55,7 @@ pub enum Kind {
     Snapshot,
     Registry,
     Region,
+    WarmPool,
     Webhook,
     WebhookDelivery,
 }
@@ -71,6 +72,7 @@ impl Kind {
             Kind::Snapshot => "snapshot",
             Kind::Registry => "registry",
             Kind::Region => "region",
+            Kind::WarmPool => "warm_pool",
             Kind::Webhook => "webhook",
             Kind::WebhookDelivery => "webhook_delivery",
         }

@@ -22,6 +22,7 @@ use super::{
     snapshots::Snapshot,
     store::{Kind, Write},
     timers,
+    warm_pools::WarmPool,
     webhooks::{Delivery, Endpoint},
 };
 use crate::runtime;
@@ -42,6 +43,8 @@ pub struct World {
     pub registries: HashMap<String, Arc<Registry>>,
     /// Regions of organisations, by id.
     pub regions: HashMap<String, Arc<Region>>,
+    /// Warm pools of organisations, by id.
+    pub warm_pools: HashMap<String, Arc<WarmPool>>,
     /// Endpoints, by id.
     pub webhooks: HashMap<String, Arc<Endpoint>>,
     /// What they were told, oldest first, by their ids.
@@ -119,6 +122,7 @@ impl World {
             links: Relation::default(),
             registries: HashMap::new(),
             regions: HashMap::new(),
+            warm_pools: HashMap::new(),
             webhooks: HashMap::new(),
             deliveries: HashMap::new(),
             signed_previews: HashMap::new(),
@@ -220,7 +224,11 @@ impl World {
         }
     }
 
-    fn tell(&self, kind: EventKind, sandbox: &Arc<Sandbox>) {
+    /// Nothing is told of those that wait in a warm pool.
+    pub fn tell(&self, kind: EventKind, sandbox: &Arc<Sandbox>) {
+        if sandbox.warm_pool_id.is_some() {
+            return;
+        }
         // Nobody listening is fine.
         let _ = self.events.send(ModelEvent { kind, sandbox: sandbox.clone() });
     }

@@ -57,5 +57,6 @@ mod telemetry;
 mod timers;
 mod toolbox_routes;
 mod transport;
+mod warm_pools;
 mod web_terminal;
 mod webhooks;

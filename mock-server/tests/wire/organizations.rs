@@ -338,3 +338,39 @@ async fn quotas_are_enforced_where_they_are_switched_on() {
     let fine = [both.0.0, both.1.0, both.2.0].iter().filter(|status| **status == 200).count();
     assert_eq!(fine, 1, "{both:?}");
 }
+
+#[tokio::test]
+async fn browsers_are_warned_before_a_preview() {
+    let (api, minted) = user("f@example.com").await;
+    let path = format!("/organizations/{}/preview-warning", minted["organizationId"].as_str().expect("an id"));
+    assert_eq!(api.post(&path, json!({"previewWarningEnabled": true})).await.0, 204);
+    api.named("p").await;
+    let (_, link) = api.get("/sandbox/p/ports/3000/preview-url").await;
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    // By the host's name, wherever that resolves to.
+    let base = api.url.trim_end_matches("/api");
+    let port = base.rsplit(':').next().expect("a port");
+    let host = format!("3000-{}.localhost:{port}", api.get("/sandbox/p").await.1["id"].as_str().expect("an id"));
+    let ask = |method: reqwest::Method, path: &str| {
+        let request = client.request(method, format!("{base}{path}")).header("host", &host);
+        request.header("x-daytona-preview-token", link["token"].as_str().expect("a token"))
+    };
+    let browser = "Mozilla/5.0";
+    let page = ask(reqwest::Method::GET, "/x?y=1").header("user-agent", browser).send().await.expect("answer");
+    assert_eq!(page.status(), 200);
+    let text = page.text().await.expect("text");
+    assert!(text.contains("/accept-daytona-preview-warning?redirect=%2Fx%3Fy%3D1"), "{text}");
+    let accept =
+        ask(reqwest::Method::POST, "/accept-daytona-preview-warning?redirect=/x").send().await.expect("answer");
+    assert_eq!((accept.status().as_u16(), accept.headers()["location"].to_str().expect("text")), (302, "/x"));
+    let cookie = accept.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a pair").to_owned();
+    // Nothing listens there: what passes gets 502.
+    let passes = [
+        ask(reqwest::Method::GET, "/").header("user-agent", "curl/8"),
+        ask(reqwest::Method::GET, "/").header("user-agent", browser).header("cookie", cookie),
+        ask(reqwest::Method::GET, "/").header("user-agent", browser).header("x-daytona-skip-preview-warning", "true"),
+    ];
+    for request in passes {
+        assert_eq!(request.send().await.expect("answer").status(), 502);
+    }
+}
