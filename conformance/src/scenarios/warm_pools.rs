@@ -71,10 +71,10 @@ async fn pools_come_and_go(cx: Cx) -> Result {
 async fn creations_take_waiting_ones(cx: Cx) -> Result {
     let snapshot = snapshot(&cx).await?;
     let id = make(&cx, &snapshot).await?;
-    let warm = async |query: &str| {
+    let warm = async |query: &str| -> Result<Option<Value>> {
         let page = cx.get(&format!("/sandbox?limit=200{query}")).send().await?.ok()?;
         let waiting = page.array("/items")?.iter().find(|one| one["warmPoolId"] == *id).cloned();
-        Result::Ok(waiting)
+        Ok(waiting)
     };
     cx.check("hidden").eq(warm("").await?, None);
     let waiting = warm("&includeWarm=true").await?.unwrap_or_default();
