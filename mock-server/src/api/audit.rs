@@ -22,7 +22,7 @@ use super::{
     rate_limits::Peer,
 };
 use crate::{
-    audit::{Actor, Condition, Entry, Field, Test, Wanted, actions},
+    audit::{Actor, Condition, Entry, Field, Place, Test, Wanted, actions},
     model::{ControlPlane, Identity},
 };
 
@@ -152,13 +152,12 @@ pub async fn list(
         }
     }
     filters(&mut query, &mut conditions);
-    let after = query.get("nextToken").map(str::parse).transpose();
-    if after.is_err() {
+    let after = query.get("nextToken").map(place);
+    if after == Some(None) {
         query.problem("nextToken is invalid");
     }
     query.check()?;
-    let wanted =
-        Wanted { organization_id: organization.id.clone(), conditions, page, limit, after: after.unwrap_or_default() };
+    let wanted = Wanted { organization_id: organization.id.clone(), conditions, page, limit, after: after.flatten() };
     let unavailable = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "The audit log is not available");
     let found = cp.audit().find(wanted).await.ok_or_else(unavailable)?;
     let mut answer = json!({
@@ -168,9 +167,15 @@ pub async fn list(
         "totalPages": found.total.div_ceil(limit.into()),
     });
     if let Some(next) = found.next {
-        answer["nextToken"] = json!(next.to_string());
+        answer["nextToken"] = json!(format!("{}.{}", next.0, next.1));
     }
     Ok(ok(&answer))
+}
+
+/// A `nextToken` of ours.
+fn place(text: &str) -> Option<Place> {
+    let (at, number) = text.split_once('.')?;
+    Some((at.parse().ok()?, number.parse().ok()?))
 }
 
 const FIELDS: [(&str, Field); 10] = [

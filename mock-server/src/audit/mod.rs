@@ -31,7 +31,7 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS entry (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, organization TEXT NOT NULL, at INTEGER NOT NULL, id TEXT NOT NULL,
         actor TEXT NOT NULL, email TEXT NOT NULL, key_prefix TEXT, key_suffix TEXT, action TEXT NOT NULL,
         target_type TEXT, target TEXT, status INTEGER, record TEXT NOT NULL);
-    CREATE INDEX IF NOT EXISTS of_organization ON entry (organization, seq);";
+    CREATE INDEX IF NOT EXISTS in_order ON entry (organization, at, seq);";
 
 /// Who did it: a key's user, or the server by itself.
 #[derive(Clone, Debug, Default)]
@@ -89,14 +89,17 @@ pub struct Bounds {
     pub all: usize,
 }
 
-/// A page of entries, newest first.
+/// Milliseconds since 1970, and the number of an entry: what happened at once is told apart by the order in which it ended.
+pub type Place = (i64, i64);
+
+/// A page of entries, newest first by when their requests came.
 #[derive(Debug, Default)]
 pub struct Page {
     /// Of the contract.
     pub items: Vec<Value>,
     pub total: u64,
-    /// Where the next page begins, if there is one.
-    pub next: Option<i64>,
+    /// Where the next page begins, if there is one: time and number of the last entry.
+    pub next: Option<Place>,
 }
 
 /// Which page.
@@ -108,7 +111,7 @@ pub struct Wanted {
     pub page: u32,
     pub limit: u32,
     /// A `next` of an earlier page.
-    pub after: Option<i64>,
+    pub after: Option<Place>,
 }
 
 enum Job {
@@ -277,22 +280,23 @@ fn find(db: &Connection, wanted: &Wanted) -> rusqlite::Result<Page> {
     let count = format!("SELECT count(*) FROM entry WHERE {clause}");
     let total: i64 = db.prepare(&count)?.query_row(params_from_iter(&values), |row| row.get(0))?;
     let skip = match wanted.after {
-        Some(after) => {
-            clause.push_str(" AND seq < ?");
-            values.push(after.into());
+        Some((at, seq)) => {
+            clause.push_str(" AND (at, seq) < (?, ?)");
+            values.extend([rusqlite::types::Value::from(at), seq.into()]);
             0
         }
         None => i64::from(wanted.page.saturating_sub(1)) * i64::from(wanted.limit),
     };
     let limit = i64::from(wanted.limit);
     values.extend([rusqlite::types::Value::from(limit + 1), skip.into()]);
-    let select = format!("SELECT seq, record FROM entry WHERE {clause} ORDER BY seq DESC LIMIT ? OFFSET ?");
+    let select =
+        format!("SELECT at, seq, record FROM entry WHERE {clause} ORDER BY at DESC, seq DESC LIMIT ? OFFSET ?");
     let mut statement = db.prepare(&select)?;
-    let rows = statement.query_map(params_from_iter(&values), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
-    let mut rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>()?;
+    let rows = statement.query_map(params_from_iter(&values), |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    let mut rows: Vec<(Place, String)> = rows.collect::<rusqlite::Result<_>>()?;
     let more = rows.len() as i64 > limit;
     rows.truncate(wanted.limit as usize);
-    let next = rows.last().map(|(seq, _)| *seq).filter(|_| more);
+    let next = rows.last().map(|(place, _)| *place).filter(|_| more);
     let items = rows.iter().filter_map(|(_, record)| serde_json::from_str(record).ok()).collect();
     Ok(Page { items, total: u64::try_from(total).unwrap_or(0), next })
 }
