@@ -127,7 +127,9 @@ impl ControlPlane {
             Due::Delete if sandbox.auto_destroy_at.is_some_and(|at| at <= now) => "ttl_expire",
             Due::Delete => "auto_delete",
             Due::Stop => "auto_stop",
-            _ => return,
+            Due::Archive => "auto_archive",
+            // The contract has no action for these.
+            Due::Pause | Due::Forget => return,
         };
         self.audit().note(Entry {
             actor: Actor { id: "system".into(), ..Actor::default() },

@@ -21,7 +21,7 @@ pub fn of(event: &ModelEvent, now: DateTime<Utc>) -> Value {
     let more = match event.kind {
         EventKind::Created => json!({
             "state": sandbox.state(),
-            "sandboxClass": "container",
+            "sandboxClass": sandbox.class,
             "createdAt": time(sandbox.created_at),
         }),
         EventKind::State { old, new } => {
