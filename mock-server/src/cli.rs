@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     api::RateLimit,
-    config::Config,
+    config::{Config, SshListen, Tls},
     data_dir,
     limits::{self, Limits},
     model::{OfflineBase, quota::Quota, webhooks::NewEndpoint},
@@ -51,6 +51,10 @@ struct ServeArgs {
     /// Address to listen on; port 0 picks a free one.
     #[arg(long, env = "DAYTONA_MOCK_LISTEN", hide_env = true, default_value = "127.0.0.1:3986", value_name = "ADDR")]
     listen: std::net::SocketAddr,
+    /// Address to serve SSH on, or off; port 0 picks a free one [default: port 2222 of the same address, or a free one if
+    /// it is taken].
+    #[arg(long, env = "DAYTONA_MOCK_SSH_LISTEN", hide_env = true, value_name = "ADDR|off")]
+    ssh_listen: Option<SshListen>,
     /// Where sandboxes and state live [default: $XDG_STATE_HOME/daytona-mock].
     #[arg(long, env = "DAYTONA_MOCK_DATA_DIR", hide_env = true, value_name = "DIR", conflicts_with = "ephemeral")]
     data_dir: Option<PathBuf>,
@@ -70,6 +74,22 @@ struct ServeArgs {
     /// URL by which clients reach this server, when that differs from what they ask for.
     #[arg(long, env = "DAYTONA_MOCK_PUBLIC_URL", hide_env = true, value_name = "URL")]
     public_url: Option<String>,
+    /// Serve HTTPS, previews too, with certificates of an authority that is made at the first start and kept.
+    #[arg(
+        long,
+        env = "DAYTONA_MOCK_TLS",
+        hide_env = true,
+        value_enum,
+        conflicts_with = "tls_cert",
+        value_name = "self-signed"
+    )]
+    tls: Option<TlsArg>,
+    /// Serve HTTPS with this certificate: a PEM file, with what leads to its authority.
+    #[arg(long, env = "DAYTONA_MOCK_TLS_CERT", hide_env = true, requires = "tls_key", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Key of that certificate: a PEM file.
+    #[arg(long, env = "DAYTONA_MOCK_TLS_KEY", hide_env = true, requires = "tls_cert", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Host name to answer to, besides loopback names and own addresses (repeatable).
     #[arg(
         long = "allow-host",
@@ -137,7 +157,8 @@ struct ServeArgs {
         value_delimiter = ','
     )]
     rate_limits: Vec<RateLimit>,
-    /// Write {apiUrl, apiKey, toolboxUrl, pid, isolation, version} there once requests are served.
+    /// Write {apiUrl, apiKey, toolboxUrl, pid, isolation, version, listen, sshListen,
+    /// caCertificate} there once requests are served.
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
     ready_file: Option<PathBuf>,
     /// What to log to stderr: a level, or a filter such as daytona_mock=debug.
@@ -163,6 +184,11 @@ struct Locate {
     /// The server's ready file, instead of its data directory.
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum TlsArg {
+    SelfSigned,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -209,15 +235,24 @@ impl ServeArgs {
         limits
     }
 
+    fn tls(&self) -> Option<Tls> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::Given { certificate: certificate.clone(), key: key.clone() }),
+            _ => self.tls.map(|TlsArg::SelfSigned| Tls::SelfSigned),
+        }
+    }
+
     fn config(&self) -> Config {
         let data_dir = self.data_dir.clone().unwrap_or_else(data_dir::default_data_dir);
         Config {
             offline_base: self.offline_base.into(),
             listen: Some(self.listen),
+            ssh_listen: self.ssh_listen,
             data_dir: (!self.ephemeral).then_some(data_dir),
             cache_dir: None,
             api_keys: self.api_keys.clone(),
             public_url: self.public_url.clone(),
+            tls: self.tls(),
             preview_domain: self.preview_domain.clone(),
             allow_hosts: self.allow_hosts.clone(),
             api_version: self.api_version.clone(),

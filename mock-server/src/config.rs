@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// Address to listen on; port 0 picks a free one. Default `127.0.0.1:0` when embedded, `127.0.0.1:3986` on the command line.
     pub listen: Option<std::net::SocketAddr>,
+    /// Where SSH is served. Default: port 2222 of the same address if it is free, else any; any where `listen` has port 0.
+    pub ssh_listen: Option<SshListen>,
     /// Where state lives. `None`: a temporary directory that is removed at exit.
     pub data_dir: Option<PathBuf>,
     /// Bases, shared between servers of this user. Default `$XDG_CACHE_HOME/daytona-mock`.
@@ -15,6 +17,8 @@ pub struct Config {
     pub api_keys: Vec<String>,
     /// Pins every URL in answers; else they are derived from the request's Host.
     pub public_url: Option<String>,
+    /// HTTPS instead of HTTP.
+    pub tls: Option<Tls>,
     /// Host names accepted besides loopback names, own addresses and the preview domain.
     pub allow_hosts: Vec<String>,
     /// Domain that previews live below, with a port if it isn't the server's: `{port}-{id}.DOMAIN`. `none`: each preview
@@ -46,4 +50,39 @@ pub struct Config {
     pub rate_limits: Vec<crate::api::RateLimit>,
     /// The `daytona-mock` binary that becomes the zygote. Default: this executable if it is one, else beside it, else on PATH.
     pub binary: Option<PathBuf>,
+}
+
+impl Config {
+    /// What the server is spoken to in.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// What HTTPS is served with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Certificates of an authority of the server's own, `<data_dir>/tls/ca.pem`.
+    SelfSigned,
+    /// PEM files: the certificate with what leads to its authority, and its key.
+    Given { certificate: PathBuf, key: PathBuf },
+}
+
+/// Where SSH is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SshListen {
+    Off,
+    /// Port 0 picks a free one.
+    At(std::net::SocketAddr),
+}
+
+impl std::str::FromStr for SshListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SshListen, String> {
+        match text {
+            "off" => Ok(SshListen::Off),
+            address => address.parse().map(SshListen::At).map_err(|_| "expected off or an address with a port".into()),
+        }
+    }
 }

@@ -27,6 +27,15 @@ pub struct Ready {
     pub version: String,
     /// Address and port that the server listens on.
     pub listen: std::net::SocketAddr,
+    /// The same of SSH; `None` if it is off.
+    #[serde(default)]
+    pub ssh_listen: Option<std::net::SocketAddr>,
+    /// Whether it speaks HTTPS there.
+    #[serde(default)]
+    pub tls: bool,
+    /// What clients have to trust, if the server's certificates are of its own authority: a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_certificate: Option<PathBuf>,
 }
 
 /// An open data directory; unlocked when dropped, and removed if it was temporary.
@@ -173,6 +182,9 @@ mod tests {
             isolation: Isolation::Single,
             version: "0".into(),
             listen: ([127, 0, 0, 1], 1).into(),
+            ssh_listen: None,
+            tls: false,
+            ca_certificate: None,
         };
         let dir = DataDir::open(Some(temp.path())).expect("opens");
         dir.announce(&ready).expect("writes");

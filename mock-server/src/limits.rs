@@ -46,6 +46,14 @@ macro_rules! limits {
 limits! {
     /// Client connections open at once; more wait.
     connections = 16 << 10;
+    /// SSH connections open at once; more wait.
+    ssh_connections = 1_000;
+    /// Channels of one SSH connection.
+    ssh_channels = 1_000;
+    /// Listeners of one SSH connection, for remote and agent forwarding.
+    ssh_listeners = 64;
+    /// Bytes of SSH clients' input that nobody has read, on disk; a connection with more is cut.
+    ssh_unread = 16 << 30;
     /// Bytes of a control plane request's body.
     api_body = 10 << 20;
     /// Sandboxes of one server; more are told that there are no available runners.

@@ -14,7 +14,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     data_dir::{self, DataDir, Ready},
-    gateway::{self, Gateway, listen},
+    gateway::{
+        self, Gateway, listen,
+        ssh::{self, Ssh},
+        tls::{self, Https},
+    },
     journal::Journal,
     model::{
         Clock, ControlPlane, ModelConfig, OpenError,
@@ -77,15 +81,26 @@ impl MockServer {
         let runtime = Runtime::start(runtime_config(&config, data.path())?).await?;
         // A program inside must never ask the server that contains it for anything.
         runtime.own_ports().add(address.port());
+        let ssh = open_ssh(&config, address, &data).await?;
+        if let Some(ssh) = &ssh {
+            runtime.own_ports().add(ssh.address().port());
+        }
+        let https = open_tls(&config, address, &data).await?;
         let cp = ControlPlane::open(model_config(&config, data.path()), Clock::default(), runtime.clone()).await?;
         cp.set_server_webhooks(server_webhooks(&config, data.path())?);
-        let ready = ready(&config, &cp, address);
+        let ready = Ready {
+            ssh_listen: ssh.as_ref().map(|ssh| reachable(ssh.address())),
+            ca_certificate: https.as_ref().and_then(|https| https.authority.clone()),
+            ..ready(&config, &cp, address)
+        };
         let data_dir = data.path().to_owned();
         let stop = CancellationToken::new();
         let journal = Journal::new(data_dir.join("journal"), &config.limits)?;
-        let gateway = Gateway::new(cp.clone(), journal.clone(), &config, address);
+        let public = ssh.as_ref().map(Ssh::public).unwrap_or_default();
+        let gateway =
+            Gateway::new(cp.clone(), journal.clone(), &config, address, public, https.map(|https| https.acceptor));
         data.announce(&ready)?;
-        let serving = tokio::spawn(run(listener, gateway, cp, runtime.clone(), journal, data, stop.clone()));
+        let serving = tokio::spawn(run((listener, ssh), gateway, cp, runtime.clone(), journal, data, stop.clone()));
         Ok(MockServer {
             api_url: ready.api_url.clone(),
             api_key: ready.api_key.clone(),
@@ -130,7 +145,7 @@ impl Drop for MockServer {
 
 /// Serves until `stop`, then takes everything down in order.
 async fn run(
-    listener: TcpListener,
+    (listener, ssh): (TcpListener, Option<Ssh>),
     gateway: Gateway,
     cp: Arc<ControlPlane>,
     runtime: Arc<Runtime>,
@@ -143,7 +158,8 @@ async fn run(
         data.withdraw();
         tokio::join!(gateway.close(), cp.shutdown());
     };
-    tokio::join!(listen::serve(listener, gateway.clone(), stop.clone()), stopping);
+    let http = listen::serve(listener, gateway.clone(), stop.clone());
+    tokio::join!(http, ssh::serve(ssh, gateway.clone(), stop.clone()), stopping);
     // Writing the last entries blocks.
     _ = tokio::task::spawn_blocking(move || journal.close()).await;
     if data.is_temporary()
@@ -164,6 +180,20 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartupError> {
         };
         StartupError::At { what: format!("listening on {address}{hint}"), source }
     })
+}
+
+async fn open_ssh(config: &Config, address: SocketAddr, data: &DataDir) -> Result<Option<Ssh>, StartupError> {
+    Ssh::open(config, address, data.path()).await.map_err(|source| StartupError::At {
+        what: "serving SSH (--ssh-listen chooses another address, off leaves it out)".into(),
+        source,
+    })
+}
+
+async fn open_tls(config: &Config, address: SocketAddr, data: &DataDir) -> Result<Option<Https>, StartupError> {
+    let (config, data_dir) = (config.clone(), data.path().to_owned());
+    let opened = tokio::task::spawn_blocking(move || tls::open(&config, address, &data_dir)).await;
+    let opened = opened.map_err(io::Error::other)?;
+    opened.map_err(|source| StartupError::At { what: "serving HTTPS".into(), source })
 }
 
 pub(crate) fn runtime_config(config: &Config, data_dir: &Path) -> Result<RuntimeConfig, StartupError> {
@@ -217,10 +247,10 @@ fn server_webhooks(config: &Config, data_dir: &Path) -> Result<Vec<Endpoint>, St
 }
 
 fn ready(config: &Config, cp: &ControlPlane, address: SocketAddr) -> Ready {
-    let base = config
-        .public_url
-        .as_deref()
-        .map_or_else(|| format!("http://{}", reachable(address)), |url| url.trim_end_matches('/').to_owned());
+    let base = config.public_url.as_deref().map_or_else(
+        || format!("{}://{}", config.scheme(), reachable(address)),
+        |url| url.trim_end_matches('/').to_owned(),
+    );
     Ready {
         api_url: format!("{base}/api"),
         api_key: cp.first_key().to_owned(),
@@ -229,6 +259,9 @@ fn ready(config: &Config, cp: &ControlPlane, address: SocketAddr) -> Ready {
         isolation: cp.runtime().info().isolation,
         version: env!("CARGO_PKG_VERSION").into(),
         listen: reachable(address),
+        ssh_listen: None,
+        tls: config.tls.is_some(),
+        ca_certificate: None,
     }
 }
 

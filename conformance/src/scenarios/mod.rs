@@ -30,6 +30,7 @@ mod sessions;
 mod settings;
 mod signing;
 mod snapshots;
+mod ssh;
 mod transport;
 mod warm_pools;
 mod webhooks;
@@ -53,6 +54,7 @@ pub const AREAS: &[&[Scenario]] = &[
     previews::SCENARIOS,
     signing::SCENARIOS,
     snapshots::SCENARIOS,
+    ssh::SCENARIOS,
     registries::SCENARIOS,
     organizations::SCENARIOS,
     regions::SCENARIOS,

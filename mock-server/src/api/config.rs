@@ -10,18 +10,22 @@ use super::{
     error::ok,
     rate_limits::RateLimits,
 };
-use crate::model::{ControlPlane, settings::MAX_AUTO_ARCHIVE, snapshots};
+use crate::{
+    gateway::ssh::Public,
+    model::{ControlPlane, settings::MAX_AUTO_ARCHIVE, snapshots},
+};
 
 /// `analyticsApiUrl` is left out on purpose: with it, SDKs would ask for metrics there. `mock` says what this is, so
 /// that no program has to guess.
 pub async fn config(
     State(cp): State<Arc<ControlPlane>>,
     Extension(limits): Extension<Arc<RateLimits>>,
+    Extension(ssh): Extension<Arc<Public>>,
     client: Client,
 ) -> Response {
     let (base, origin) = (client.origin.base(), &client.origin);
     let info = cp.runtime().info();
-    ok(&json!({
+    let mut config = json!({
         "version": cp.config().api_version,
         "oidc": {"issuer": base, "clientId": "daytona", "audience": "daytona", "provider": "oidc"},
         "linkedAccountsEnabled": false,
@@ -40,7 +44,12 @@ pub async fn config(
             "base": info.base,
             "control": format!("{base}/__control"),
         },
-    }))
+    });
+    if let Some(port) = ssh.port {
+        config["sshGatewayCommand"] = origin.ssh_command(port, "{{TOKEN}}").into();
+        config["sshGatewayPublicKey"] = ssh.host_key.as_str().into();
+    }
+    ok(&config)
 }
 
 /// `HealthController_live`. (The gateway answers it too, with what this machine can do.)

@@ -23,6 +23,7 @@ mod registries;
 mod sandboxes;
 mod settings;
 mod snapshots;
+mod ssh_access;
 mod telemetry;
 mod transport;
 mod users;
@@ -45,13 +46,20 @@ pub use self::{
     rate_limits::{Peer, RateLimit, RateLimits},
 };
 use crate::{
-    gateway::{links::Links, seal::Seal},
+    gateway::{links::Links, seal::Seal, ssh},
     model::ControlPlane,
 };
 
 /// The API, with paths relative to `/api`. Wants [`crate::gateway::origin::Origin`] and [`Peer`] as request extensions.
-pub fn router(cp: Arc<ControlPlane>, links: Arc<Links>, limits: Arc<RateLimits>, seal: Arc<Seal>) -> Router {
-    transport::finish(routes().merge(preview_links(links)).layer(Extension(seal)), cp, limits)
+pub fn router(
+    cp: Arc<ControlPlane>,
+    links: Arc<Links>,
+    limits: Arc<RateLimits>,
+    seal: Arc<Seal>,
+    ssh: Arc<ssh::Public>,
+) -> Router {
+    let routes = routes().merge(preview_links(links)).layer(Extension(seal)).layer(Extension(ssh));
+    transport::finish(routes, cp, limits)
 }
 
 fn preview_links(links: Arc<Links>) -> Router<Arc<ControlPlane>> {
@@ -160,6 +168,8 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/sandbox/{id}/ports/{port}/signed-preview-url/{token}/expire", post(preview::expire))
         .route("/sandbox/{id}/signing-key", get(preview::signing_key))
         .route("/sandbox/{id}/signing-key/rotate", post(preview::rotate))
+        .route("/sandbox/ssh-access/validate", get(ssh_access::validate))
+        .route("/sandbox/{id}/ssh-access", post(ssh_access::create).delete(ssh_access::revoke))
         .route("/sandbox/{id}/telemetry/metrics", get(telemetry::metrics))
         .route("/sandbox/{id}/telemetry/logs", get(telemetry::pages))
         .route("/sandbox/{id}/telemetry/traces", get(telemetry::pages))

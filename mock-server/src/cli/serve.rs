@@ -10,7 +10,8 @@ use crate::{
     MockServer,
     data_dir::{self, Ready},
     doctor,
-    runtime::{RuntimeInfo, sys::memory},
+    gateway::ssh::PORT as SSH_PORT,
+    runtime::sys::memory,
 };
 
 /// Threads that block (file work of the store and the runtime); idle ones end by themselves.
@@ -66,7 +67,7 @@ fn announce(args: &ServeArgs, server: &MockServer) -> Result<(), String> {
     let text = if args.json {
         serde_json::to_string(server.ready()).map_err(|error| error.to_string())?
     } else {
-        text(server.ready(), server.runtime_info(), server.data_dir(), args.ephemeral)
+        text(args, server)
     };
     // Nobody may be reading; the server serves all the same.
     _ = writeln!(std::io::stdout(), "{text}");
@@ -79,7 +80,8 @@ fn withdraw(ready_file: Option<&Path>) {
     }
 }
 
-fn text(ready: &Ready, info: &RuntimeInfo, data_dir: &Path, ephemeral: bool) -> String {
+fn text(args: &ServeArgs, server: &MockServer) -> String {
+    let (ready, info, ephemeral) = (server.ready(), server.runtime_info(), args.ephemeral);
     let isolation = format!("{:?}", info.isolation).to_lowercase();
     let note = if ephemeral { " (removed at exit)" } else { "" };
     let mut text = format!(
@@ -89,8 +91,12 @@ fn text(ready: &Ready, info: &RuntimeInfo, data_dir: &Path, ephemeral: bool) -> 
         ready.api_url,
         ready.api_key,
         info.base,
-        data_dir.display(),
+        server.data_dir().display(),
     );
+    if let Some(path) = &ready.ca_certificate {
+        text.push_str(&format!("authority  {} (for clients to trust)\n", path.display()));
+    }
+    text.push_str(&format!("ssh        {}\n", ssh(args, ready)));
     for why in &info.why_not_better {
         text.push_str(&format!("           not better because: {why}\n"));
     }
@@ -99,8 +105,17 @@ fn text(ready: &Ready, info: &RuntimeInfo, data_dir: &Path, ephemeral: bool) -> 
     text
 }
 
+/// Where SSH is, and why not where it usually is.
+fn ssh(args: &ServeArgs, ready: &Ready) -> String {
+    let Some(address) = ready.ssh_listen else { return "off".into() };
+    let elsewhere = args.ssh_listen.is_none() && args.listen.port() != 0 && address.port() != SSH_PORT;
+    if elsewhere { format!("{address} (port {SSH_PORT} is in use)") } else { address.to_string() }
+}
+
 fn log(args: &ServeArgs) -> Result<(), String> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| format!("--log {}: {error}", args.log))?;
+    // It names the users of connections, which are tokens here.
+    let filter = filter.add_directive("russh=info".parse().map_err(|error| format!("{error}"))?);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Embedding code may have installed its own subscriber; then that one stays.
     _ = if args.json { subscriber.json().try_init() } else { subscriber.try_init() };

@@ -18,6 +18,8 @@ pub struct Hosts {
     previews: Pinned,
     /// Where requests without a Host (HTTP/1.0) are thought to have gone.
     listening: SocketAddr,
+    /// What it is spoken to in: `http` or `https`.
+    scheme: &'static str,
 }
 
 /// What `--preview-domain` says.
@@ -65,7 +67,7 @@ impl Hosts {
         let public = config.public_url.as_deref().and_then(parse_public_url);
         let allowed = config.allow_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
         let previews = config.preview_domain.as_deref().and_then(parse_preview_domain).unwrap_or(Pinned::Nothing);
-        Hosts { public, allowed, previews, listening }
+        Hosts { public, allowed, previews, listening, scheme: config.scheme() }
     }
 
     /// The domains that previews may live below without being told so.
@@ -81,9 +83,9 @@ impl Hosts {
         };
         let main = match &self.public {
             Some(url) => format!("{}://{}", url.scheme, url.authority),
-            None => format!("http://{host}:{}", self.listening.port()),
+            None => format!("{}://{host}:{}", self.scheme, self.listening.port()),
         };
-        Preview { port, name, base: format!("http://{authority}"), main }
+        Preview { port, name, base: format!("{}://{authority}", self.scheme), main }
     }
 
     /// Where a request to `uri` with these headers, accepted on `local`, is meant to go.
@@ -106,7 +108,7 @@ impl Hosts {
             preview_parts(&host).filter(|parts| self.is_preview_domain(parts.2) || regions(parts.2))
         {
             let main = self.main_of(&authority, domain);
-            let scheme = self.public.as_ref().map_or("http", |url| &url.scheme);
+            let scheme = self.public.as_ref().map_or(self.scheme, |url| &url.scheme);
             let base = format!("{scheme}://{}", authority.as_str().to_ascii_lowercase());
             return Destination::Preview(Preview { port, name: name.to_owned(), base, main });
         }
@@ -140,7 +142,7 @@ impl Hosts {
     fn origin(&self, authority: &str, host: &str) -> Origin {
         let (scheme, authority, host) = match &self.public {
             Some(url) => (url.scheme.clone(), url.authority.to_string(), url.authority.host()),
-            None => ("http".into(), authority.to_owned(), host),
+            None => (self.scheme.into(), authority.to_owned(), host),
         };
         let (domain, previews) = match &self.previews {
             Pinned::Domain(domain) if domain.port().is_some() => (domain.as_str(), Addressing::Names),
@@ -162,9 +164,9 @@ impl Hosts {
         match &self.public {
             Some(url) => format!("{}://{}", url.scheme, url.authority),
             None if is_pinned && !is_loopback(domain) => {
-                format!("http://{}", with_port_of(&format!("{SIGN_IN}.{domain}"), authority.as_str()))
+                format!("{}://{}", self.scheme, with_port_of(&format!("{SIGN_IN}.{domain}"), authority.as_str()))
             }
-            None => format!("http://{}", with_port_of(domain, authority.as_str())),
+            None => format!("{}://{}", self.scheme, with_port_of(domain, authority.as_str())),
         }
     }
 

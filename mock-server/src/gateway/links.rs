@@ -7,7 +7,7 @@ use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use tokio::sync::OnceCell;
 
 use super::{
-    origin::{Addressing, Origin},
+    origin::{Addressing, Origin, host},
     preview_ports::PreviewPorts,
 };
 use crate::model::ControlPlane;
@@ -20,13 +20,19 @@ pub struct Links {
     /// Whether names below a domain resolve, by domain.
     resolving: HashMap<String, OnceCell<bool>>,
     pub ports: Arc<PreviewPorts>,
+    /// Of those ports.
+    scheme: &'static str,
 }
 
 impl Links {
     /// `domains` are those that previews may live below.
-    pub fn new(ports: Arc<PreviewPorts>, domains: impl IntoIterator<Item = String>) -> Arc<Links> {
+    pub fn new(
+        ports: Arc<PreviewPorts>,
+        domains: impl IntoIterator<Item = String>,
+        scheme: &'static str,
+    ) -> Arc<Links> {
         let resolving = domains.into_iter().map(|domain| (domain, OnceCell::new())).collect();
-        let links = Arc::new(Links { resolving, ports });
+        let links = Arc::new(Links { resolving, ports, scheme });
         // Found out at start, without making anybody wait.
         let found = links.clone();
         tokio::spawn(async move { found.resolves("localhost").await });
@@ -54,7 +60,7 @@ impl Links {
             return Ok(origin.preview_url(port, token.unwrap_or(sandbox_id)));
         }
         let listener = self.ports.open(cp, sandbox_id, number, token).await?;
-        Ok(format!("http://{}:{listener}", host(&origin.authority)))
+        Ok(format!("{}://{}:{listener}", self.scheme, host(&origin.authority)))
     }
 
     /// Whether names below `domain` lead somewhere for the programs of this machine.
@@ -78,26 +84,9 @@ async fn probe(domain: &str) -> bool {
     resolves
 }
 
-/// An authority without its port.
-fn host(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(at) if !authority[at..].contains(']') => &authority[..at],
-        _ => authority,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_lose_their_port() {
-        for (authority, expected) in
-            [("localhost:1", "localhost"), ("a.b", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
-        {
-            assert_eq!(host(authority), expected);
-        }
-    }
 
     #[tokio::test]
     async fn a_name_that_nobody_has_does_not_resolve() {

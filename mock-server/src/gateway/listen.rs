@@ -1,6 +1,6 @@
 //! The accept loop: HTTP/1.1 with keep-alive and upgrades, bounded heads, and a graceful end.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{HeaderValue, Request, header};
@@ -8,6 +8,7 @@ use http_body::Body as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -72,7 +73,7 @@ impl Door {
 }
 
 /// The next connection; `None` once the server ends.
-async fn accept(
+pub async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     stop: &CancellationToken,
@@ -104,6 +105,34 @@ async fn connection(
     local.set_ip(local.ip().to_canonical());
     let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip().to_canonical())) else { return };
     _ = stream.set_nodelay(true);
+    let from = Ends { local, peer, leads };
+    match gateway.tls().cloned() {
+        None => requests(stream, from, gateway, stop).await,
+        Some(tls) => {
+            // A client that doesn't speak it is no event here.
+            let handshake = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream));
+            if let Some(Ok(Ok(stream))) = stop.run_until_cancelled(handshake).await {
+                requests(stream, from, gateway, stop).await;
+            }
+        }
+    }
+    drop(slot);
+}
+
+/// Where a connection comes from and goes to.
+struct Ends {
+    local: SocketAddr,
+    peer: Peer,
+    leads: Option<Arc<PreviewPort>>,
+}
+
+/// Answers what comes on a connection, encrypted or not, to its end.
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    Ends { local, peer, leads }: Ends,
+    gateway: Gateway,
+    stop: CancellationToken,
+) {
     let (at_head, tap) = (AtHead::default(), Tap::default());
     let service = service_fn(|request: Request<Incoming>| {
         let (gateway, leads, (mut request, rest)) = (gateway.clone(), leads.clone(), watched(request, &at_head));
@@ -136,7 +165,6 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(%error, "connection");
     }
-    drop(slot);
 }
 
 /// The request, and word to the connection about where the next one starts.

@@ -21,7 +21,9 @@ mod record;
 mod request_body;
 pub(crate) mod seal;
 mod sign_in;
+pub mod ssh;
 mod tap;
+pub mod tls;
 mod toolbox;
 mod tunnel;
 mod warning;
@@ -35,6 +37,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use serde_json::json;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 pub use self::hosts::check;
@@ -81,16 +84,24 @@ struct Inner {
     journal: Journal,
     rate_limits: Arc<RateLimits>,
     api_version: HeaderValue,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Gateway {
-    pub fn new(cp: Arc<ControlPlane>, journal: Journal, config: &Config, listening: SocketAddr) -> Gateway {
+    pub fn new(
+        cp: Arc<ControlPlane>,
+        journal: Journal,
+        config: &Config,
+        listening: SocketAddr,
+        ssh: ssh::Public,
+        tls: Option<TlsAcceptor>,
+    ) -> Gateway {
         let hosts = Hosts::new(config, listening);
-        let links = Links::new(PreviewPorts::new(listening.ip(), &cp), hosts.unpinned_domains());
+        let links = Links::new(PreviewPorts::new(listening.ip(), &cp), hosts.unpinned_domains(), config.scheme());
         let rate_limits = Arc::new(RateLimits::new(&config.rate_limits));
         let (seal, webhooks) = (Arc::new(Seal::new()), Webhooks::start(&cp));
         let routes = Router::new()
-            .nest("/api", api::router(cp.clone(), links.clone(), rate_limits.clone(), seal.clone()))
+            .nest("/api", api::router(cp.clone(), links.clone(), rate_limits.clone(), seal.clone(), Arc::new(ssh)))
             .nest("/__control", control::router(cp.clone(), journal.clone(), seal.clone(), webhooks));
         Gateway(Arc::new(Inner {
             hosts,
@@ -103,6 +114,7 @@ impl Gateway {
             journal,
             rate_limits,
             api_version: HeaderValue::from_str(&cp.config().api_version).unwrap_or(HeaderValue::from_static("unknown")),
+            tls,
             cp,
         }))
     }
@@ -113,6 +125,11 @@ impl Gateway {
 
     fn limits(&self) -> &Limits {
         &self.cp().config().limits
+    }
+
+    /// What connections are decrypted with.
+    fn tls(&self) -> Option<&TlsAcceptor> {
+        self.0.tls.as_ref()
     }
 
     fn pool(&self) -> &Pool {

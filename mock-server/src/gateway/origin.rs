@@ -35,8 +35,49 @@ impl Origin {
         format!("{}/toolbox", self.base())
     }
 
+    /// How an SSH client is called: at the host that this client knows, with the token as the user (observed).
+    pub fn ssh_command(&self, port: u16, token: &str) -> String {
+        let port = if port == 22 { String::new() } else { format!("-p {port} ") };
+        let host = host(&self.authority).trim_start_matches('[').trim_end_matches(']');
+        format!("ssh {port}{token}@{host}")
+    }
+
     /// `http://3000-<sandbox id or signed token>.localhost:3986`. `port` is text because the real server lets `NaN` through.
     pub fn preview_url(&self, port: &str, host_part: &str) -> String {
         format!("{}://{port}-{host_part}.{}", self.scheme, self.preview_domain)
+    }
+}
+
+/// An authority without its port.
+pub fn host(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(at) if !authority[at..].contains(']') => &authority[..at],
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lose_their_port() {
+        for (authority, expected) in
+            [("localhost:1", "localhost"), ("a.b", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
+        {
+            assert_eq!(host(authority), expected);
+        }
+    }
+
+    #[test]
+    fn ssh_commands_name_the_port_unless_it_is_the_usual_one() {
+        let origin = |authority: &str| Origin {
+            scheme: "http".into(),
+            authority: authority.into(),
+            preview_domain: String::new(),
+            previews: Addressing::Names,
+        };
+        assert_eq!(origin("localhost:3986").ssh_command(2222, "abc"), "ssh -p 2222 abc@localhost");
+        assert_eq!(origin("[::1]:3986").ssh_command(22, "abc"), "ssh abc@::1");
     }
 }

@@ -27,6 +27,7 @@ mod sandbox;
 pub mod settings;
 pub mod snapshots;
 mod snapshotting;
+mod ssh;
 mod store;
 mod string_map;
 pub mod telemetry;
@@ -53,7 +54,8 @@ pub use registries::{Registry, RegistryChange};
 pub use resizing::NewSize;
 pub use sandbox::{BackupState, Class, DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
 pub use snapshotting::{MadeOf, NewSnapshot, no_snapshot};
-pub use tokens::{hash, preview_token};
+pub use ssh::SshAccess;
+pub use tokens::{hash, hex, preview_token};
 
 use self::{keys::Keys, store::Store, world::World};
 use crate::{

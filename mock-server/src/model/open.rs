@@ -16,6 +16,7 @@ use super::{
     registries::Registry,
     sandbox::{DesiredState, Sandbox, State},
     snapshots::Snapshot,
+    ssh::SshAccess,
     store::{Contents, Kind, Store},
     telemetry, timers, tokens,
     warm_pools::WarmPool,
@@ -133,6 +134,9 @@ impl ControlPlane {
         }
         for preview in self.parse::<SignedPreview>(contents.of(Kind::SignedPreview))? {
             world.signed_previews.insert(preview.token.clone(), preview);
+        }
+        for access in self.parse::<SshAccess>(contents.of(Kind::SshAccess))? {
+            world.ssh_accesses.insert(access.token_hash.clone(), access);
         }
         for port in self.parse::<PreviewPort>(contents.of(Kind::PreviewPort))? {
             world.preview_ports.insert(port.listener, port);

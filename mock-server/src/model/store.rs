@@ -58,6 +58,7 @@ pub enum Kind {
     WarmPool,
     Webhook,
     WebhookDelivery,
+    SshAccess,
 }
 
 impl Kind {
@@ -75,6 +76,7 @@ impl Kind {
             Kind::WarmPool => "warm_pool",
             Kind::Webhook => "webhook",
             Kind::WebhookDelivery => "webhook_delivery",
+            Kind::SshAccess => "ssh_access",
         }
     }
 }

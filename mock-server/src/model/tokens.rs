@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 const PREVIEW: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789_-";
 const SIGNED: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
+const SSH: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
 fn text(alphabet: &[u8], length: usize) -> String {
     let mut rng = rand::rng();
     (0..length).map(|_| char::from(alphabet[rng.random_range(0..alphabet.len())])).collect()
@@ -19,6 +21,11 @@ pub fn preview_token() -> String {
 /// A signed preview token: 16 lower-case alphanumerics (observed). It becomes a part of a host name.
 pub fn signed_preview_token() -> String {
     text(SIGNED, 16)
+}
+
+/// An SSH token: 32 alphanumerics (observed). It is the user name of a connection.
+pub fn ssh_token() -> String {
+    text(SSH, 32)
 }
 
 /// A key that signs file URLs. Never all digits: TypeScript clients would parse it as a JSON number.

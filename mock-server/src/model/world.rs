@@ -20,6 +20,7 @@ use super::{
     registries::Registry,
     sandbox::{DesiredState, Inherited, Sandbox, State},
     snapshots::Snapshot,
+    ssh::SshAccess,
     store::{Kind, Write},
     timers,
     warm_pools::WarmPool,
@@ -51,6 +52,8 @@ pub struct World {
     pub deliveries: HashMap<String, VecDeque<Arc<Delivery>>>,
     pub signed_previews: HashMap<String, SignedPreview>,
     pub preview_ports: HashMap<u16, PreviewPort>,
+    /// By the hash of the token.
+    pub ssh_accesses: HashMap<String, SshAccess>,
     /// When which sandbox's timer is due, at the latest by what was known when it was set: activity since then postpones it.
     pub due: BTreeSet<(DateTime<Utc>, String)>,
     events: broadcast::Sender<ModelEvent>,
@@ -127,6 +130,7 @@ impl World {
             deliveries: HashMap::new(),
             signed_previews: HashMap::new(),
             preview_ports: HashMap::new(),
+            ssh_accesses: HashMap::new(),
             due: BTreeSet::new(),
             events,
             timer,
@@ -269,6 +273,7 @@ impl World {
             // Its time may have come while it couldn't go before its forks.
             self.reschedule(parent);
         }
+        self.ssh_accesses.retain(|_, access| access.sandbox_id != id);
         self.signed_previews.retain(|_, preview| preview.sandbox_id != id);
     }
 
@@ -419,7 +424,9 @@ impl ControlPlane {
         let mut world = self.world.write();
         let tokens = world.signed_previews.values().filter(|preview| preview.sandbox_id == id);
         let tokens = tokens.map(|preview| (Kind::SignedPreview, preview.token.clone()));
-        let all = tokens.chain([(Kind::Sandbox, id.to_owned())]);
+        let accesses = world.ssh_accesses.values().filter(|access| access.sandbox_id == id);
+        let accesses = accesses.map(|access| (Kind::SshAccess, access.token_hash.clone()));
+        let all = tokens.chain(accesses).chain([(Kind::Sandbox, id.to_owned())]);
         turn.note(all.map(|(kind, key)| Write::Delete { kind, key }).collect());
         world.remove(id);
         self.samples.forget(id);

@@ -30,6 +30,8 @@ pub enum Request {
     Serve,
     /// Its memory is bounded by so many bytes from now on.
     Memory { bytes: u64 },
+    /// The descriptors beside it are for an SSH channel: orders, and for a process its output ([`crate::toolbox::ssh`]).
+    Ssh,
     /// Connect to this port on the loopback inside and pass the connection.
     Connect { id: u32, port: u16 },
 }
@@ -141,6 +143,11 @@ impl AgentLink {
     /// Tells the agent how much memory there is.
     pub async fn tell_memory(&self, bytes: u64) -> io::Result<()> {
         self.0.channel.send(&Request::Memory { bytes }, &[]).await
+    }
+
+    /// Gives the agent the connections of an SSH channel.
+    pub async fn ssh(&self, connections: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.0.channel.send(&Request::Ssh, connections).await
     }
 
     /// A connection to a port inside.

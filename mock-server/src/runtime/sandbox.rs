@@ -112,6 +112,18 @@ impl Sandbox {
         Ok(serde_json::from_slice(&body.to_bytes())?)
     }
 
+    /// Connections for an SSH channel, which speak [`crate::toolbox::ssh::wire`].
+    pub async fn ssh<const N: usize>(&self) -> io::Result<[Stream; N]> {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..N {
+            let (our, their) = UnixStream::pair()?;
+            ours.push(Stream::new(our.into())?);
+            theirs.push(their);
+        }
+        self.link.ssh(&theirs.iter().map(AsFd::as_fd).collect::<Vec<_>>()).await?;
+        ours.try_into().map_err(|_| io::ErrorKind::Other.into())
+    }
+
     /// A connection to a TCP port inside; `ConnectionRefused` when nothing listens.
     pub async fn connect_port(&self, port: u16) -> io::Result<TcpStream> {
         TcpStream::from_std(self.link.connect(port).await?.into())

@@ -25,6 +25,7 @@ pub mod pty;
 mod routing;
 pub mod sdk_version;
 mod session;
+pub mod ssh;
 mod utf8;
 mod websocket;
 
@@ -79,6 +80,7 @@ struct Inner {
     pty: pty::Sessions,
     interpreter: interpreter::Contexts,
     lsp: lsp::Servers,
+    ssh: ssh::State,
 }
 
 impl Ctx {
@@ -92,6 +94,7 @@ impl Ctx {
             pty: pty::Sessions::default(),
             interpreter: interpreter::Contexts::default(),
             lsp: lsp::Servers::default(),
+            ssh: ssh::State::default(),
         }))
     }
 
@@ -131,6 +134,10 @@ impl Ctx {
 
     fn lsp(&self) -> &lsp::Servers {
         &self.0.lsp
+    }
+
+    fn ssh(&self) -> &ssh::State {
+        &self.0.ssh
     }
 
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     limits,
-    toolbox::{AgentConfig, Ctx, build, pty::web, routes},
+    toolbox::{AgentConfig, Ctx, build, pty::web, routes, ssh},
 };
 
 /// Threads for blocking calls at most; they go after two seconds without work.
@@ -151,6 +151,11 @@ async fn serve_until_end(
                     if let Some(keeper) = &keeper {
                         keeper.set_limit(bytes);
                     }
+                }
+                Some((Request::Ssh, fds)) => {
+                    let mut streams = fds.into_iter().map(Stream::new).collect::<io::Result<Vec<_>>>()?.into_iter();
+                    let Some(control) = streams.next() else { continue };
+                    connections.spawn(ssh::serve(ctx.clone(), control, streams.next(), stopping.clone()));
                 }
                 Some((Request::Connect { id, port: web::PORT }, _)) if !own_network => {
                     tokio::spawn(connect_terminal(channel.clone(), id, ctx.clone()));

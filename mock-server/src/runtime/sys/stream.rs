@@ -34,6 +34,11 @@ impl Stream {
         Ok(Stream { reading: register(socket.into(), Interest::READABLE)?, full: None })
     }
 
+    /// The socket itself, non-blocking as it is.
+    pub fn into_fd(self) -> OwnedFd {
+        self.reading.into_inner()
+    }
+
     fn poll_io<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -10,12 +10,13 @@ use tokio::process::Child;
 /// takes the whole group along; the runtime reaps it later.
 pub struct Group {
     child: Child,
+    released: bool,
 }
 
 impl Group {
     /// `child` must have been started with `process_group(0)`.
     pub fn new(child: Child) -> Group {
-        Group { child }
+        Group { child, released: false }
     }
 
     pub fn child(&mut self) -> &mut Child {
@@ -25,6 +26,11 @@ impl Group {
     /// `None` once the leader was reaped: until then the number can't belong to somebody else.
     pub fn id(&self) -> Option<Pid> {
         self.child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
+    }
+
+    /// Lets the group live on without this.
+    pub fn release(&mut self) {
+        self.released = true;
     }
 
     /// Kills the whole group, unless the leader was reaped.
@@ -37,6 +43,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.kill();
+        if !self.released {
+            self.kill();
+        }
     }
 }

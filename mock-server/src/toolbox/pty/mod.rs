@@ -4,11 +4,13 @@ mod clients;
 mod connect;
 mod input;
 mod limits;
-mod terminal;
+mod modes;
+pub mod terminal;
 pub mod web;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ffi::OsStr,
     io,
     sync::Arc,
 };
@@ -28,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::limits::Limits;
 use self::{
     clients::Clients,
-    terminal::{Start, Terminal},
+    terminal::{Start, Terminal, shell_args, size},
 };
 use super::{
     Ctx, ToolboxError,
@@ -154,8 +156,9 @@ impl Session {
         env.extend(self.envs.clone());
         let program = find_program(&user_shell(&env), &env).ok_or(io::ErrorKind::NotFound)?;
         let cwd = ctx.resolve(&self.cwd);
-        let start =
-            Start { login: self.login, program: &program, cwd: &cwd, env: &env, cols: state.cols, rows: state.rows };
+        let args: Vec<&OsStr> = shell_args(self.login).iter().map(OsStr::new).collect();
+        let size = size(state.cols, state.rows);
+        let start = Start { program: &program, args: &args, cwd: &cwd, env: &env, size, modes: &[] };
         let (terminal, running) = Terminal::start(&start)?;
         state.terminal = Some(terminal);
         let (session, ctx) = (self.clone(), ctx.clone());
@@ -334,7 +337,7 @@ async fn resize(
             return Err(gone());
         }
         let Some(terminal) = &state.terminal else { return Err(internal("cannot resize inactive PTY session")) };
-        terminal.resize(cols, rows).map_err(|error| internal(go_errors::text(&error)))?;
+        terminal.resize(size(cols, rows)).map_err(|error| internal(go_errors::text(&error)))?;
         (state.cols, state.rows) = (cols, rows);
     }
     Ok(GoJson(session.to_wire()).into_response())

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    ffi::OsStr,
     io,
     os::fd::{OwnedFd, RawFd},
     path::Path,
@@ -27,7 +28,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::clients::{Clients, Exit};
+use super::{
+    clients::{Clients, Exit},
+    modes,
+};
 use crate::runtime::sys::fdpass::watch;
 
 /// The largest frame of output (observed).
@@ -39,14 +43,25 @@ const PAGE: usize = 4 << 10;
 /// What is still read after the shell's end; a process that it left behind could go on for ever.
 const MAX_REST: usize = 4 << 20;
 
-/// What a shell is started with.
+/// What a shell, or another program, is started with.
 pub struct Start<'a> {
     pub program: &'a Path,
+    pub args: &'a [&'a OsStr],
     pub cwd: &'a Path,
     pub env: &'a BTreeMap<String, String>,
-    pub cols: u16,
-    pub rows: u16,
-    pub login: bool,
+    pub size: PtySize,
+    /// As [`modes::apply`] takes them.
+    pub modes: &'a [(u8, u32)],
+}
+
+/// How to start an interactive shell, as one of a login or not.
+pub fn shell_args(login: bool) -> &'static [&'static str] {
+    if login { &["-i", "-l"] } else { &[] }
+}
+
+/// A size without pixels.
+pub fn size(cols: u16, rows: u16) -> PtySize {
+    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
 }
 
 /// The master side. Dropped, the kernel hangs up on whoever is left on the other side.
@@ -68,17 +83,18 @@ pub struct Running {
 }
 
 impl Terminal {
-    /// Starts an interactive shell. Not on a blocking thread: its children would lose their parent with it.
+    /// Starts a program in a new terminal. Not on a blocking thread: its children would lose their parent with it.
     pub fn start(start: &Start<'_>) -> io::Result<(Arc<Terminal>, Running)> {
         check_directory(start.cwd)?;
         // Before the shell, so that its end can't be missed.
         let children = signal(SignalKind::child())?;
-        let pair = native_pty_system().openpty(size(start.cols, start.rows)).map_err(other)?;
+        let pair = native_pty_system().openpty(start.size).map_err(other)?;
         let raw: RawFd = pair.master.as_raw_fd().ok_or(io::ErrorKind::Unsupported)?;
         let mut fd = FileDescriptor::dup(&raw).map_err(other)?;
         fd.set_non_blocking(true).map_err(other)?;
         let io = watch(OwnedFd::from(fd.as_file().map_err(other)?))?;
-        let child = pair.slave.spawn_command(shell(start)).map_err(other)?;
+        modes::apply(io.get_ref(), start.modes)?;
+        let child = pair.slave.spawn_command(command(start)).map_err(other)?;
         let terminal = Terminal {
             master: Mutex::new(pair.master),
             io,
@@ -89,8 +105,8 @@ impl Terminal {
         Ok((terminal.clone(), Running { terminal, child, children }))
     }
 
-    pub fn resize(&self, cols: u16, rows: u16) -> io::Result<()> {
-        self.master.lock().resize(size(cols, rows)).map_err(other)
+    pub fn resize(&self, size: PtySize) -> io::Result<()> {
+        self.master.lock().resize(size).map_err(other)
     }
 
     /// Types `bytes`, as soon as the terminal takes them.
@@ -113,8 +129,18 @@ impl Terminal {
         self.abandoned.load(Ordering::Relaxed)
     }
 
+    /// The process group in the foreground.
+    pub fn foreground(&self) -> Option<Pid> {
+        self.master.lock().process_group_leader().filter(|group| *group > 1).map(Pid::from_raw)
+    }
+
+    /// What is there at once, up to [`CHUNK`].
+    pub fn read_now(&self) -> io::Result<Bytes> {
+        read_chunk(self.io.get_ref())
+    }
+
     /// The next output; an error when there is nobody left to write any.
-    async fn read(&self) -> io::Result<Bytes> {
+    pub async fn read(&self) -> io::Result<Bytes> {
         loop {
             let mut ready = self.io.readable().await?;
             if let Ok(chunk) = ready.try_io(|io| read_chunk(io.get_ref())) {
@@ -125,6 +151,11 @@ impl Terminal {
 }
 
 impl Running {
+    /// The program alone, and what tells that a child has ended.
+    pub fn into_child(self) -> (Box<dyn Child + Send + Sync>, tokio::signal::unix::Signal) {
+        (self.child, self.children)
+    }
+
     /// Shows the output to `clients` until the shell has ended; kills it when it is `deleted`.
     pub async fn run(mut self, clients: &Clients, deleted: &CancellationToken) -> Exit {
         let (mut open, mut killed) = (true, false);
@@ -158,7 +189,7 @@ impl Running {
     async fn drain(&self, clients: &Clients, deleted: &CancellationToken) {
         let mut read = 0;
         while read < MAX_REST {
-            let Ok(chunk) = read_chunk(self.terminal.io.get_ref()) else { return };
+            let Ok(chunk) = self.terminal.read_now() else { return };
             read += chunk.len();
             clients.broadcast(chunk, deleted).await;
         }
@@ -167,10 +198,9 @@ impl Running {
     /// The shell's process group, and the one in the foreground. The shell was not waited for, so its number is its own.
     fn kill(&self) {
         let shell = self.child.process_id().and_then(|id| i32::try_from(id).ok());
-        let foreground = self.terminal.master.lock().process_group_leader();
-        for group in [foreground, shell].into_iter().flatten().filter(|group| *group > 1) {
+        for group in [self.terminal.foreground(), shell.map(Pid::from_raw)].into_iter().flatten() {
             // It may be gone, or belong to root (sudo): the hang-up ends that.
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            let _ = killpg(group, Signal::SIGKILL);
         }
     }
 }
@@ -206,19 +236,15 @@ fn check_directory(cwd: &Path) -> io::Result<()> {
     Ok(access(cwd, AccessFlags::X_OK)?)
 }
 
-fn shell(start: &Start<'_>) -> CommandBuilder {
+fn command(start: &Start<'_>) -> CommandBuilder {
     let mut command = CommandBuilder::new(start.program);
-    command.args(if start.login { &["-i", "-l"][..] } else { &[] });
+    command.args(start.args);
     command.cwd(start.cwd);
     command.env_clear();
     for (name, value) in start.env {
         command.env(name, value);
     }
     command
-}
-
-fn size(cols: u16, rows: u16) -> PtySize {
-    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
 }
 
 fn other(error: impl std::fmt::Display) -> io::Error {

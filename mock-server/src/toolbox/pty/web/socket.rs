@@ -12,6 +12,7 @@ use super::super::{
     clients::Attached,
     connect::{Sink, attach, last_frame},
     input::input,
+    terminal,
 };
 use crate::toolbox::{Ctx, utf8::Joiner, websocket};
 
@@ -62,7 +63,7 @@ fn is_control(text: &str, session: &Session, read: &watch::Sender<Option<u64>>) 
     } else if let Some(terminal) = session.terminal() {
         let size = |name| u16::try_from(number(name)).unwrap_or(MAX_SIZE).min(MAX_SIZE);
         // A terminal that can't be resized is about to end.
-        let _ = terminal.resize(size("cols"), size("rows"));
+        let _ = terminal.resize(terminal::size(size("cols"), size("rows")));
     }
     true
 }
