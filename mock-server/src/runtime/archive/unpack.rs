@@ -116,21 +116,25 @@ impl Facts {
 
 fn write_file(entry: &mut impl Read, path: &Path, facts: &Facts, buffer: &mut [u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let mut length = 0;
+    let (mut length, mut ends_in_hole) = (0, false);
     loop {
         let read = read_full(entry, buffer)?;
         if read == 0 {
             break;
         }
         let bytes = &buffer[..read];
-        if read == HOLE && bytes.iter().all(|byte| *byte == 0) {
+        ends_in_hole = read == HOLE && bytes.iter().all(|byte| *byte == 0);
+        if ends_in_hole {
             file.seek(SeekFrom::Current(read as i64))?;
         } else {
             file.write_all(bytes)?;
         }
         length += read as u64;
     }
-    file.set_len(length)?;
+    // Not for every file: ext4 makes each truncation wait for its journal.
+    if ends_in_hole {
+        file.set_len(length)?;
+    }
     fchown(&file, Some(facts.uid), Some(facts.gid))?;
     // After the owner, which takes capabilities and the set-uid bit away.
     facts.set_attributes(path)?;
