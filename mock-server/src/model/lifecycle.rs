@@ -121,7 +121,8 @@ impl ControlPlane {
     pub(super) async fn advance(&self, seen: &Sandbox, operation: Operation) -> Result<Arc<Sandbox>, ModelError> {
         seen.phase().begin(operation, seen.nature())?;
         let edit = |sandbox: &mut Sandbox| {
-            if sandbox.phase() != seen.phase() {
+            // One that was being archived may be archived by now: nobody else asked for anything.
+            if sandbox.phase() != seen.phase() && sandbox.phase() != seen.phase().after(Progress::Archived) {
                 return Err(ModelError::conflict(OUTRUN));
             }
             if operation == Operation::Delete && self.world.read().has_live_forks(&sandbox.id) {
