@@ -125,7 +125,8 @@ async fn config_and_health_and_regions() {
 async fn snapshots_and_organisations_can_be_read() {
     let api = Api::new().await;
     let (_, page) = api.get("/snapshots").await;
-    assert_eq!((&page["total"], &page["totalPages"]), (&json!(3), &json!(1)));
+    // Three sizes, each as a container and as a machine.
+    assert_eq!((&page["total"], &page["totalPages"]), (&json!(6), &json!(1)));
     let (_, found) = api.get("/snapshots?name=LARGE").await;
     assert_eq!(found["items"][0]["name"], "daytona-large");
     let (status, one) = api.get("/snapshots/daytona-medium").await;
