@@ -136,6 +136,10 @@ limits! {
     lsp_documents = 10_000;
     /// Bytes of a language server's message, and four times those of a document.
     lsp_message = 64 << 20;
+    /// Screen recordings of one sandbox that go on at once.
+    recordings = 8;
+    /// Nodes of one answer of the accessibility tree.
+    accessibility_nodes = 5_000;
 }
 
 impl Limits {

@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 mod catalogue;
 mod code_run;
+mod computer_use;
 mod create;
 mod events;
 mod files;
@@ -83,6 +84,11 @@ pub const AREAS: &[&[Scenario]] = &[
     interpreter::SCENARIOS,
     git::SCENARIOS,
     lsp::SCENARIOS,
+    computer_use::processes::SCENARIOS,
+    computer_use::screen::SCENARIOS,
+    computer_use::input::SCENARIOS,
+    computer_use::accessibility::SCENARIOS,
+    computer_use::recordings::SCENARIOS,
     old_path::SCENARIOS,
     laws::SCENARIOS,
 ];

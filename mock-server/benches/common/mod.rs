@@ -22,6 +22,7 @@ fn serve(dir: &Path, socket: &Path) {
         env: Default::default(),
         home: dir.to_owned(),
         work_dir: dir.to_owned(),
+        entrypoint: Vec::new(),
         fake_root: None,
         version: "bench".into(),
         limits: Default::default(),

@@ -97,6 +97,14 @@ pub const PROGRAMS: &[Program] = &[
         needed_for: "the desktop in a browser",
         mend: Mend::Package(["novnc", "novnc", "novnc", "novnc"]),
     },
+    command("websockify", "the desktop in a browser", ["websockify", "python3-websockify", "websockify", "websockify"]),
+    command("dbus-daemon", "the accessibility tree", ["dbus", "dbus-daemon", "dbus", "dbus"]),
+    Program {
+        name: "at-spi2-core",
+        kind: Kind::File("/usr/libexec/at-spi-bus-launcher"),
+        needed_for: "the accessibility tree",
+        mend: Mend::Package(["at-spi2-core", "at-spi2-core", "at-spi2-core", "at-spi2-core"]),
+    },
 ];
 
 impl Program {

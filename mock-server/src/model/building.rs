@@ -159,7 +159,7 @@ impl ControlPlane {
             image.whole(),
             self.runtime().info().base
         );
-        Some((Root { image: None, layers: Vec::new(), config: Some(config) }, line))
+        Some((Root { config: Some(config), ..Root::default() }, line))
     }
 
     /// Builds what a sandbox is to be made of, then launches it. How that ended is in the record.

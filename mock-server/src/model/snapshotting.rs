@@ -241,7 +241,7 @@ impl ControlPlane {
         };
         runtime.unpack(&image).await.map_err(|error| error.to_string())?;
         let config = image.config.clone();
-        Ok(Root { image: Some(image), layers: Vec::new(), config: Some(config) })
+        Ok(Root { image: Some(image), config: Some(config), ..Root::default() })
     }
 
     async fn root_size(&self, root: &Root) -> u64 {
@@ -464,8 +464,9 @@ impl ControlPlane {
     }
 }
 
-fn activate(snapshot: &mut Snapshot, root: Root, size: u64, now: chrono::DateTime<chrono::Utc>) {
+fn activate(snapshot: &mut Snapshot, mut root: Root, size: u64, now: chrono::DateTime<chrono::Utc>) {
     let words = root.config.as_ref().map(|config| config.entrypoint.clone()).filter(|words| !words.is_empty());
+    root.entrypoint.extend(snapshot.entrypoint.iter().flatten().cloned());
     if let Some(build) = &mut snapshot.build {
         build.updated_at = now;
         let default = || vec!["sleep".to_owned(), "infinity".to_owned()];

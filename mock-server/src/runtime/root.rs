@@ -33,6 +33,9 @@ pub struct Root {
     pub layers: Vec<String>,
     /// How programs run in it. `None`: as on the server's base, as user `daytona`.
     pub config: Option<ImageConfig>,
+    /// What a snapshot says to run in it besides the toolbox. Empty: what the image says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
 }
 
 impl Root {
@@ -53,6 +56,8 @@ pub(super) struct Ground {
     pub env: BTreeMap<String, String>,
     /// Empty: the user's home.
     pub work_dir: PathBuf,
+    /// The main program; empty where there is none.
+    pub entrypoint: Vec<String>,
     pub idmap: IdMap,
 }
 
@@ -123,16 +128,18 @@ impl Runtime {
         }
         let own_base = root.image.is_none();
         let binds = if own_base { self.base.binds.clone() } else { self.foreign_binds() };
-        let (env, work_dir) = match &root.config {
-            None => (self.base.env.clone(), self.base.work_dir.clone()),
+        let (env, work_dir, main) = match &root.config {
+            None => (self.base.env.clone(), self.base.work_dir.clone(), self.base.entrypoint.clone()),
             Some(config) => (
                 config.env.clone(),
                 Some(&config.work_dir).filter(|dir| *dir != "/").map(PathBuf::from).unwrap_or_default(),
+                [&config.entrypoint[..], &config.cmd].concat(),
             ),
         };
+        let entrypoint = if root.entrypoint.is_empty() { main } else { root.entrypoint.clone() };
         let idmap =
             self.idmap_for(&overlays, user).map_err(|source| RuntimeError::Io { what: "id map".into(), source })?;
-        Ok(Ground { overlays, binds, env, work_dir, idmap })
+        Ok(Ground { overlays, binds, env, work_dir, entrypoint, idmap })
     }
 
     /// What the user gave to all sandboxes, and git's mirrors.

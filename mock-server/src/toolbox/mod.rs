@@ -7,6 +7,7 @@
 pub mod body;
 pub mod build;
 mod code_run;
+pub mod computer_use;
 mod env;
 pub mod error;
 pub mod files;
@@ -18,6 +19,7 @@ pub mod json;
 mod lsp;
 mod metrics;
 pub mod operations;
+pub mod own_port;
 mod ports;
 mod process;
 mod proxy;
@@ -57,6 +59,9 @@ pub struct AgentConfig {
     pub home: PathBuf,
     /// Where relative paths and commands start.
     pub work_dir: PathBuf,
+    /// The main program of the image or snapshot, run in the session `entrypoint`; empty where there is none.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
     /// Tier `process` only: host directory that stands for `/` when an API path lies below `/home/daytona`.
     pub fake_root: Option<PathBuf>,
     /// What `GET /version` answers.
@@ -81,6 +86,8 @@ struct Inner {
     interpreter: interpreter::Contexts,
     lsp: lsp::Servers,
     ssh: ssh::State,
+    desktop: computer_use::Desktop,
+    recordings: computer_use::recordings::Recordings,
 }
 
 impl Ctx {
@@ -95,6 +102,8 @@ impl Ctx {
             interpreter: interpreter::Contexts::default(),
             lsp: lsp::Servers::default(),
             ssh: ssh::State::default(),
+            desktop: computer_use::Desktop::default(),
+            recordings: computer_use::recordings::Recordings::default(),
         }))
     }
 
@@ -140,6 +149,25 @@ impl Ctx {
         &self.0.ssh
     }
 
+    fn desktop(&self) -> &computer_use::Desktop {
+        &self.0.desktop
+    }
+
+    fn recordings(&self) -> &computer_use::recordings::Recordings {
+        &self.0.recordings
+    }
+
+    /// Ends what would start again what is ended.
+    pub async fn shut_down(&self) {
+        self.recordings().stop_all().await;
+        self.desktop().stop(self).await;
+    }
+
+    /// Starts the main program, if there is one. Before requests are served.
+    pub async fn start_entrypoint(&self) {
+        session::entrypoint::start(self).await;
+    }
+
     /// The host path that an API path names: relative ones start at the work directory; in tier `process`
     /// `/home/daytona/…` lies below the sandbox's own directory. No `~`, no `$VAR` (observed).
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
@@ -176,4 +204,5 @@ fn all() -> Router<Ctx> {
         .merge(files::routes())
         .merge(git::routes())
         .merge(lsp::routes())
+        .merge(computer_use::routes())
 }

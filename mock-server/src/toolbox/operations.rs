@@ -23,6 +23,7 @@ pub async fn emulated() -> Vec<(&'static str, bool)> {
         env: BTreeMap::new(),
         home: "/".into(),
         work_dir: "/".into(),
+        entrypoint: Vec::new(),
         fake_root: None,
         version: String::new(),
         limits: Default::default(),

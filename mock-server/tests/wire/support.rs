@@ -290,6 +290,7 @@ pub async fn limited_toolbox(pty: Limits) -> Toolbox {
         env: env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
         home: dir.clone(),
         work_dir: dir.clone(),
+        entrypoint: Vec::new(),
         fake_root: None,
         version: "0.205.1".into(),
         limits: Default::default(),

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     limits,
-    toolbox::{AgentConfig, Ctx, build, pty::web, routes, ssh},
+    toolbox::{AgentConfig, Ctx, build, own_port, routes, ssh},
 };
 
 /// Threads for blocking calls at most; they go after two seconds without work.
@@ -84,7 +84,7 @@ fn serve(
         tokio::spawn(wake_reaper(signal(SignalKind::child())?, first_thread));
         let mut ending = signal(SignalKind::terminate())?;
         let mut killed = signal(SignalKind::interrupt())?;
-        let (stop, connections) = tokio::select! {
+        let Open { ctx, stop, connections } = tokio::select! {
             result = serve_until_end(isolation, build, config, keeper, ctrl, &mut ending) => match result? {
                 Some(open) => open,
                 None => return Ok(()),
@@ -92,7 +92,7 @@ fn serve(
             // Elsewhere than in tier process nobody sends this but a user inside, who may.
             _ = killed.recv() => return Ok(()),
         };
-        let ended = wind_down(isolation, stop, connections);
+        let ended = wind_down(isolation, ctx, stop, connections);
         tokio::select! {
             _ = tokio::time::timeout(PATIENCE, ended) => {}
             _ = killed.recv() => {}
@@ -107,7 +107,12 @@ async fn wake_reaper(mut children: Signal, first_thread: Thread) {
     }
 }
 
-type Connections = (watch::Sender<bool>, JoinSet<()>);
+/// What is to be wound down.
+struct Open {
+    ctx: Ctx,
+    stop: watch::Sender<bool>,
+    connections: JoinSet<()>,
+}
 
 /// `None` when the server is gone; on SIGTERM what is still open.
 async fn serve_until_end(
@@ -117,12 +122,15 @@ async fn serve_until_end(
     keeper: Option<Arc<Keeper>>,
     ctrl: OwnedFd,
     ending: &mut Signal,
-) -> io::Result<Option<Connections>> {
+) -> io::Result<Option<Open>> {
     let ctx = Ctx::new(config);
-    // The host's loopback is everybody's: there the web terminal doesn't listen.
+    ctx.start_entrypoint().await;
+    // The host's loopback is everybody's: there our pages don't listen.
     let own_network = isolation != Isolation::Process && !build;
     if own_network {
-        tokio::spawn(web::listen(ctx.clone()));
+        own_port::ALL
+            .into_iter()
+            .for_each(|(port, routes)| drop(tokio::spawn(own_port::listen(port, routes, ctx.clone()))));
     }
     let all = if build { routes(ctx.clone()).merge(build::routes()) } else { routes(ctx.clone()) };
     if let Some(keeper) = &keeper {
@@ -157,23 +165,27 @@ async fn serve_until_end(
                     let Some(control) = streams.next() else { continue };
                     connections.spawn(ssh::serve(ctx.clone(), control, streams.next(), stopping.clone()));
                 }
-                Some((Request::Connect { id, port: web::PORT }, _)) if !own_network => {
-                    tokio::spawn(connect_terminal(channel.clone(), id, ctx.clone()));
-                }
-                Some((Request::Connect { id, port }, _)) => {
-                    tokio::spawn(connect(channel.clone(), id, port));
-                }
+                Some((Request::Connect { id, port }, _)) => match own_port::routes(port).filter(|_| !own_network) {
+                    Some(routes) => drop(tokio::spawn(connect_own(channel.clone(), id, routes, ctx.clone()))),
+                    None => drop(tokio::spawn(connect(channel.clone(), id, port))),
+                },
                 None => return Ok(None),
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = ending.recv() => return Ok(Some((stop, connections))),
+            _ = ending.recv() => return Ok(Some(Open { ctx, stop, connections })),
         }
     }
 }
 
 /// Ends every process and answers what was asked before.
-async fn wind_down(isolation: Isolation, stop: watch::Sender<bool>, mut connections: JoinSet<()>) -> io::Result<()> {
+async fn wind_down(
+    isolation: Isolation,
+    ctx: Ctx,
+    stop: watch::Sender<bool>,
+    mut connections: JoinSet<()>,
+) -> io::Result<()> {
     let mut children = signal(SignalKind::child())?;
+    ctx.shut_down().await;
     reaper::ask_all_to_end(isolation);
     let _ = stop.send(true);
     while connections.join_next().await.is_some() {}
@@ -216,11 +228,11 @@ async fn connect(channel: Arc<Channel>, id: u32, port: u16) {
     };
 }
 
-/// The web terminal where it doesn't listen.
-async fn connect_terminal(channel: Arc<Channel>, id: u32, ctx: Ctx) {
+/// One of our pages where it doesn't listen.
+async fn connect_own(channel: Arc<Channel>, id: u32, routes: own_port::Routes, ctx: Ctx) {
     let _ = match UnixStream::pair() {
         Ok((ours, theirs)) => {
-            tokio::spawn(web::serve(ours, ctx));
+            tokio::spawn(own_port::serve(ours, routes, ctx));
             channel.send(&Event::Connected { id, error: None }, &[theirs.as_fd()]).await
         }
         Err(error) => channel.send(&Event::Connected { id, error: error.raw_os_error() }, &[]).await,

@@ -23,7 +23,11 @@ const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream")
 
 /// `DownloadFile`: 200 or 206 with the bytes, 304, 412 or 416.
 pub async fn download(State(ctx): State<Ctx>, params: Params, headers: HeaderMap) -> Result<Response, ToolboxError> {
-    let file = params.path(&ctx, "path")?;
+    send(params.path(&ctx, "path")?, &headers).await
+}
+
+/// The answer to a download of a file, as the request's headers want it.
+pub async fn send(file: Named, headers: &HeaderMap) -> Result<Response, ToolboxError> {
     let (metadata, content) = match segments::open_cached(&file.real) {
         Some(opened) => opened,
         None => {
@@ -32,7 +36,7 @@ pub async fn download(State(ctx): State<Ctx>, params: Params, headers: HeaderMap
         }
     };
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH);
-    let mut response = match ranges::wanted(&headers, modified, content.size()) {
+    let mut response = match ranges::wanted(headers, modified, content.size()) {
         Wanted::Whole => answer(StatusCode::OK, BINARY, content.size(), vec![content.whole()]),
         Wanted::Ranges(ranges) if ranges.len() == 1 => one_range(&content, ranges[0].clone()),
         Wanted::Ranges(ranges) => several_ranges(&content, &ranges),

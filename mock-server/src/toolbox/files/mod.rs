@@ -24,7 +24,7 @@
 mod bulk_download;
 mod bulk_upload;
 mod disposition;
-mod download;
+pub(super) mod download;
 mod find;
 mod glob;
 mod info;

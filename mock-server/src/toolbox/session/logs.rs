@@ -15,7 +15,9 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::{
+    ENTRYPOINT,
     command::Command,
+    entrypoint,
     markers::{Demux, split, strip},
 };
 use crate::toolbox::{
@@ -67,9 +69,33 @@ pub async fn logs(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ToolboxError> {
     let command = ctx.sessions().get(&session)?.command(&command)?;
+    answer(command, Style::of(&headers), query, headers, upgrade).await
+}
+
+/// `GetEntrypointLogs`: the same of the main program, with markers for every client (observed).
+pub async fn entrypoint_logs(
+    State(ctx): State<Ctx>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ToolboxError> {
+    let command = ctx.sessions().get(ENTRYPOINT)?.command(entrypoint::COMMAND)?;
+    let style = match Style::of(&headers) {
+        Style::Combined => Style::Marked,
+        style => style,
+    };
+    answer(command, style, query, headers, upgrade).await
+}
+
+async fn answer(
+    command: Arc<Command>,
+    style: Style,
+    query: Vec<(String, String)>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ToolboxError> {
     // Only the literal `true` counts (observed).
     let follow = query.iter().any(|(name, value)| name == "follow" && value == "true");
-    let style = Style::of(&headers);
     if let Ok(upgrade) = upgrade {
         return Ok(web_socket(upgrade, &headers, follow_log(command, follow), style));
     }

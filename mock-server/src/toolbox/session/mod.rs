@@ -2,6 +2,7 @@
 
 mod command;
 mod end;
+pub mod entrypoint;
 mod exec;
 mod logs;
 mod markers;
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::limits;
 
-/// The session that runs an image's entrypoint; there is none in this sandbox.
+/// The session that runs an image's main program.
 const ENTRYPOINT: &str = "entrypoint";
 
 /// The first SDK whose sessions start in the work directory and not at home.
@@ -40,7 +41,7 @@ const WORK_DIR_SINCE: Release = Release::new(0, 103, 0);
 pub fn routes() -> Router<Ctx> {
     Router::new()
         .route("/process/session", get(list).post(create))
-        .route("/process/session/entrypoint/logs", get(entrypoint_logs))
+        .route("/process/session/entrypoint/logs", get(logs::entrypoint_logs))
         .route("/process/session/{session}", get(get_one).delete(delete))
         .route("/process/session/{session}/exec", post(exec::exec))
         .route("/process/session/{session}/command/{command}", get(get_command))
@@ -135,15 +136,15 @@ async fn create(
     if sessions.len() >= most {
         return Err(ToolboxError::bad_request(format!("no more than {most} sessions")));
     }
-    let session = start(&ctx, sdk, &session_id).map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
+    let cwd = if sdk.is_before(WORK_DIR_SINCE) { &ctx.config().home } else { &ctx.config().work_dir };
+    let session = start(&ctx, cwd, &session_id).map_err(|error| ToolboxError::internal(go_errors::text(&error)))?;
     sessions.insert(session_id, Arc::new(session));
     Ok(StatusCode::CREATED)
 }
 
-fn start(ctx: &Ctx, sdk: SdkVersion, id: &str) -> std::io::Result<Session> {
+fn start(ctx: &Ctx, cwd: &std::path::Path, id: &str) -> std::io::Result<Session> {
     let (config, env) = (ctx.config(), ctx.env());
     let program = find_program(&user_shell(&env), &env).ok_or(std::io::ErrorKind::NotFound)?;
-    let cwd = if sdk.is_before(WORK_DIR_SINCE) { &config.home } else { &config.work_dir };
     let shell = Shell::start(&program, cwd, &env)?;
     let dir = config.home.join(".daytona/sessions").join(directory_name(id));
     Ok(Session { shell, dir, commands: Mutex::default() })
@@ -165,7 +166,7 @@ async fn list(State(ctx): State<Ctx>) -> impl IntoResponse {
     GoJson(sessions.iter().map(|(id, session)| session.to_wire(id)).collect::<Vec<_>>())
 }
 
-/// `GetSession`, and `GetEntrypointSession`, which is 404 here.
+/// `GetSession`, and `GetEntrypointSession`, which is 404 where nothing is run.
 async fn get_one(State(ctx): State<Ctx>, Path(id): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
     Ok(GoJson(ctx.sessions().get(&id)?.to_wire(&id)))
 }
@@ -195,11 +196,6 @@ async fn delete(State(ctx): State<Ctx>, Path(id): Path<String>) -> Result<Status
     // That there is no directory is what was wanted; and the session is gone in any case.
     let _ = ending.await;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// `GetEntrypointLogs`.
-async fn entrypoint_logs() -> ToolboxError {
-    ToolboxError::not_found("session not found")
 }
 
 #[cfg(test)]

@@ -340,6 +340,7 @@ mod tests {
             env: Default::default(),
             home: home.into(),
             work_dir: home.into(),
+            entrypoint: Vec::new(),
             fake_root: None,
             version: String::new(),
             limits: Default::default(),

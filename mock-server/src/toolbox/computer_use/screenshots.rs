@@ -1,0 +1,101 @@
+//! Screenshots: the whole screen or a region, as it is or compressed.
+
+use axum::{extract::State, response::IntoResponse};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Serialize;
+
+use super::{
+    capture::Area,
+    display::{Display, Position, Trouble},
+    picture::{self, Compression, Format},
+    programs::available,
+    request::{boolean, integer, invalid, required},
+};
+use crate::toolbox::{Ctx, ToolboxError, files::params::Params, json::GoJson};
+
+const DEFAULT_QUALITY: u8 = 85;
+
+/// `ScreenshotResponse` of the contract.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Screenshot {
+    /// Base64.
+    screenshot: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor_position: Option<Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<usize>,
+}
+
+/// `TakeScreenshot`: a PNG. The cursor's position is 0, 0 unless it is shown (observed).
+pub async fn full(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
+    available(&ctx.env())?;
+    let cursor = with_cursor(&params)?;
+    ctx.desktop().ask(&ctx, move |display| plain(display, display.whole(), cursor)).await.map(GoJson)
+}
+
+/// `TakeRegionScreenshot`.
+pub async fn region(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
+    available(&ctx.env())?;
+    let (area, cursor) = (area(&params)?, with_cursor(&params)?);
+    ctx.desktop().ask(&ctx, move |display| plain(display, area, cursor)).await.map(GoJson)
+}
+
+/// `TakeCompressedScreenshot`: with its size, and the cursor's position only if it is shown.
+pub async fn compressed(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
+    available(&ctx.env())?;
+    let (how, cursor) = (compression(&params)?, with_cursor(&params)?);
+    ctx.desktop().ask(&ctx, move |display| small(display, display.whole(), how, cursor)).await.map(GoJson)
+}
+
+/// `TakeCompressedRegionScreenshot`.
+pub async fn compressed_region(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
+    available(&ctx.env())?;
+    let (area, how, cursor) = (area(&params)?, compression(&params)?, with_cursor(&params)?);
+    ctx.desktop().ask(&ctx, move |display| small(display, area, how, cursor)).await.map(GoJson)
+}
+
+fn plain(display: &Display, area: Area, cursor: bool) -> Result<Screenshot, Trouble> {
+    let (picture, position) = display.picture(area, cursor)?;
+    let screenshot = STANDARD.encode(picture::png(&picture)?);
+    Ok(Screenshot { screenshot, cursor_position: Some(position), size_bytes: None })
+}
+
+fn small(display: &Display, area: Area, how: Compression, cursor: bool) -> Result<Screenshot, Trouble> {
+    let (picture, position) = display.picture(area, cursor)?;
+    let file = picture::compressed(picture, how)?;
+    let (screenshot, size_bytes) = (STANDARD.encode(&file), Some(file.len()));
+    Ok(Screenshot { screenshot, cursor_position: cursor.then_some(position), size_bytes })
+}
+
+fn with_cursor(params: &Params) -> Result<bool, ToolboxError> {
+    boolean(params, &["showCursor", "show_cursor"])
+}
+
+fn area(params: &Params) -> Result<Area, ToolboxError> {
+    let (x, y) = (required(params, "x")?, required(params, "y")?);
+    let length = |name| match u32::try_from(required(params, name)?) {
+        Ok(length) if length > 0 => Ok(length),
+        _ => Err(invalid(name, "must be greater than zero")),
+    };
+    Ok(Area { x, y, width: length("width")?, height: length("height")? })
+}
+
+fn compression(params: &Params) -> Result<Compression, ToolboxError> {
+    let format = match params.text("format") {
+        None => Format::default(),
+        Some(name) => Format::of(&name).ok_or_else(|| invalid("format", "must be png, jpeg or webp"))?,
+    };
+    let quality = match integer(params, "quality")? {
+        None => DEFAULT_QUALITY,
+        Some(quality @ 1..=100) => quality as u8,
+        Some(_) => return Err(invalid("quality", "must be between 1 and 100")),
+    };
+    let scale = match params.text("scale").map(|text| text.parse::<f64>()) {
+        None => 1.0,
+        Some(Ok(scale)) if (0.1..=1.0).contains(&scale) => scale,
+        Some(Ok(_)) => return Err(invalid("scale", "must be between 0.1 and 1.0")),
+        Some(Err(_)) => return Err(invalid("scale", "must be a number")),
+    };
+    Ok(Compression { format, quality, scale })
+}
