@@ -26,6 +26,7 @@ mod pty;
 mod regions;
 mod registries;
 mod resizes;
+mod secrets;
 mod sessions;
 mod settings;
 mod signing;
@@ -61,6 +62,7 @@ pub const AREAS: &[&[Scenario]] = &[
     audit::SCENARIOS,
     webhooks::SCENARIOS,
     warm_pools::SCENARIOS,
+    secrets::SCENARIOS,
     events::SCENARIOS,
     files::info::SCENARIOS,
     files::lists::SCENARIOS,
