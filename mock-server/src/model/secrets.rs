@@ -317,7 +317,8 @@ impl ControlPlane {
     /// Variable → placeholder.
     pub(super) fn placeholders(&self, sandbox: &Sandbox) -> BTreeMap<String, String> {
         let world = self.world.read();
-        let find = |one: &Attachment| Some((one.variable.clone(), world.secrets.get(&one.secret_id)?.placeholder.clone()));
+        let find =
+            |one: &Attachment| Some((one.variable.clone(), world.secrets.get(&one.secret_id)?.placeholder.clone()));
         sandbox.secrets.iter().filter_map(find).collect()
     }
 

@@ -78,10 +78,7 @@ async fn what_secrets_refuse() {
         (json!({"name": "A", "value": "x", "hosts": ["a.example:443"]}), host),
         (json!({"name": "A", "value": "x", "hosts": ["https://a.example"]}), host),
         (json!({"name": "A", "value": "x", "hosts": [1]}), host),
-        (
-            json!({"name": "A", "value": "x".repeat(65_537)}),
-            "value must be shorter than or equal to 65536 characters",
-        ),
+        (json!({"name": "A", "value": "x".repeat(65_537)}), "value must be shorter than or equal to 65536 characters"),
     ] {
         api.refused("POST", "/secret", body, 400, text).await;
     }
@@ -103,7 +100,10 @@ async fn pages_are_sorted_filtered_and_continued() {
         secret(&api, name).await;
     }
     let (_, all) = api.get("/secret/paginated").await;
-    assert_eq!((names(&all), &all["total"], &all["nextCursor"]), (vec!["a_KEY", "c", "A_key", "b"], &json!(4), &Value::Null));
+    assert_eq!(
+        (names(&all), &all["total"], &all["nextCursor"]),
+        (vec!["a_KEY", "c", "A_key", "b"], &json!(4), &Value::Null)
+    );
     assert_eq!(names(&api.get("/secret/paginated?sort=createdAt&order=asc").await.1), ["b", "A_key", "c", "a_KEY"]);
     let (_, found) = api.get("/secret/paginated?name=key&sort=name&order=asc").await;
     assert_eq!((names(&found), &found["total"]), (vec!["A_key", "a_KEY"], &json!(2)));
