@@ -27,6 +27,7 @@ mod pty;
 mod regions;
 mod registries;
 mod resizes;
+mod secrets;
 mod sessions;
 mod settings;
 mod signing;
@@ -62,6 +63,7 @@ pub const AREAS: &[&[Scenario]] = &[
     audit::SCENARIOS,
     webhooks::SCENARIOS,
     warm_pools::SCENARIOS,
+    secrets::SCENARIOS,
     events::SCENARIOS,
     files::info::SCENARIOS,
     files::lists::SCENARIOS,

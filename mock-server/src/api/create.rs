@@ -10,6 +10,7 @@ use super::{
     body::Body,
     dto::{Full, Shape},
     error::{ApiResult, ok},
+    secrets,
     validate::Checks,
 };
 use crate::model::{ControlPlane, NewSandbox};
@@ -59,7 +60,7 @@ fn read(checks: &mut Checks) -> NewSandbox {
     let volumes = volumes(checks);
     let build = checks.object("buildInfo").map(build_info);
     let linked_sandbox = checks.string("linkedSandbox");
-    let has_secrets = checks.given("secrets").is_some_and(|secrets| secrets != &Value::Array(Vec::new()));
+    let secrets = secrets::pairs(checks);
     NewSandbox {
         name,
         snapshot,
@@ -84,7 +85,7 @@ fn read(checks: &mut Checks) -> NewSandbox {
         volumes,
         build,
         linked_sandbox,
-        has_secrets,
+        secrets,
     }
 }
 

@@ -21,6 +21,7 @@ mod rate_limits;
 mod regions;
 mod registries;
 mod sandboxes;
+mod secrets;
 mod settings;
 mod snapshots;
 mod ssh_access;
@@ -131,6 +132,9 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/docker-registry", get(registries::list).post(registries::create))
         .route("/docker-registry/registry-push-access", get(transport::unrouted))
         .route("/docker-registry/{id}", get(registries::get).patch(registries::update).delete(registries::delete))
+        .route("/secret", get(secrets::list).post(secrets::create))
+        .route("/secret/paginated", get(secrets::paginated))
+        .route("/secret/{id}", get(secrets::get).patch(secrets::update).delete(secrets::delete))
         .route("/snapshots", get(snapshots::list).post(new_snapshot::create))
         .route("/snapshots/{id}", get(snapshots::get).delete(snapshots::delete))
         .route("/snapshots/{id}/activate", post(snapshots::activate))
@@ -158,6 +162,7 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/sandbox/{id}/build-logs", get(build_logs::of_sandbox))
         .route("/sandbox/{id}/build-logs-url", get(build_logs::url_of_sandbox))
         .route("/sandbox/{id}/labels", put(settings::labels))
+        .route("/sandbox/{id}/secrets", put(secrets::attach).get(transport::unrouted))
         .route("/sandbox/{id}/public/{public}", post(settings::public))
         .route("/sandbox/{id}/autostop/{minutes}", post(settings::auto_stop))
         .route("/sandbox/{id}/autopause/{minutes}", post(settings::auto_pause))

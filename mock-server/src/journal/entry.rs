@@ -285,6 +285,7 @@ fn message(bytes: u64, headers: &HeaderMap, kept: &[u8], exchange: &Exchange) ->
                 redact::json(&mut value, exchange.uri.path());
                 body = Some(value);
             }
+            Err(_) if redact::is_vault(exchange.uri.path()) => body_text = Some(redact::REDACTED.into()),
             Err(_) => body_text = Some(redact::text(&String::from_utf8_lossy(kept)).into_owned()),
         }
     }

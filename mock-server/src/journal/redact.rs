@@ -121,8 +121,18 @@ fn header(name: &HeaderName, value: &str) -> String {
     }
 }
 
+/// Whether bodies at this path hold values of secrets.
+pub fn is_vault(path: &str) -> bool {
+    path.strip_prefix("/api/secret").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// A JSON body of a request or answer at this path.
 pub fn json(value: &mut Value, path: &str) {
+    if is_vault(path)
+        && let Some(value) = value.get_mut("value")
+    {
+        *value = Value::String(REDACTED.into());
+    }
     // Their answers are nothing but a secret.
     let whole =
         path.contains("/signing-key") || path.ends_with("/push-access") || path.ends_with("/registry-push-access");
@@ -199,6 +209,11 @@ mod tests {
             "nextPageToken": "c", "items": [{"authToken": REDACTED, "n": 1}], "secrets": {"A": "by-name"},
         });
         assert_eq!(body, clean);
+        for (path, kept) in [("/api/secret", REDACTED), ("/api/secret/x", REDACTED), ("/api/secrets", "v")] {
+            let mut body = json!({"name": "a", "value": "v"});
+            json(&mut body, path);
+            assert_eq!(body, json!({"name": "a", "value": kept}), "{path}");
+        }
     }
 
     #[test]

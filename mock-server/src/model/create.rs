@@ -6,7 +6,7 @@ use chrono::Duration;
 
 use super::{
     ControlPlane, Identity,
-    error::{ErrorKind, ModelError},
+    error::ModelError,
     network,
     rules::Phase,
     sandbox::{BackupState, Sandbox, StringMap},
@@ -50,7 +50,8 @@ pub struct NewSandbox {
     /// Dockerfile and context hashes.
     pub build: Option<(String, Vec<String>)>,
     pub linked_sandbox: Option<String>,
-    pub has_secrets: bool,
+    /// Variable and name of the secret.
+    pub secrets: Vec<(String, String)>,
 }
 
 const MINUTES: &str = "must be non-negative";
@@ -71,11 +72,9 @@ impl ControlPlane {
         if let Some(volume) = new.volumes.first() {
             return Err(ModelError::not_found(format!("Volume '{volume}' not found")));
         }
-        if new.has_secrets {
-            return Err(ModelError::new(ErrorKind::NotEmulated, ""));
-        }
+        let secrets = self.attachments(&caller.organization_id, &new.secrets)?;
         check_intervals(&new, source.as_ref().is_some_and(|source| source.class().is_machine()))?;
-        let record = Sandbox { linked_to: owner, ..self.record(caller, new, source.as_ref(), region) };
+        let record = Sandbox { linked_to: owner, secrets, ..self.record(caller, new, source.as_ref(), region) };
         // One that waits has its place already.
         if !self.is_warm(&record) {
             self.check_quota(None, &record)?;
@@ -199,6 +198,7 @@ impl ControlPlane {
             resizing_to: None,
             forked_from: None,
             linked_to: None,
+            secrets: Vec::new(),
         }
     }
 }

@@ -290,6 +290,7 @@ impl ControlPlane {
         for snapshot in self.own_snapshots(organization_id) {
             self.forget_snapshot(&snapshot.id).await;
         }
+        self.forget_secrets(organization_id).await?;
         self.reset_webhooks(organization_id).await?;
         self.audit().forget(organization_id).await;
         all
@@ -335,8 +336,13 @@ impl ControlPlane {
         self.note(id, edit).await
     }
 
-    fn spec(&self, sandbox: &Sandbox) -> SandboxSpec {
+    /// The server's variables and its own over them.
+    pub(super) fn own_variables(&self, sandbox: &Sandbox) -> Vec<(String, String)> {
         let own = sandbox.env.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.config().env.iter().cloned().chain(own).collect()
+    }
+
+    fn spec(&self, sandbox: &Sandbox) -> SandboxSpec {
         let given = [
             ("DAYTONA_SANDBOX_ID", sandbox.id.as_str()),
             ("DAYTONA_SANDBOX_SNAPSHOT", sandbox.snapshot.as_deref().unwrap_or_default()),
@@ -348,8 +354,8 @@ impl ControlPlane {
         let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
         SandboxSpec {
             id: sandbox.id.clone(),
-            // Later ones win: a sandbox's own variables over the server's, the facts over both.
-            env: self.config().env.iter().cloned().chain(own).chain(given).collect(),
+            // Later ones win: secrets over its own variables, the facts over all.
+            env: self.own_variables(sandbox).into_iter().chain(self.placeholders(sandbox)).chain(given).collect(),
             user: sandbox.user.clone(),
             network: sandbox.network_policy(),
             root: sandbox.root.clone(),

@@ -264,6 +264,18 @@ fn parse_cursor(cursor: &str, by: SortBy) -> Option<(Value, String)> {
     (value.is_string() == is_text).then_some((value, id))
 }
 
+/// A cursor behind the item with this sort key and id, for lists that sort by text.
+pub(super) fn close_cursor(key: &str, id: &str) -> String {
+    STANDARD.encode(json!({"sortValue": key, "id": id}).to_string())
+}
+
+/// The sort key and id of such a cursor.
+pub(super) fn open_cursor(cursor: &str) -> Option<(String, String)> {
+    let cursor: Map<String, Value> = serde_json::from_slice(&STANDARD.decode(cursor).ok()?).ok()?;
+    let text = |name| cursor.get(name)?.as_str().map(str::to_owned);
+    Some((text("sortValue")?, text("id")?))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -24,6 +24,7 @@ mod registries;
 mod resizing;
 pub mod rules;
 mod sandbox;
+pub mod secrets;
 pub mod settings;
 pub mod snapshots;
 mod snapshotting;

@@ -15,6 +15,7 @@ use super::{
     regions::Region,
     registries::Registry,
     sandbox::{DesiredState, Sandbox, State},
+    secrets::Secret,
     snapshots::Snapshot,
     ssh::SshAccess,
     store::{Contents, Kind, Store},
@@ -117,6 +118,9 @@ impl ControlPlane {
         }
         for region in self.parse::<Region>(contents.of(Kind::Region))? {
             world.regions.insert(region.id.clone(), Arc::new(region));
+        }
+        for secret in self.parse::<Secret>(contents.of(Kind::Secret))? {
+            world.secrets.insert(secret.id.clone(), Arc::new(secret));
         }
         for pool in self.parse::<WarmPool>(contents.of(Kind::WarmPool))? {
             world.warm_pools.insert(pool.id.clone(), Arc::new(pool));

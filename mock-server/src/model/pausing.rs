@@ -38,6 +38,7 @@ impl ControlPlane {
         let _turn = turn.lock().await;
         if let Some(machine) = self.machine(&id) {
             machine.thaw();
+            self.tell_secrets_now(&id).await;
         }
         self.report(&id, Progress::Resumed).await.map(drop)
     }

@@ -4,6 +4,7 @@ pub use super::string_map::StringMap;
 use super::{
     network,
     rules::{Nature, Phase},
+    secrets::Attachment,
     snapshots::BuildInfo,
 };
 use crate::runtime::{NetworkPolicy, Resources, Root};
@@ -182,6 +183,9 @@ pub struct Sandbox {
     /// The warm pool that it waits in.
     #[serde(default)]
     pub warm_pool_id: Option<String>,
+    /// Which of its variables hold placeholders of secrets.
+    #[serde(default)]
+    pub secrets: Vec<Attachment>,
     /// What its organisation and region say; the world keeps it up to date.
     #[serde(skip)]
     pub inherited: Inherited,
@@ -239,7 +243,7 @@ impl Sandbox {
 
     /// Nothing inside differs from what its snapshot makes.
     pub(super) fn has_nothing_inside(&self) -> bool {
-        self.env.iter().next().is_none() && self.linked_to.is_none()
+        self.env.iter().next().is_none() && self.linked_to.is_none() && self.secrets.is_empty()
     }
 
     /// Whether both have the same network settings.

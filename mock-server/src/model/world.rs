@@ -19,6 +19,7 @@ use super::{
     regions::Region,
     registries::Registry,
     sandbox::{DesiredState, Inherited, Sandbox, State},
+    secrets::Secret,
     snapshots::Snapshot,
     ssh::SshAccess,
     store::{Kind, Write},
@@ -44,6 +45,8 @@ pub struct World {
     pub registries: HashMap<String, Arc<Registry>>,
     /// Regions of organisations, by id.
     pub regions: HashMap<String, Arc<Region>>,
+    /// Secrets of organisations, by id.
+    pub secrets: HashMap<String, Arc<Secret>>,
     /// Warm pools of organisations, by id.
     pub warm_pools: HashMap<String, Arc<WarmPool>>,
     /// Endpoints, by id.
@@ -125,6 +128,7 @@ impl World {
             links: Relation::default(),
             registries: HashMap::new(),
             regions: HashMap::new(),
+            secrets: HashMap::new(),
             warm_pools: HashMap::new(),
             webhooks: HashMap::new(),
             deliveries: HashMap::new(),
@@ -176,6 +180,13 @@ impl World {
             if let Some(machine) = entry.running.as_ref().filter(|_| !entry.record.same_network(&record)) {
                 machine.set_network_policy(entry.record.network_policy());
             }
+        }
+    }
+
+    /// Takes a secret that is gone from a sandbox.
+    pub fn detach(&mut self, id: &str, secret_id: &str) {
+        if let Some(entry) = self.sandboxes.get_mut(id) {
+            Arc::make_mut(&mut entry.record).secrets.retain(|one| one.secret_id != secret_id);
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use nix::sys::signal::Signal;
@@ -122,6 +122,21 @@ impl Sandbox {
         }
         self.link.ssh(&theirs.iter().map(AsFd::as_fd).collect::<Vec<_>>()).await?;
         ours.try_into().map_err(|_| io::ErrorKind::Other.into())
+    }
+
+    /// Posts a JSON document to the toolbox; an error unless it answers 200.
+    pub async fn post_json(&self, path: &str, document: &serde_json::Value) -> io::Result<()> {
+        let stream = self.connect().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let connection = tokio::spawn(connection);
+        let request = hyper::Request::post(path).header("host", "sandbox").header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(document.to_string()))).map_err(io::Error::other)?;
+        let answer = sender.send_request(request).await.map_err(io::Error::other);
+        connection.abort();
+        match answer?.status() {
+            hyper::StatusCode::OK => Ok(()),
+            status => Err(io::Error::other(format!("the toolbox answered {status}"))),
+        }
     }
 
     /// A connection to a TCP port inside; `ConnectionRefused` when nothing listens.

@@ -48,6 +48,7 @@ mod resize;
 mod resources;
 mod routing;
 mod runtime;
+mod secrets;
 mod session;
 mod session_logs;
 mod settings;

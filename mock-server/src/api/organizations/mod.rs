@@ -22,6 +22,7 @@ use super::{
 use crate::model::{
     ControlPlane,
     organization::{Organization, Otel},
+    secrets,
 };
 
 /// `Organization` of the contract.
@@ -42,8 +43,8 @@ pub fn dto(organization: &Organization, now: DateTime<Utc>) -> Value {
         "maxCpuPerSandbox": 4,
         "maxMemoryPerSandbox": 8,
         "maxDiskPerSandbox": 10,
-        "secretQuota": 100,
-        "maxSecretsPerSandbox": 20,
+        "secretQuota": secrets::QUOTA,
+        "maxSecretsPerSandbox": secrets::MAX_PER_SANDBOX,
         "snapshotDeactivationTimeoutMinutes": 20160,
         "defaultQueueTimeout": null,
         "sandboxLimitedNetworkEgress": organization.limited_egress,
