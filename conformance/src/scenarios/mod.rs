@@ -18,6 +18,7 @@ mod lists;
 mod lsp;
 mod machine;
 mod machines;
+mod object_storage;
 mod old_path;
 mod organizations;
 mod previews;
@@ -32,6 +33,7 @@ mod signing;
 mod snapshots;
 mod ssh;
 mod transport;
+mod volumes;
 mod warm_pools;
 mod webhooks;
 
@@ -54,6 +56,8 @@ pub const AREAS: &[&[Scenario]] = &[
     previews::SCENARIOS,
     signing::SCENARIOS,
     snapshots::SCENARIOS,
+    volumes::SCENARIOS,
+    object_storage::SCENARIOS,
     ssh::SCENARIOS,
     registries::SCENARIOS,
     organizations::SCENARIOS,

@@ -5,6 +5,7 @@ use super::{
     network,
     rules::{Nature, Phase},
     snapshots::BuildInfo,
+    volumes::Mount,
 };
 use crate::runtime::{NetworkPolicy, Resources, Root};
 use chrono::{DateTime, Utc};
@@ -164,6 +165,8 @@ pub struct Sandbox {
     /// What it is built from, if it is no snapshot's.
     #[serde(default)]
     pub build: Option<BuildInfo>,
+    #[serde(default)]
+    pub volumes: Vec<Mount>,
     #[serde(default)]
     pub class: Class,
     #[serde(default = "no_backup")]

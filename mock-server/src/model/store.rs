@@ -59,6 +59,8 @@ pub enum Kind {
     Webhook,
     WebhookDelivery,
     SshAccess,
+    Volume,
+    Object,
 }
 
 impl Kind {
@@ -77,6 +79,8 @@ impl Kind {
             Kind::Webhook => "webhook",
             Kind::WebhookDelivery => "webhook_delivery",
             Kind::SshAccess => "ssh_access",
+            Kind::Volume => "volume",
+            Kind::Object => "object",
         }
     }
 }
