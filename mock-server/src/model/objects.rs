@@ -173,7 +173,7 @@ impl ControlPlane {
         };
         turn.commit(vec![write], apply).wait().await?;
         if let Some(old) = old {
-            self.discard(&old);
+            self.discard_object(&old);
         }
         Ok(object)
     }
@@ -185,12 +185,12 @@ impl ControlPlane {
         let (world, gone) = (self.world.clone(), key.to_owned());
         let write = Write::Delete { kind: Kind::Object, key: key.to_owned() };
         turn.commit(vec![write], move || drop(world.write().objects.remove(&gone))).wait().await?;
-        self.discard(&object);
+        self.discard_object(&object);
         Ok(())
     }
 
     /// Who reads it still can; what can't be removed is at the next start.
-    fn discard(&self, object: &Object) {
+    fn discard_object(&self, object: &Object) {
         if let Err(error) = std::fs::remove_file(self.object_path(object)) {
             tracing::warn!(%error, "an object's file could not be removed");
         }
