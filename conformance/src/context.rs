@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     check::Pending,
-    client::{Client, Log, Request, Watch},
+    client::{Client, Log, Made, Request, Watch},
     ledger::{RUN_LABEL, SUITE_LABEL},
     run::World,
     sandbox::Sandbox,
@@ -177,6 +177,15 @@ impl Cx {
     pub(crate) async fn clean_up(&self) -> Vec<String> {
         let made = self.watch().take_made();
         let sandboxes = made.iter().filter(|made| made.operation == "createSandbox").count();
+        // What they use can only go after them.
+        let (first, then): (Vec<_>, Vec<_>) = made.into_iter().partition(|made| made.path.starts_with("/sandbox/"));
+        let mut left = self.remove_all(first).await;
+        left.extend(self.remove_all(then).await);
+        self.world.budget.gone(u32::try_from(sandboxes).unwrap_or(u32::MAX));
+        left
+    }
+
+    async fn remove_all(&self, made: Vec<Made>) -> Vec<String> {
         let removals = made.into_iter().map(|made| async move {
             let client = made.key.as_deref().map_or_else(|| self.client.clone(), |key| self.client.with_key(key));
             match crate::sweep::remove(&client, &made.path).await {
@@ -187,8 +196,6 @@ impl Cx {
                 Err(why) => Some(format!("{} ({}): {why}", made.path, made.operation)),
             }
         });
-        let left = futures_util::future::join_all(removals).await;
-        self.world.budget.gone(u32::try_from(sandboxes).unwrap_or(u32::MAX));
-        left.into_iter().flatten().collect()
+        futures_util::future::join_all(removals).await.into_iter().flatten().collect()
     }
 }

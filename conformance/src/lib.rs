@@ -27,6 +27,7 @@ pub mod mutants;
 mod prelude;
 pub mod report;
 pub mod run;
+mod s3;
 pub mod sandbox;
 pub mod scenario;
 pub mod scenarios;

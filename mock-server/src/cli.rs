@@ -2,6 +2,7 @@
 
 mod client;
 mod serve;
+mod trusted;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -42,6 +43,13 @@ enum Command {
     Env(Locate),
     /// Ask the running server whether it is well; exit code 0 or 1.
     Health(Locate),
+    /// Run a program that trusts the server's certificate authority (that of DAYTONA_API_URL), as the
+    /// Python SDKs must to upload local files for builds, over https only: daytona-mock trusted python build.py
+    Trusted {
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Say which isolation this machine allows and which programs sandboxes have, with the command that mends each gap.
     Doctor(Box<ServeArgs>),
 }
@@ -315,6 +323,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Env(locate)) => client::env(&locate),
         Some(Command::Health(locate)) => client::health(&locate),
+        Some(Command::Trusted { command }) => trusted::run(&command),
         Some(Command::Doctor(args)) => serve::doctor(&args),
     };
     match done {

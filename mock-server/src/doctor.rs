@@ -174,6 +174,7 @@ async fn look_inside(runtime: &Runtime) -> Result<Vec<String>, String> {
         network: NetworkPolicy::default(),
         root: Default::default(),
         binds: Vec::new(),
+        volumes: Vec::new(),
         build: false,
         resources: None,
     };

@@ -7,6 +7,7 @@
 //! * [`api`]: control-plane handlers and their wire types; [`api::routes`] lists every route.
 //! * [`model`]: state machine, rules, ids, clock, store. Knows no HTTP.
 //! * [`runtime`]: how a sandbox exists on this machine. The only place with `unsafe`.
+//! * [`storage`]: the object storage that build contexts are uploaded to.
 //! * [`toolbox`]: what the agent inside each sandbox serves (files, process, sessions, PTY, ...).
 //! * [`journal`]: what happened: every request, for tests that ask what a client did.
 //! * [`audit`]: who did what; kept apart from the rest.
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod model;
 pub mod runtime;
 mod server;
+pub mod storage;
 pub mod toolbox;
 pub mod webhooks;
 

@@ -64,6 +64,14 @@ limits! {
     metric_samples = 500;
     /// Snapshots of one organisation.
     snapshots = 1_000;
+    /// Volumes of one organisation, besides deleted ones.
+    volumes = 100;
+    /// Objects of one organisation in the object storage.
+    objects = 100_000;
+    /// Bytes of one object.
+    object_size = 16 << 30;
+    /// Multipart uploads of one organisation at a time.
+    uploads = 1_000;
     /// Bytes of one build's log; what comes after is left out.
     build_log = 64 << 20;
     /// Organisations of one server, one for each minted key.

@@ -27,7 +27,7 @@ pub use log::Log;
 pub use open::Open;
 pub use redact::Secrets;
 pub use request::Request;
-pub(crate) use watch::{Seen, Watch};
+pub(crate) use watch::{Made, Seen, Watch};
 pub use ws::{Dial, Message, Socket, WsRequest};
 
 use crate::{contract::Plane, stop::Result};

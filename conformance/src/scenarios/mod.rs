@@ -19,6 +19,7 @@ mod lists;
 mod lsp;
 mod machine;
 mod machines;
+mod object_storage;
 mod old_path;
 mod organizations;
 mod previews;
@@ -34,6 +35,7 @@ mod signing;
 mod snapshots;
 mod ssh;
 mod transport;
+mod volumes;
 mod warm_pools;
 mod webhooks;
 
@@ -56,6 +58,8 @@ pub const AREAS: &[&[Scenario]] = &[
     previews::SCENARIOS,
     signing::SCENARIOS,
     snapshots::SCENARIOS,
+    volumes::SCENARIOS,
+    object_storage::SCENARIOS,
     ssh::SCENARIOS,
     registries::SCENARIOS,
     organizations::SCENARIOS,

@@ -137,6 +137,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
 }
 
 impl Client {
+    /// One of the Python SDKs.
+    pub fn is_python(&self) -> bool {
+        self.python
+    }
+
     /// The record as this client can read it. The Python SDKs fail a whole `list()` or `get()` over a language label
     /// that they don't know, so they don't see such a label; it is kept, and others see it.
     pub fn view(&self, sandbox: &Arc<Sandbox>) -> Arc<Sandbox> {

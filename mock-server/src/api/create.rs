@@ -13,7 +13,7 @@ use super::{
     secrets,
     validate::Checks,
 };
-use crate::model::{ControlPlane, NewSandbox};
+use crate::model::{ControlPlane, Mount, NewSandbox};
 
 const GPU_TYPES: [&str; 8] = ["H100", "RTX-PRO-6000", "H200", "RTX-4090", "RTX-5090", "B200", "B300", "MI355X"];
 
@@ -102,27 +102,34 @@ pub(super) fn build_info(info: &serde_json::Map<String, Value>) -> (String, Vec<
     (info.get("dockerfileContent").and_then(Value::as_str).unwrap_or_default().to_owned(), hashes)
 }
 
-/// The ids or names of the volumes; messages name the element by its place (observed).
-fn volumes(checks: &mut Checks) -> Vec<String> {
+/// The volumes, by id or name; messages name the element by its place (observed).
+fn volumes(checks: &mut Checks) -> Vec<Mount> {
     let Some(value) = checks.given("volumes") else { return Vec::new() };
     let Some(items) = value.as_array() else {
         checks.problem("volumes must be an array");
         checks.problem("each value in nested property volumes must be either object or array");
         return Vec::new();
     };
-    let mut ids = Vec::new();
+    let mut mounts = Vec::new();
     for (i, item) in items.iter().enumerate() {
         let id = item.get("volumeId").filter(|id| !id.is_null());
         if id.is_none_or(|id| id == "") {
             checks.problem(format!("volumes.{i}.volumeId should not be empty"));
         }
-        match id.and_then(Value::as_str) {
-            Some(id) => ids.push(id.to_owned()),
-            None => checks.problem(format!("volumes.{i}.volumeId must be a string")),
-        }
-        if !item.get("mountPath").is_some_and(Value::is_string) {
-            checks.problem(format!("volumes.{i}.mountPath must be a string"));
-        }
+        let mut text = |name: &str, needed: bool| {
+            let value = item.get(name).filter(|value| needed || !value.is_null());
+            if value.map_or(needed, |value| !value.is_string()) {
+                checks.problem(format!("volumes.{i}.{name} must be a string"));
+            }
+            value.and_then(Value::as_str).map(str::to_owned)
+        };
+        let (volume_id, mount_path) = (text("volumeId", true), text("mountPath", true));
+        let subpath = text("subpath", false);
+        mounts.push(Mount {
+            volume_id: volume_id.unwrap_or_default(),
+            mount_path: mount_path.unwrap_or_default(),
+            subpath,
+        });
     }
-    ids
+    mounts
 }

@@ -53,7 +53,7 @@ impl Serialize for Full<'_> {
             map.serialize_entry("domainAllowList", &s.domain_allow_list)?;
         }
         map.serialize_entry("labels", &Strings(&s.labels))?;
-        map.serialize_entry("volumes", &[(); 0])?;
+        map.serialize_entry("volumes", &s.volumes)?;
         state(&mut map, s, created)?;
         intervals(&mut map, s)?;
         warm_pool(&mut map, s)?;

@@ -12,6 +12,7 @@ mod error;
 pub mod events;
 mod lists;
 mod new_snapshot;
+mod object_storage;
 pub mod operations;
 mod organizations;
 mod permissions;
@@ -29,6 +30,7 @@ mod telemetry;
 mod transport;
 mod users;
 mod validate;
+mod volumes;
 mod warm_pools;
 mod webhooks;
 
@@ -179,6 +181,10 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/sandbox/{id}/telemetry/logs", get(telemetry::pages))
         .route("/sandbox/{id}/telemetry/traces", get(telemetry::pages))
         .route("/sandbox/{id}/telemetry/traces/{trace}", get(telemetry::spans))
+        .route("/object-storage/push-access", get(object_storage::push_access))
+        .route("/volumes", get(volumes::list).post(volumes::create))
+        .route("/volumes/{id}", get(volumes::get).delete(volumes::delete))
+        .route("/volumes/by-name/{name}", get(volumes::by_name))
         .route("/preview/{id}/access", get(preview::access))
         .route("/preview/{id}/public", get(preview::proxy_only))
         .route("/preview/{id}/preview-warning", get(preview::proxy_only))

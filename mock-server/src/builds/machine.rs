@@ -47,6 +47,7 @@ impl Machine {
             network: NetworkPolicy::default(),
             root: Arc::new(root.clone()),
             binds,
+            volumes: Vec::new(),
             build: true,
             resources: None,
         };

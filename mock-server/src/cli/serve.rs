@@ -116,6 +116,8 @@ fn log(args: &ServeArgs) -> Result<(), String> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| format!("--log {}: {error}", args.log))?;
     // It names the users of connections, which are tokens here.
     let filter = filter.add_directive("russh=info".parse().map_err(|error| format!("{error}"))?);
+    // It logs what clients do wrong as errors of its own, and whole requests.
+    let filter = filter.add_directive("s3s=off".parse().map_err(|error| format!("{error}"))?);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Embedding code may have installed its own subscriber; then that one stays.
     _ = if args.json { subscriber.json().try_init() } else { subscriber.try_init() };

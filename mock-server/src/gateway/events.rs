@@ -75,7 +75,7 @@ impl Events {
             Ok::<_, Unauthorized>(())
         };
         io.ns("/", connected.with(authenticate));
-        tokio::spawn(publish(io.clone(), cp.events()));
+        tokio::spawn(publish(io.clone(), cp.events(), cp.runner_id().to_owned()));
         Events { service, io }
     }
 
@@ -103,10 +103,10 @@ fn identify(cp: &Weak<ControlPlane>, handshake: &Handshake) -> Option<Identity> 
 async fn connected(_: SocketRef) {}
 
 /// Sends what happens to whom it concerns, in order, until the control plane is gone.
-async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>) {
+async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>, runner: String) {
     loop {
         match events.recv().await {
-            Ok(event) => send(&io, &event),
+            Ok(event) => send(&io, &event, &runner),
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were lost: clients fall back to asking"),
             Err(RecvError::Closed) => return,
         }
@@ -114,7 +114,7 @@ async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>) {
 }
 
 /// Each client gets URLs that start where it reached this server.
-fn send(io: &SocketIo, event: &ModelEvent) {
+fn send(io: &SocketIo, event: &ModelEvent, runner: &str) {
     // None once the server has closed its sockets.
     let Some(namespace) = io.of("/") else { return };
     let mut last = None;
@@ -122,7 +122,7 @@ fn send(io: &SocketIo, event: &ModelEvent) {
         let Some(origin) = socket.req_parts().extensions.get::<Origin>() else { continue };
         let payload = match last.take() {
             Some((of, payload)) if of == *origin => payload,
-            _ => api::events::payload(event, origin),
+            _ => api::events::payload(event, origin, runner),
         };
         // A client that doesn't read loses events and finds out by asking.
         _ = socket.emit(event.name(), &payload);

@@ -70,6 +70,11 @@ impl Hosts {
         Hosts { public, allowed, previews, listening, scheme: config.scheme() }
     }
 
+    /// Whether URLs in answers are pinned.
+    pub fn has_public_url(&self) -> bool {
+        self.public.is_some()
+    }
+
     /// The domains that previews may live below without being told so.
     pub fn unpinned_domains(&self) -> impl Iterator<Item = String> {
         self.allowed.iter().cloned().chain(["localhost".into()])

@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Gateway,
+    besides::{Besides, Secure},
     lenient::{AtHead, Lenient},
     preview_ports::Opened,
     request_body::{self, Rest},
@@ -105,8 +106,15 @@ async fn connection(
     local.set_ip(local.ip().to_canonical());
     let Ok(peer) = stream.peer_addr().map(|address| Peer(address.ip().to_canonical())) else { return };
     _ = stream.set_nodelay(true);
-    let from = Ends { local, peer, leads };
-    match gateway.tls().cloned() {
+    let mut from = Ends { local, peer, leads, secure: None };
+    let mut tls = gateway.tls().cloned();
+    if tls.is_none() && from.leads.is_none() {
+        let spoken = tokio::time::timeout(HEAD_TIMEOUT, Besides::is_spoken(&stream));
+        if let Some(Ok(true)) = stop.run_until_cancelled(spoken).await {
+            (tls, from.secure) = (gateway.besides().acceptor().await, Some(Secure));
+        }
+    }
+    match tls {
         None => requests(stream, from, gateway, stop).await,
         Some(tls) => {
             // A client that doesn't speak it is no event here.
@@ -124,12 +132,14 @@ struct Ends {
     local: SocketAddr,
     peer: Peer,
     leads: Option<Arc<PreviewPort>>,
+    /// It came by TLS, though the server speaks HTTP.
+    secure: Option<Secure>,
 }
 
 /// Answers what comes on a connection, encrypted or not, to its end.
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    Ends { local, peer, leads }: Ends,
+    Ends { local, peer, leads, secure }: Ends,
     gateway: Gateway,
     stop: CancellationToken,
 ) {
@@ -138,6 +148,9 @@ async fn requests(
         let (gateway, leads, (mut request, rest)) = (gateway.clone(), leads.clone(), watched(request, &at_head));
         let tap = tap.clone();
         request.extensions_mut().insert(peer);
+        if let Some(secure) = secure {
+            request.extensions_mut().insert(secure);
+        }
         async move {
             let mut response = gateway.handle(request, local, leads.as_deref(), &tap).await;
             if let Some(rest) = rest

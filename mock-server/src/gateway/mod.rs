@@ -1,6 +1,7 @@
 //! What listens: routing by host and path, authentication, forwarding to sandboxes, events.
 
 mod activity;
+pub mod besides;
 mod cors;
 mod credentials;
 mod error;
@@ -43,6 +44,7 @@ use tower::ServiceExt;
 pub use self::hosts::check;
 use self::{
     activity::Activity,
+    besides::{Besides, Secure},
     cors::Cors,
     error::ProxyError,
     events::Events,
@@ -61,6 +63,7 @@ use crate::{
     journal::Journal,
     limits::Limits,
     model::{ControlPlane, PreviewPort},
+    storage::Storage,
     webhooks::Webhooks,
 };
 
@@ -79,6 +82,8 @@ struct Inner {
     pool: Pool,
     activity: Activity,
     events: Events,
+    storage: Storage,
+    besides: Arc<Besides>,
     links: Arc<Links>,
     seal: Arc<Seal>,
     journal: Journal,
@@ -110,6 +115,8 @@ impl Gateway {
             pool: Pool::default(),
             activity: Activity::new(cp.clone()),
             events: Events::new(&cp),
+            storage: Storage::new(&cp),
+            besides: Besides::new(config, listening, cp.config().data_dir.clone()),
             seal,
             journal,
             rate_limits,
@@ -142,6 +149,11 @@ impl Gateway {
 
     fn seal(&self) -> &Seal {
         &self.0.seal
+    }
+
+    /// What is decrypted where the server itself speaks HTTP.
+    fn besides(&self) -> &Arc<Besides> {
+        &self.0.besides
     }
 
     fn activity(&self) -> &Activity {
@@ -192,11 +204,20 @@ impl Gateway {
                 let name = token.unwrap_or_else(|| leads.sandbox_id.clone());
                 Destination::Preview(hosts.at_port(request.uri(), request.headers(), local, leads.port, name))
             }
+            (Destination::Main(mut origin), None) => {
+                if request.extensions().get::<Secure>().is_some() && !hosts.has_public_url() {
+                    origin.scheme = "https".into();
+                }
+                Destination::Main(origin)
+            }
             (destination, None) => destination,
         }
     }
 
     async fn route(&self, mut request: Request<Body>, origin: Origin) -> Response {
+        if Storage::concerns(&request) {
+            return self.0.storage.answer(request).await;
+        }
         let path = request.uri().path();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match (first, path) {
@@ -205,6 +226,7 @@ impl Gateway {
                 self.0.rate_limits.answer_apart(self.cp(), request, true, async |_| self.health().await).await
             }
             (_, "/") => welcome(&origin),
+            (_, besides::AUTHORITY) => self.authority().await,
             ("toolbox", _) => toolbox::by_path(self, &origin, request).await,
             ("webhook-portal", _) => {
                 let page = portal::answer(&request);
@@ -243,6 +265,15 @@ impl Gateway {
 
     async fn routes(&self, request: Request<Body>) -> Response {
         self.0.routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+
+    /// Whom to trust, for who wants to talk TLS to this server.
+    async fn authority(&self) -> Response {
+        match self.besides().authority().await {
+            Some(pem) => ([(http::header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response(),
+            // Its certificate was given; whom to trust is known to who gave it.
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
     }
 
     /// `HealthController_live`, with what this server is and what its sandboxes can do.

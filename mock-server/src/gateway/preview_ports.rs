@@ -198,7 +198,8 @@ async fn watch(ports: Weak<PreviewPorts>, cp: Weak<ControlPlane>, mut events: Re
         let told = events.recv().await;
         let (Some(ports), Some(cp)) = (ports.upgrade(), cp.upgrade()) else { return };
         let gone = match told {
-            Ok(ModelEvent { sandbox, .. }) => {
+            Ok(ModelEvent::Snapshot { .. } | ModelEvent::Volume { .. }) => continue,
+            Ok(ModelEvent::Sandbox { sandbox, .. }) => {
                 let deleted =
                     sandbox.desired_state == DesiredState::Destroyed || sandbox.state() == SandboxState::Destroyed;
                 if !deleted {

@@ -28,13 +28,6 @@ pub enum OfflineBase {
 const WELL_KNOWN: [&str; 5] = ["python", "debian", "ubuntu", "node", "buildpack-deps"];
 
 impl ControlPlane {
-    /// Where the object storage keeps an object of an organisation: `<organisation>/<hash>/context.tar` and the like.
-    /// `None` for keys that are no plain relative path.
-    pub fn object_path(&self, key: &str) -> Option<PathBuf> {
-        let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
-        key.split('/').all(plain).then(|| self.config().data_dir.join("objects").join(key))
-    }
-
     /// The log of a build, begun if there is none yet.
     pub(super) fn log(&self, id: &str) -> std::io::Result<Arc<BuildLog>> {
         let mut logs = self.logs.lock();
@@ -107,9 +100,9 @@ impl ControlPlane {
         let parent = self.config().data_dir.join("builds");
         let mut archives = Vec::new();
         for hash in info.context_hashes.iter().flatten() {
-            let path = self.object_path(&format!("{organization_id}/{hash}/context.tar"));
-            let path = path.filter(|path| path.is_file());
-            archives.push(path.ok_or_else(|| format!("ERROR: the build context {hash} was not uploaded"))?);
+            let object = self.object(&format!("{organization_id}/{hash}/context.tar"));
+            let object = object.ok_or_else(|| format!("ERROR: the build context {hash} was not uploaded"))?;
+            archives.push(self.object_path(&object));
         }
         let unpack = move || {
             std::fs::create_dir_all(&parent)?;

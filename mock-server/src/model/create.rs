@@ -13,6 +13,7 @@ use super::{
     settings,
     snapshots::{self, BuildInfo, Source},
     tokens,
+    volumes::Mount,
 };
 
 /// The one region, shared by all.
@@ -45,8 +46,8 @@ pub struct NewSandbox {
     pub auto_archive_interval: Option<i32>,
     pub auto_delete_interval: Option<i32>,
     pub ttl_minutes: Option<i32>,
-    /// Ids or names.
-    pub volumes: Vec<String>,
+    /// With names in the place of ids, as clients may give them.
+    pub volumes: Vec<Mount>,
     /// Dockerfile and context hashes.
     pub build: Option<(String, Vec<String>)>,
     pub linked_sandbox: Option<String>,
@@ -58,7 +59,7 @@ const MINUTES: &str = "must be non-negative";
 
 impl ControlPlane {
     /// The record of a new sandbox, or why there can't be one.
-    pub fn draft(&self, caller: &Identity, new: NewSandbox) -> Result<Sandbox, ModelError> {
+    pub fn draft(&self, caller: &Identity, mut new: NewSandbox) -> Result<Sandbox, ModelError> {
         let region = self.target(caller, &new)?;
         let (source, owner) = match new.build {
             Some(_) => check_build(&new).map(|()| (None, None))?,
@@ -69,9 +70,7 @@ impl ControlPlane {
         };
         self.check_active(&caller.organization_id)?;
         check_lists(&new)?;
-        if let Some(volume) = new.volumes.first() {
-            return Err(ModelError::not_found(format!("Volume '{volume}' not found")));
-        }
+        new.volumes = self.mounts(&caller.organization_id, std::mem::take(&mut new.volumes))?;
         let secrets = self.attachments(&caller.organization_id, &new.secrets)?;
         check_intervals(&new, source.as_ref().is_some_and(|source| source.class().is_machine()))?;
         let record = Sandbox { linked_to: owner, secrets, ..self.record(caller, new, source.as_ref(), region) };
@@ -190,6 +189,7 @@ impl ControlPlane {
             signing_key: tokens::signing_key(),
             root,
             build,
+            volumes: new.volumes,
             warm_pool_id: None,
             inherited: Default::default(),
             class,

@@ -34,6 +34,7 @@ impl ControlPlane {
         let cp = self.clone();
         let begun = apart(async move {
             let record = cp.add(record).await?;
+            cp.volumes_used(&record).await;
             let launch = match record.actual_state {
                 State::PendingBuild => {
                     // So that it can be followed at once; a failure ends the build with its reason.
@@ -293,6 +294,9 @@ impl ControlPlane {
         self.forget_secrets(organization_id).await?;
         self.reset_webhooks(organization_id).await?;
         self.audit().forget(organization_id).await;
+        self.wipe_volumes(organization_id).await;
+        self.wipe_objects(organization_id).await;
+        self.wipe_uploads(organization_id).await;
         all
     }
 
@@ -360,6 +364,7 @@ impl ControlPlane {
             network: sandbox.network_policy(),
             root: sandbox.root.clone(),
             binds: Vec::new(),
+            volumes: self.volume_mounts(sandbox),
             build: false,
             resources: Some(sandbox.resources()),
         }

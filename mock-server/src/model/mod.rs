@@ -13,6 +13,7 @@ mod linking;
 pub mod list;
 pub mod names;
 mod network;
+pub mod objects;
 mod open;
 pub mod organization;
 mod pausing;
@@ -29,11 +30,14 @@ pub mod settings;
 pub mod snapshots;
 mod snapshotting;
 mod ssh;
+pub mod storage_keys;
 mod store;
 mod string_map;
 pub mod telemetry;
 mod timers;
 mod tokens;
+pub mod uploads;
+pub mod volumes;
 pub mod warm_pools;
 pub mod webhooks;
 mod world;
@@ -48,7 +52,7 @@ pub use building::OfflineBase;
 pub use clock::Clock;
 pub use create::{NewSandbox, REGION};
 pub use error::{ErrorKind, ModelError};
-pub use event::{EventKind, ModelEvent};
+pub use event::{EventKind, ModelEvent, SnapshotEvent, VolumeEvent};
 pub use organization::Organization;
 pub use preview::PreviewPort;
 pub use registries::{Registry, RegistryChange};
@@ -57,6 +61,7 @@ pub use sandbox::{BackupState, Class, DesiredState, LANGUAGE_LABEL, Sandbox, Sta
 pub use snapshotting::{MadeOf, NewSnapshot, no_snapshot};
 pub use ssh::SshAccess;
 pub use tokens::{hash, hex, preview_token};
+pub use volumes::{Mount, Volume};
 
 use self::{keys::Keys, store::Store, world::World};
 use crate::{
@@ -124,6 +129,7 @@ pub struct ControlPlane {
     keys: Arc<Keys>,
     world: Arc<RwLock<World>>,
     store: Store,
+    storage_key: storage_keys::StorageKey,
     /// Wakes the timers' task: there is a new nearest deadline.
     timer: Arc<Notify>,
     /// Held while what is due is begun.

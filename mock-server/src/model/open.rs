@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Clock, ControlPlane, ModelConfig, OpenError,
     keys::{ApiKey, Keys},
+    objects::Object,
     organization::{Organization, User},
     preview::{PreviewPort, SignedPreview},
     regions::Region,
@@ -18,8 +19,10 @@ use super::{
     secrets::Secret,
     snapshots::Snapshot,
     ssh::SshAccess,
+    storage_keys::StorageKey,
     store::{Contents, Kind, Store},
     telemetry, timers, tokens,
+    volumes::Volume,
     warm_pools::WarmPool,
     webhooks::{Delivery, Endpoint},
     world::World,
@@ -66,6 +69,8 @@ impl ControlPlane {
             .transpose();
         let own_key = own_key.map_err(io_error("the file api-key in the data directory"))?;
         let first_key = own_key.as_ref().or(config.api_keys.first()).cloned().unwrap_or_default();
+        let storage_key =
+            StorageKey::open(&config.data_dir).map_err(io_error("the file storage-key in the data directory"))?;
         let (events, timer) = (broadcast::channel(EVENTS).0, Arc::new(Notify::new()));
         let cp = Arc::new(ControlPlane {
             runner_id: tokens::uuid(),
@@ -76,6 +81,7 @@ impl ControlPlane {
             events,
             keys: Arc::new(Keys::default()),
             store,
+            storage_key,
             timer,
             firing: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
@@ -86,6 +92,9 @@ impl ControlPlane {
             config,
         });
         cp.load(contents)?;
+        // Before anybody uploads: files without a record are taken for those of the dead.
+        cp.tidy_objects();
+        cp.revive_uploads();
         cp.admit_given(own_key.as_deref()).await?;
         let world = Arc::downgrade(&cp.world);
         cp.runtime.set_neighbours(Arc::new(move |id, name| world.upgrade()?.read().neighbour(id, name)));
@@ -115,6 +124,12 @@ impl ControlPlane {
         }
         for registry in self.parse::<Registry>(contents.of(Kind::Registry))? {
             world.registries.insert(registry.id.clone(), Arc::new(registry));
+        }
+        for volume in self.parse::<Volume>(contents.of(Kind::Volume))? {
+            world.volumes.insert(volume.id.clone(), Arc::new(volume));
+        }
+        for object in self.parse::<Object>(contents.of(Kind::Object))? {
+            world.objects.insert(object.key.clone(), Arc::new(object));
         }
         for region in self.parse::<Region>(contents.of(Kind::Region))? {
             world.regions.insert(region.id.clone(), Arc::new(region));
@@ -181,6 +196,7 @@ impl ControlPlane {
         self.wipe_strays();
         self.tidy_layers().await;
         self.revive_snapshots().await;
+        self.revive_volumes().await;
         let permits = Arc::new(Semaphore::new(PARALLEL));
         let mut tasks = tokio::task::JoinSet::new();
         for record in records.into_iter().filter(|record| record.phase().is_pending()) {

@@ -227,7 +227,11 @@ impl ControlPlane {
         let charge = |region: &str| world.charge(&organization.id, "", Some(region));
         let regions =
             regions.iter().map(|region| RegionUsage { region: region.id.clone(), charge: charge(&region.id), quota });
-        Usage { regions: regions.collect(), snapshots: snapshots(&world, &organization.id), volumes: 0 }
+        Usage {
+            regions: regions.collect(),
+            snapshots: snapshots(&world, &organization.id),
+            volumes: world.volumes_of(&organization.id),
+        }
     }
 
     /// Whether a new or changed sandbox fits: 400 where it costs more than `old` and that is too much. The caller has its
@@ -250,6 +254,11 @@ impl ControlPlane {
         }
         let others = self.world.read().charge(&next.organization_id, &next.id, None);
         quota.check_total(others.plus(after), more)
+    }
+
+    /// How many volumes an organisation may have.
+    pub(super) fn volume_quota(&self, organization_id: &str) -> usize {
+        self.enforced(organization_id).map_or(usize::MAX, |quota| quota.volumes as usize)
     }
 
     /// Whether one more snapshot fits.

@@ -6,6 +6,7 @@ use super::{
     rules::{Nature, Phase},
     secrets::Attachment,
     snapshots::BuildInfo,
+    volumes::Mount,
 };
 use crate::runtime::{NetworkPolicy, Resources, Root};
 use chrono::{DateTime, Utc};
@@ -165,6 +166,8 @@ pub struct Sandbox {
     /// What it is built from, if it is no snapshot's.
     #[serde(default)]
     pub build: Option<BuildInfo>,
+    #[serde(default)]
+    pub volumes: Vec<Mount>,
     #[serde(default)]
     pub class: Class,
     #[serde(default = "no_backup")]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    ControlPlane, Identity,
+    ControlPlane, Identity, ModelEvent, SnapshotEvent,
     error::ModelError,
     rules::{Operation, Progress},
     sandbox::{Class, DesiredState, Sandbox},
@@ -149,7 +149,7 @@ impl ControlPlane {
         }
         let record = Arc::new(record);
         let (world, added) = (self.world.clone(), record.clone());
-        let apply = move || drop(world.write().snapshots.insert(added.id.clone(), added));
+        let apply = move || world.write().place_snapshot(added);
         turn.commit(vec![put(&record)], apply).wait().await?;
         Ok(record)
     }
@@ -167,7 +167,7 @@ impl ControlPlane {
         next.updated_at = self.clock().now();
         let next = Arc::new(next);
         let (world, changed) = (self.world.clone(), next.clone());
-        let apply = move || drop(world.write().snapshots.insert(changed.id.clone(), changed));
+        let apply = move || world.write().place_snapshot(changed);
         turn.commit(vec![put(&next)], apply).wait().await?;
         Ok(next)
     }
@@ -321,7 +321,12 @@ impl ControlPlane {
 
     pub(super) async fn forget_snapshot(&self, id: &str) {
         let turn = self.store.turn().await;
-        let Some(snapshot) = self.world.write().snapshots.remove(id) else { return };
+        let snapshot = {
+            let mut world = self.world.write();
+            let Some(snapshot) = world.snapshots.remove(id) else { return };
+            world.send(ModelEvent::Snapshot { kind: SnapshotEvent::Removed, snapshot: snapshot.clone() });
+            snapshot
+        };
         turn.note(vec![Write::Delete { kind: Kind::Snapshot, key: id.to_owned() }]);
         self.forget_log(id);
         self.release(&snapshot.root).await;

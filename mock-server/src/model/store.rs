@@ -60,6 +60,8 @@ pub enum Kind {
     Webhook,
     WebhookDelivery,
     SshAccess,
+    Volume,
+    Object,
 }
 
 impl Kind {
@@ -79,6 +81,8 @@ impl Kind {
             Kind::Webhook => "webhook",
             Kind::WebhookDelivery => "webhook_delivery",
             Kind::SshAccess => "ssh_access",
+            Kind::Volume => "volume",
+            Kind::Object => "object",
         }
     }
 }

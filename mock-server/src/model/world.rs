@@ -3,7 +3,7 @@
 //! network and the events in step with its record.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -12,8 +12,9 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ControlPlane, EventKind, ModelEvent,
+    ControlPlane, EventKind, ModelEvent, SnapshotEvent,
     error::ModelError,
+    objects::Object,
     organization::{Organization, User},
     preview::{PreviewPort, SignedPreview},
     regions::Region,
@@ -24,6 +25,7 @@ use super::{
     ssh::SshAccess,
     store::{Kind, Write},
     timers,
+    volumes::Volume,
     warm_pools::WarmPool,
     webhooks::{Delivery, Endpoint},
 };
@@ -53,6 +55,10 @@ pub struct World {
     pub webhooks: HashMap<String, Arc<Endpoint>>,
     /// What they were told, oldest first, by their ids.
     pub deliveries: HashMap<String, VecDeque<Arc<Delivery>>>,
+    /// Volumes of organisations, by id; deleted ones too.
+    pub volumes: HashMap<String, Arc<Volume>>,
+    /// Objects of the object storage, by key.
+    pub objects: BTreeMap<String, Arc<Object>>,
     pub signed_previews: HashMap<String, SignedPreview>,
     pub preview_ports: HashMap<u16, PreviewPort>,
     /// By the hash of the token.
@@ -132,6 +138,8 @@ impl World {
             warm_pools: HashMap::new(),
             webhooks: HashMap::new(),
             deliveries: HashMap::new(),
+            volumes: HashMap::new(),
+            objects: BTreeMap::new(),
             signed_previews: HashMap::new(),
             preview_ports: HashMap::new(),
             ssh_accesses: HashMap::new(),
@@ -244,8 +252,23 @@ impl World {
         if sandbox.warm_pool_id.is_some() {
             return;
         }
+        self.send(ModelEvent::Sandbox { kind, sandbox: sandbox.clone() });
+    }
+
+    pub fn send(&self, event: ModelEvent) {
         // Nobody listening is fine.
-        let _ = self.events.send(ModelEvent { kind, sandbox: sandbox.clone() });
+        let _ = self.events.send(event);
+    }
+
+    /// Puts a new or changed snapshot in and tells it.
+    pub fn place_snapshot(&mut self, next: Arc<Snapshot>) {
+        let old = self.snapshots.insert(next.id.clone(), next.clone());
+        let kind = match old {
+            None => SnapshotEvent::Created,
+            Some(old) if old.state != next.state => SnapshotEvent::State { old: old.state, new: next.state },
+            Some(_) => return,
+        };
+        self.send(ModelEvent::Snapshot { kind, snapshot: next });
     }
 
     /// Puts a record in all indexes.
@@ -368,6 +391,8 @@ impl ControlPlane {
         }
         self.check_quota(None, &record)?;
         record.inherited = self.world.read().inherited(&record);
+        // One may have been deleted since it was looked at.
+        self.world.read().check_mounts(&record.volumes)?;
         let record = Arc::new(record);
         let (world, added) = (self.world.clone(), record.clone());
         turn.commit(vec![put(&record)], move || world.write().add(added)).wait().await?;

@@ -9,6 +9,7 @@ use super::{
     base::{Bind, OverlaySpec},
     groups::GroupSpec,
     idmap::IdMap,
+    volumes::VolumeSpec,
 };
 use crate::toolbox::AgentConfig;
 
@@ -35,6 +36,8 @@ pub struct LaunchSpec {
     pub dir: PathBuf,
     pub overlays: Vec<OverlaySpec>,
     pub binds: Vec<Bind>,
+    /// In tier root their trees are passed on by the zygote.
+    pub volumes: Vec<VolumeSpec>,
     /// Layers' owners on disk already fit the id map.
     pub shifted: bool,
     /// Name looked up in the sandbox's own `/etc/passwd`.

@@ -69,6 +69,7 @@ impl Runtime {
             (&config.data_dir.join("m"), 0o700),
             (&config.data_dir.join("layers"), 0o711),
             (&config.data_dir.join("archive"), 0o700),
+            (&config.data_dir.join("volumes"), 0o700),
             (&config.data_dir.join("trash"), 0o700),
         ] {
             make_dir(dir, mode).map_err(io_error(format!("make {}", dir.display())))?;
@@ -128,7 +129,7 @@ impl Runtime {
         }
         let ground = self.ground(&spec.root, &spec.user).await?;
         let group = self.groups.of(&spec.id);
-        let launch = self.launch_spec(spec, dir, ground, &group);
+        let launch = self.launch_spec(spec, dir, ground, &group).inspect_err(|_| group.remove())?;
         let (launched, link, outlet) =
             self.start_process(&launch, &lock).await.inspect_err(|_| group.remove()).map_err(failed)?;
         let network = match outlet {
@@ -185,7 +186,13 @@ impl Runtime {
         Ok(())
     }
 
-    fn launch_spec(&self, spec: &SandboxSpec, dir: PathBuf, ground: Ground, group: &Group) -> LaunchSpec {
+    fn launch_spec(
+        &self,
+        spec: &SandboxSpec,
+        dir: PathBuf,
+        ground: Ground,
+        group: &Group,
+    ) -> Result<LaunchSpec, RuntimeError> {
         let base = &self.base;
         let mut env = ground.env;
         for (name, value) in [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")] {
@@ -211,12 +218,13 @@ impl Runtime {
             live_in(&dir, &base.user.name, &mut agent);
         }
         let root = self.info.isolation == Isolation::Root;
-        LaunchSpec {
+        Ok(LaunchSpec {
             isolation: self.info.isolation,
             idmap: ground.idmap,
             dir: if root { Path::new("s").join(&spec.id) } else { dir },
             overlays: ground.overlays,
             binds: [ground.binds, spec.binds.clone()].concat(),
+            volumes: self.volume_specs(&spec.volumes)?,
             shifted: base.shifted,
             user: spec.user.clone(),
             build: spec.build,
@@ -225,7 +233,7 @@ impl Runtime {
             guard: !self.groups.has(Controller::Memory),
             groups: group.specs(spec.resources),
             agent,
-        }
+        })
     }
 
     /// Removes a stopped sandbox's files, archived ones too. Unknown ids are fine.
@@ -256,12 +264,15 @@ impl Runtime {
         Ok(names.into_iter().filter(|name| !name.starts_with(probe::PREFIX)).collect())
     }
 
-    /// Removes the files of every sandbox: what a server with temporary data does last, as some of them may have owners
+    /// Removes the files of every sandbox and volume: what a server with temporary data does last, as some of them may have owners
     /// that only [`Runtime::remove`] can deal with.
     pub async fn purge(&self) -> Result<(), RuntimeError> {
         let ids = self.known_ids().map_err(io_error("list sandboxes".into()))?;
         for id in ids {
             self.remove(&id).await?;
+        }
+        for id in self.volume_ids() {
+            self.remove_volume(&id).await?;
         }
         Ok(())
     }

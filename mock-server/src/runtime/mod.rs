@@ -21,6 +21,7 @@ mod sudo;
 mod surroundings;
 pub mod sys;
 mod userns;
+mod volumes;
 mod zygote;
 
 use std::{
@@ -35,6 +36,7 @@ pub(crate) use inside::users;
 pub use manager::Runtime;
 pub use root::Root;
 pub use sandbox::{Exit, Sandbox};
+pub use volumes::VolumeMount;
 
 /// An isolation tier (`design/decisions.md`: root, subuid, single, process).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +159,8 @@ pub struct SandboxSpec {
     pub root: std::sync::Arc<Root>,
     /// Writable directories of the host, for builds.
     pub binds: Vec<base::Bind>,
+    /// Volumes that it sees. An earlier one may contain the place of a later one.
+    pub volumes: Vec<VolumeMount>,
     /// Its toolbox serves a build.
     pub build: bool,
     /// `None`: whatever the machine has.

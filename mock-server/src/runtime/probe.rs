@@ -125,6 +125,7 @@ async fn build_one(
         dir: if isolation == Isolation::Root { format!("s/{id}").into() } else { dir.clone() },
         overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![lower.clone()] }],
         binds: Vec::new(),
+        volumes: Vec::new(),
         shifted: false,
         user: "probe".into(),
         build: false,

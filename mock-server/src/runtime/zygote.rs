@@ -34,6 +34,7 @@ use super::{
         fdpass, mounts,
         process::{self, Cloned, Fork},
     },
+    volumes::{self, VolumeSpec},
 };
 
 /// Name that the zygote and every agent show in a process list, and by which this binary knows its role.
@@ -161,11 +162,15 @@ impl Zygote {
             Isolation::Root => self.map_sources(&mut spec)?,
             _ => self.shorten_lowers(&mut spec)?,
         }
+        let volumes = match spec.isolation {
+            Isolation::Root => volume_trees(&spec)?,
+            _ => Vec::new(),
+        };
         let (wait, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         match step("clone", process::clone_into(namespaces(spec.isolation)))? {
             Fork::Child => {
                 drop(go);
-                inside::run(spec, ctrl, wait, lock)
+                inside::run(spec, ctrl, wait, lock, volumes)
             }
             Fork::Parent(child) => {
                 let groups = &spec.groups;
@@ -259,6 +264,12 @@ impl Zygote {
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         fdpass::send(self.socket.as_fd(), &serde_json::to_vec(event)?, &fds)
     }
+}
+
+/// What a launch sees of volumes, as detached mounts in their order.
+pub(super) fn volume_trees(spec: &LaunchSpec) -> io::Result<Vec<OwnedFd>> {
+    let tree = |volume: &VolumeSpec| step(&format!("volume at {}", volume.target.display()), volumes::tree(volume));
+    spec.volumes.iter().map(tree).collect()
 }
 
 /// Layers that are not ours: ours are named relative to the working directory, and fit as they are.

@@ -125,9 +125,15 @@ async fn unpack(Query(query): Query<PutQuery>, body: Body) -> Response {
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     match tokio::task::spawn_blocking(move || unpack_all(&query, reader)).await {
         Ok(Ok(())) => StatusCode::OK.into_response(),
-        Ok(Err(error)) => refuse(format!("cannot copy: {error}")),
+        Ok(Err(error)) => refuse(format!("cannot copy: {}", whole(&error))),
         Err(error) => refuse(error),
     }
+}
+
+/// An error with what is behind it: that of an archive says only which entry.
+fn whole(error: &dyn std::error::Error) -> String {
+    let cause = std::iter::successors(error.source(), |error| error.source()).last();
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 fn unpack_all(query: &PutQuery, mut reader: impl Read) -> io::Result<()> {

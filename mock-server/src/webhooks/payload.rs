@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use crate::model::{EventKind, ModelEvent};
+use crate::model::{EventKind, ModelEvent, Sandbox, SnapshotEvent, Volume, VolumeEvent, snapshots::Snapshot};
 
 fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
@@ -11,14 +11,25 @@ fn time(at: DateTime<Utc>) -> String {
 
 /// What is told of an event that endpoints can be told of.
 pub fn of(event: &ModelEvent, now: DateTime<Utc>) -> Value {
-    let sandbox = &event.sandbox;
+    let (id, more) = match event {
+        ModelEvent::Sandbox { kind, sandbox } => (&sandbox.id, of_sandbox(*kind, sandbox)),
+        ModelEvent::Snapshot { kind, snapshot } => (&snapshot.id, of_snapshot(*kind, snapshot, now)),
+        ModelEvent::Volume { kind, volume } => (&volume.id, of_volume(*kind, volume)),
+    };
     let mut payload = json!({
         "event": event.name(),
         "timestamp": time(now),
-        "id": sandbox.id,
+        "id": id,
         "organizationId": event.organization_id(),
     });
-    let more = match event.kind {
+    if let (Value::Object(payload), Value::Object(more)) = (&mut payload, more) {
+        payload.extend(more);
+    }
+    payload
+}
+
+fn of_sandbox(kind: EventKind, sandbox: &Sandbox) -> Value {
+    match kind {
         EventKind::Created => json!({
             "state": sandbox.state(),
             "sandboxClass": sandbox.class,
@@ -28,9 +39,29 @@ pub fn of(event: &ModelEvent, now: DateTime<Utc>) -> Value {
             json!({"oldState": old, "newState": new, "updatedAt": time(sandbox.updated_at)})
         }
         EventKind::DesiredState { .. } => Value::Null,
-    };
-    if let (Value::Object(payload), Value::Object(more)) = (&mut payload, more) {
-        payload.extend(more);
     }
-    payload
+}
+
+fn of_snapshot(kind: SnapshotEvent, snapshot: &Snapshot, now: DateTime<Utc>) -> Value {
+    let name = &snapshot.name;
+    match kind {
+        SnapshotEvent::Created => {
+            json!({"name": name, "state": snapshot.state, "createdAt": time(snapshot.created_at)})
+        }
+        SnapshotEvent::State { old, new } => {
+            json!({"name": name, "oldState": old, "newState": new, "updatedAt": time(snapshot.updated_at)})
+        }
+        SnapshotEvent::Removed => json!({"name": name, "removedAt": time(now)}),
+    }
+}
+
+fn of_volume(kind: VolumeEvent, volume: &Volume) -> Value {
+    let name = &volume.name;
+    match kind {
+        VolumeEvent::Created => json!({"name": name, "state": volume.state, "createdAt": time(volume.created_at)}),
+        VolumeEvent::State { old, new } => {
+            json!({"name": name, "oldState": old, "newState": new, "updatedAt": time(volume.updated_at)})
+        }
+        VolumeEvent::Used => Value::Null,
+    }
 }

@@ -152,6 +152,7 @@ async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
         network: Default::default(),
         root: Default::default(),
         binds: Vec::new(),
+        volumes: Vec::new(),
         build: false,
         resources: None,
     };

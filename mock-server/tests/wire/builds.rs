@@ -10,8 +10,9 @@ use crate::{
         registry::{Pack, Registry, layer, programs},
         tier,
     },
+    object_storage::Bucket,
     snapshots::Account,
-    support::{eventually, run_dir, server},
+    support::{eventually, server},
 };
 
 struct Built {
@@ -109,11 +110,9 @@ async fn stages_give_each_other_files() {
 }
 
 /// What an SDK uploads to the object storage before it asks for a build.
-fn upload(organization: &str, hash: &str, script: &str) {
-    let dir = run_dir().join("objects").join(organization).join(hash);
-    std::fs::create_dir_all(&dir).expect("a directory");
-    let plain = layer(Pack::Plain, script);
-    std::fs::write(dir.join("context.tar"), plain.blob).expect("a context");
+async fn upload(account: &Account, hash: &str, script: &str) {
+    let bucket = Bucket::of(account).await;
+    bucket.put(&bucket.key(&format!("{hash}/context.tar")), layer(Pack::Plain, script).blob).await;
 }
 
 #[tokio::test]
@@ -124,19 +123,18 @@ async fn the_context_is_copied_but_for_what_is_ignored() {
     let registry = Registry::start().await;
     let image = base_image(&registry).await;
     let account = Account::new().await;
-    let organization = account.ok(Method::GET, "/snapshots", json!({})).await["items"][0]["organizationId"].clone();
-    let organization = organization.as_str().expect("an id");
     let (one, two) = ("a".repeat(32), "b".repeat(32));
     upload(
-        organization,
+        &account,
         &one,
         "mkdir -p src/pkg; echo 1 > src/pkg/a.py; echo 2 > src/b.py; echo no > src/x.log; ln -s /etc/passwd leak",
-    );
+    )
+    .await;
     upload(
-        organization,
+        &account,
         &two,
         "echo '**/*.log' > .dockerignore; echo r > requirements.txt; mkdir in; echo t > in/t; tar czf ar.tgz in; rm -r in",
-    );
+    ).await;
     let dockerfile = format!(
         "FROM {image}\nCOPY src /app/\nCOPY requirements.txt /req.txt\nCOPY src/*.py /flat/\nADD ar.tgz /unpacked/\n\
          RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/mnt/src cat /mnt/src/b.py > /cache/x && cp /cache/x /seen\n"

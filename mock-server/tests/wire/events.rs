@@ -8,7 +8,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 
 use crate::support::{PATIENCE, Sandbox, client, new_key, server};
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     async fn open() -> (Socket, Value) {
@@ -20,7 +20,7 @@ impl Socket {
     }
 
     /// Connected with a key.
-    async fn with(key: &str) -> Socket {
+    pub async fn with(key: &str) -> Socket {
         let (mut socket, _) = Socket::open().await;
         socket.send(&format!("40{}", json!({"token": key}))).await;
         let answer = socket.next().await;
@@ -44,7 +44,7 @@ impl Socket {
         }
     }
 
-    async fn event(&mut self) -> (String, Value) {
+    pub async fn event(&mut self) -> (String, Value) {
         let text = self.next().await;
         let body = text.strip_prefix("42").unwrap_or_else(|| panic!("no event: {text}"));
         serde_json::from_str(body).expect("[name, payload]")

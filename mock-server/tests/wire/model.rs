@@ -57,11 +57,12 @@ impl World {
     /// The next event as one line.
     async fn event(&mut self) -> String {
         let event = tokio::time::timeout(PATIENCE, self.events.recv()).await.expect("in time").expect("an event");
-        match event.kind {
-            EventKind::Created => format!("created {}", event.sandbox.state().as_str()),
+        let ModelEvent::Sandbox { kind, sandbox } = event else { panic!("{event:?}") };
+        match kind {
+            EventKind::Created => format!("created {}", sandbox.state().as_str()),
             EventKind::State { old, new } => format!("{} > {}", old.as_str(), new.as_str()),
             EventKind::DesiredState { old, new } => {
-                format!("desired {} > {} while {}", old.as_str(), new.as_str(), event.sandbox.state().as_str())
+                format!("desired {} > {} while {}", old.as_str(), new.as_str(), sandbox.state().as_str())
             }
         }
     }

@@ -80,6 +80,7 @@ fn spec() -> SandboxSpec {
         network: Default::default(),
         root: Default::default(),
         binds: Vec::new(),
+        volumes: Vec::new(),
         build: false,
         resources: None,
     }

@@ -125,9 +125,7 @@ fn included(directories: &[PathBuf]) -> Result<Vec<PathBuf>, RuntimeError> {
 fn binds(config: &RuntimeConfig, include: &[PathBuf]) -> Result<Vec<Bind>, RuntimeError> {
     let same_path = |path: &Path| Bind { source: path.into(), target: path.into(), read_only: true };
     let mut binds: Vec<Bind> = own_program_dirs().map(|dir| same_path(&dir)).collect();
-    if has_entries(Path::new("/opt")) {
-        binds.push(same_path(Path::new("/opt")));
-    }
+    binds.extend(opt_dirs().iter().map(|dir| same_path(dir)));
     binds.extend(include.iter().filter(|dir| !dir.starts_with("/opt")).map(|dir| same_path(dir)));
     if let Some(mirrors) = &config.git_mirrors {
         binds.extend(git::binds(mirrors, &config.data_dir)?);
@@ -140,8 +138,10 @@ fn own_program_dirs() -> impl Iterator<Item = PathBuf> {
     PROGRAM_DIRS.iter().map(|name| Path::new("/").join(name)).filter(is_dir)
 }
 
-fn has_entries(dir: &Path) -> bool {
-    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+/// What is in `/opt`, each for itself: images are made with things of their own beside it.
+fn opt_dirs() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/opt").into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 /// Our own `sudo` where the host's can't serve: it is set-uid to a root that is nobody inside, or there is none.
@@ -189,7 +189,7 @@ fn make_skeleton(dir: &Path, owners: Owners, isolation: Isolation, include: &[Pa
     make_home(&mut layer, "home/daytona", 0o755, DAYTONA)?;
     layer.dir(GIT_MIRRORS.trim_start_matches('/'), 0o755, ROOT)?;
     layer.file(git::RULES.trim_start_matches('/'), b"", 0o644, ROOT)?;
-    for target in include {
+    for target in opt_dirs().iter().chain(include) {
         layer.dirs(target.strip_prefix("/").unwrap_or(target))?;
     }
     layer.finish()

@@ -28,9 +28,10 @@ use super::{
 use crate::toolbox::AgentConfig;
 
 /// Runs in the cloned child and never returns. `wait` says when the id map is written; `lock` is held while we live.
-pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd) -> ! {
+/// `volumes` are trees that only the zygote could make.
+pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd, volumes: Vec<OwnedFd>) -> ! {
     let (isolation, build) = (spec.isolation, spec.build);
-    match set_up(spec, wait) {
+    match set_up(spec, wait, volumes) {
         Ok((config, network, memory)) => {
             tell(&ctrl, &Event::Ready { no_outbound: network.missing }, &network.descriptors);
             drop(network.descriptors);
@@ -52,7 +53,11 @@ struct Network {
     missing: Option<String>,
 }
 
-fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<(AgentConfig, Network, Option<Memory>)> {
+fn set_up(
+    spec: LaunchSpec,
+    wait: OwnedFd,
+    volumes: Vec<OwnedFd>,
+) -> io::Result<(AgentConfig, Network, Option<Memory>)> {
     let die_with_zygote = || prctl::set_pdeathsig(reaper::death_signal(spec.isolation));
     die_with_zygote()?;
     SigSet::empty().thread_set_mask()?;
@@ -74,7 +79,7 @@ fn set_up(spec: LaunchSpec, wait: OwnedFd) -> io::Result<(AgentConfig, Network, 
     if spec.isolation == Isolation::Process {
         prctl::set_child_subreaper(true)?;
     } else {
-        meminfo = mounts::set_up(&spec)?;
+        meminfo = mounts::set_up(&spec, volumes)?;
         let user = step("user", users::find(&spec.user))?;
         network = step("network", connect(tun))?;
         step("user", users::become_user(&user, spec.isolation))?;

@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -12,7 +15,13 @@ use nix::{
     unistd::{chdir, pivot_root, sethostname},
 };
 
-use super::super::{Isolation, bounds, idmap::IdMap, launch::LaunchSpec, net, sys, zygote::step};
+use super::super::{
+    Isolation, bounds,
+    idmap::IdMap,
+    launch::LaunchSpec,
+    net, sys,
+    zygote::{step, volume_trees},
+};
 
 const NONE: Option<&str> = None;
 
@@ -23,8 +32,8 @@ const ROOT: &str = "root";
 const SHM: &str = "mode=1777,size=64m";
 
 /// Makes the sandbox's mounts and enters them; the host's tree is gone afterwards. Returns what is `/proc/meminfo` if
-/// that isn't the machine's.
-pub fn set_up(spec: &LaunchSpec) -> io::Result<Option<fs::File>> {
+/// that isn't the machine's. `volumes` are the trees of volumes that the zygote made, if it had to.
+pub fn set_up(spec: &LaunchSpec, volumes: Vec<OwnedFd>) -> io::Result<Option<fs::File>> {
     step("private mounts", mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE))?;
     for (n, overlay) in spec.overlays.iter().enumerate() {
         step("overlay", mount_overlay(spec, n, &overlay.target, &overlay.lowers))?;
@@ -36,7 +45,12 @@ pub fn set_up(spec: &LaunchSpec) -> io::Result<Option<fs::File>> {
         let what = format!("bind {}", bind.target.display());
         step(&what, mount_bind(spec, &bind.source, &bind.target, bind.read_only))?;
     }
+    let volumes = if spec.isolation == Isolation::Root { volumes } else { volume_trees(spec)? };
     step("pivot_root", enter())?;
+    for (volume, tree) in spec.volumes.iter().zip(&volumes) {
+        let what = format!("volume at {}", volume.target.display());
+        step(&what, mount_volume(&volume.target, tree))?;
+    }
     step("host name", sethostname(&spec.agent.sandbox_id))?;
     step("/etc", host_files(&spec.agent.sandbox_id))?;
     Ok(meminfo)
@@ -146,6 +160,12 @@ fn mount_bind(spec: &LaunchSpec, source: &Path, target: &Path, read_only: bool) 
         sys::mounts::make_read_only(&target)?;
     }
     Ok(())
+}
+
+/// After the pivot: links that a sandbox left on the way lead nowhere outside.
+fn mount_volume(target: &Path, tree: &OwnedFd) -> io::Result<()> {
+    ensure_dir(target)?;
+    sys::mounts::attach(tree.as_fd(), target)
 }
 
 fn ensure_dir(path: &Path) -> io::Result<()> {

@@ -14,6 +14,8 @@ use std::{
 const OPEN_TREE_CLONE: u32 = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 4;
 const MOUNT_ATTR_RDONLY: u64 = 0x1;
+const MOUNT_ATTR_NOSUID: u64 = 0x2;
+const MOUNT_ATTR_NODEV: u64 = 0x4;
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
 #[repr(C)]
@@ -44,6 +46,16 @@ pub fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     }
 }
 
+/// A detached copy of the mount that shows an open directory, with that as its root, and of the mounts below it.
+pub fn clone_directory(directory: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | (libc::O_CLOEXEC | libc::AT_RECURSIVE | libc::AT_EMPTY_PATH) as u32;
+    // SAFETY: the path is a C string; the new descriptor is ours.
+    unsafe {
+        let fd = check(libc::syscall(libc::SYS_open_tree, directory.as_raw_fd(), c"".as_ptr(), flags))?;
+        Ok(OwnedFd::from_raw_fd(fd as c_int))
+    }
+}
+
 fn set_attributes(mount: BorrowedFd, recursive: bool, attributes: &MountAttr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the structure has the size that is told.
@@ -69,6 +81,12 @@ pub fn set_idmap(mount: BorrowedFd, userns: BorrowedFd, recursive: bool) -> io::
 /// Makes a detached mount, and with `recursive` those below it, read-only; other flags stay.
 pub fn set_read_only(mount: BorrowedFd, recursive: bool) -> io::Result<()> {
     set_attributes(mount, recursive, &MountAttr { set: MOUNT_ATTR_RDONLY, ..Default::default() })
+}
+
+/// Makes set-uid bits and device files of a detached mount, and those below it, mean nothing.
+pub fn disarm(mount: BorrowedFd) -> io::Result<()> {
+    let set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    set_attributes(mount, true, &MountAttr { set, ..Default::default() })
 }
 
 /// Attaches a detached mount at `target`.

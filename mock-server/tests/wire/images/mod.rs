@@ -55,6 +55,7 @@ async fn sandbox(config: RuntimeConfig) -> (std::sync::Arc<Runtime>, std::sync::
         network: Default::default(),
         root: Default::default(),
         binds: Vec::new(),
+        volumes: Vec::new(),
         build: false,
         resources: None,
     };

@@ -1,0 +1,30 @@
+//! Access to the object storage, where clients upload build contexts.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde_json::json;
+
+use super::{
+    auth::{Caller, Client, WRITE_SANDBOXES, WRITE_SNAPSHOTS},
+    error::{ApiResult, ok},
+};
+use crate::{
+    model::ControlPlane,
+    storage::{BUCKET, REGION, Storage},
+};
+
+/// `getPushAccess`: credentials for an hour, limited to the organisation's own prefix. `StorageAccessDto` of the contract.
+pub async fn push_access(State(cp): State<Arc<ControlPlane>>, caller: Caller, client: Client) -> ApiResult {
+    caller.must(WRITE_SANDBOXES).or_else(|_| caller.must(WRITE_SNAPSHOTS))?;
+    let credentials = cp.storage_credentials(caller.organization());
+    Ok(ok(&json!({
+        "accessKey": credentials.access_key,
+        "secret": credentials.secret,
+        "sessionToken": credentials.session_token,
+        "storageUrl": Storage::url(&client.origin, client.is_python()),
+        "organizationId": caller.organization(),
+        "bucket": BUCKET,
+        "region": REGION,
+    })))
+}
