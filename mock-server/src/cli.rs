@@ -1,6 +1,7 @@
-//! The command line: `serve` (default), `env`, `health`, `doctor`. Each flag has a `DAYTONA_MOCK_*` twin.
+//! The command line: `serve` (default), `env`, `health`, `ctl`, `doctor`. Each flag has a `DAYTONA_MOCK_*` twin.
 
 mod client;
+mod ctl;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -14,6 +15,7 @@ use crate::{
     limits::{self, Limits},
     model::{OfflineBase, quota::Quota, webhooks::NewEndpoint},
     runtime::{BaseChoice, Isolation, IsolationChoice},
+    strict::Strictness,
 };
 
 const TWINS: &str = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, …";
@@ -42,6 +44,8 @@ enum Command {
     Env(Locate),
     /// Ask the running server whether it is well; exit code 0 or 1.
     Health(Locate),
+    /// The test controls of the running server: journal, faults, clock, keys, reset.
+    Ctl(ctl::CtlArgs),
     /// Say which isolation this machine allows and which programs sandboxes have, with the command that mends each gap.
     Doctor(Box<ServeArgs>),
 }
@@ -157,6 +161,21 @@ struct ServeArgs {
         value_delimiter = ','
     )]
     rate_limits: Vec<RateLimit>,
+    /// Hold every request against the contract: violations go to the journal, or are refused with what would be right.
+    #[arg(
+        long,
+        env = "DAYTONA_MOCK_STRICT",
+        hide_env = true,
+        value_enum,
+        value_name = "journal|reject",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "journal"
+    )]
+    strict: Option<StrictArg>,
+    /// Fill the first key's world from a JSON or YAML file, if it is empty.
+    #[arg(long, env = "DAYTONA_MOCK_SEED", hide_env = true, value_name = "FILE")]
+    seed: Option<PathBuf>,
     /// Write {apiUrl, apiKey, toolboxUrl, pid, isolation, version, listen, sshListen,
     /// caCertificate} there once requests are served.
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
@@ -184,6 +203,21 @@ struct Locate {
     /// The server's ready file, instead of its data directory.
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StrictArg {
+    Journal,
+    Reject,
+}
+
+impl From<StrictArg> for Strictness {
+    fn from(arg: StrictArg) -> Self {
+        match arg {
+            StrictArg::Journal => Strictness::Journal,
+            StrictArg::Reject => Strictness::Reject,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -266,6 +300,8 @@ impl ServeArgs {
             webhook_secret: self.webhook_secret.clone(),
             limits: self.limits(),
             rate_limits: self.rate_limits.clone(),
+            strict: self.strict.map(Into::into),
+            seed: self.seed.clone(),
             // Whatever it was renamed to, this is the program.
             binary: std::env::current_exe().ok(),
         }
@@ -315,6 +351,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Env(locate)) => client::env(&locate),
         Some(Command::Health(locate)) => client::health(&locate),
+        Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Doctor(args)) => serve::doctor(&args),
     };
     match done {

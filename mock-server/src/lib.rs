@@ -8,9 +8,12 @@
 //! * [`model`]: state machine, rules, ids, clock, store. Knows no HTTP.
 //! * [`runtime`]: how a sandbox exists on this machine. The only place with `unsafe`.
 //! * [`toolbox`]: what the agent inside each sandbox serves (files, process, sessions, PTY, ...).
+//! * [`faults`]: failures on demand.
 //! * [`journal`]: what happened: every request, for tests that ask what a client did.
 //! * [`audit`]: who did what; kept apart from the rest.
 //! * [`webhooks`]: tells endpoints what happens.
+//! * [`seed`]: a world from a file.
+//! * [`strict`]: is a request what the contract allows?
 //! * [`control`]: `/__control`, what a test needs and a cloud doesn't have.
 
 pub mod api;
@@ -21,15 +24,20 @@ pub mod config;
 pub mod control;
 mod data_dir;
 pub mod doctor;
+mod embed;
+pub mod faults;
 pub mod gateway;
 pub mod images;
 pub mod journal;
 pub mod limits;
 pub mod model;
 pub mod runtime;
+pub mod seed;
 mod server;
+pub mod strict;
 pub mod toolbox;
 pub mod webhooks;
 
 pub use data_dir::Ready;
+pub use embed::{ControlError, MintedKey, World};
 pub use server::{MockServer, StartupError};

@@ -59,6 +59,8 @@ pub enum Kind {
     Webhook,
     WebhookDelivery,
     SshAccess,
+    /// What a minted organisation has besides its key.
+    WorldTerms,
 }
 
 impl Kind {
@@ -77,6 +79,7 @@ impl Kind {
             Kind::Webhook => "webhook",
             Kind::WebhookDelivery => "webhook_delivery",
             Kind::SshAccess => "ssh_access",
+            Kind::WorldTerms => "world_terms",
         }
     }
 }
@@ -94,6 +97,10 @@ pub enum Write {
     Delete {
         kind: Kind,
         key: String,
+    },
+    /// Every record that belongs to an organisation.
+    DeleteOwned {
+        organization: String,
     },
 }
 
@@ -267,6 +274,10 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
             .execute(params![kind.name(), key, organization, record]),
         Write::Delete { kind, key } => {
             tx.prepare_cached("DELETE FROM record WHERE kind = ?1 AND key = ?2")?.execute(params![kind.name(), key])
+        }
+        Write::DeleteOwned { organization } => {
+            let statement = "DELETE FROM record WHERE organization_id = ?1 AND organization_id != ''";
+            tx.prepare_cached(statement)?.execute(params![organization])
         }
     }
 }
