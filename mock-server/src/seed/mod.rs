@@ -26,7 +26,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{
-    ControlPlane, Identity, MadeOf, ModelError, NewSandbox, NewSnapshot, REGION, Sandbox, State, StringMap,
+    Class, ControlPlane, Identity, MadeOf, ModelError, NewSandbox, NewSnapshot, REGION, Sandbox, State, StringMap,
 };
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -127,6 +127,7 @@ impl SeedSnapshot {
             cpu: None,
             memory: None,
             disk: None,
+            class: Class::default(),
         };
         let made = cp.create_snapshot_whole(owner, new).await.map_err(|error| error.message)?;
         match &made.error_reason {
