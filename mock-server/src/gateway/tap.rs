@@ -181,9 +181,12 @@ impl<S: AsyncWrite + Resets + Unpin> Tapped<S> {
         if let Some(bent) = &mut self.bent {
             bent.bend.feed(bytes, &mut bent.out);
         }
-        // What can't be sent now goes with the next write, read or flush.
-        _ = self.poll_bent(cx);
-        Poll::Ready(Ok(bytes.len()))
+        // What can't be sent now goes with the next write, read or flush. An abrupt end is one at once: nobody may come
+        // by again.
+        match self.poll_bent(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(bytes.len())),
+        }
     }
 }
 
