@@ -1,6 +1,7 @@
-//! The command line: `serve` (default), `env`, `health`, `doctor`. Each flag has a `DAYTONA_MOCK_*` twin.
+//! The command line: `serve` (default), `env`, `health`, `ctl`, `doctor`. Each flag has a `DAYTONA_MOCK_*` twin.
 
 mod client;
+mod ctl;
 mod serve;
 mod trusted;
 
@@ -15,6 +16,7 @@ use crate::{
     limits::{self, Limits},
     model::{OfflineBase, quota::Quota, webhooks::NewEndpoint},
     runtime::{BaseChoice, Isolation, IsolationChoice},
+    strict::Strictness,
 };
 
 const TWINS: &str = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, …";
@@ -50,6 +52,8 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
         command: Vec<std::ffi::OsString>,
     },
+    /// The test controls of the running server: journal, faults, clock, keys, reset.
+    Ctl(ctl::CtlArgs),
     /// Say which isolation this machine allows and which programs sandboxes have, with the command that mends each gap.
     Doctor(Box<ServeArgs>),
 }
@@ -165,6 +169,21 @@ struct ServeArgs {
         value_delimiter = ','
     )]
     rate_limits: Vec<RateLimit>,
+    /// Hold every request against the contract: violations go to the journal, or are refused with what would be right.
+    #[arg(
+        long,
+        env = "DAYTONA_MOCK_STRICT",
+        hide_env = true,
+        value_enum,
+        value_name = "journal|reject",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "journal"
+    )]
+    strict: Option<StrictArg>,
+    /// Fill the first key's world from a JSON or YAML file, if it is empty.
+    #[arg(long, env = "DAYTONA_MOCK_SEED", hide_env = true, value_name = "FILE")]
+    seed: Option<PathBuf>,
     /// Write {apiUrl, apiKey, toolboxUrl, pid, isolation, version, listen, sshListen,
     /// caCertificate} there once requests are served.
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
@@ -192,6 +211,21 @@ struct Locate {
     /// The server's ready file, instead of its data directory.
     #[arg(long, env = "DAYTONA_MOCK_READY_FILE", hide_env = true, value_name = "PATH")]
     ready_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StrictArg {
+    Journal,
+    Reject,
+}
+
+impl From<StrictArg> for Strictness {
+    fn from(arg: StrictArg) -> Self {
+        match arg {
+            StrictArg::Journal => Strictness::Journal,
+            StrictArg::Reject => Strictness::Reject,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -274,6 +308,8 @@ impl ServeArgs {
             webhook_secret: self.webhook_secret.clone(),
             limits: self.limits(),
             rate_limits: self.rate_limits.clone(),
+            strict: self.strict.map(Into::into),
+            seed: self.seed.clone(),
             // Whatever it was renamed to, this is the program.
             binary: std::env::current_exe().ok(),
         }
@@ -324,6 +360,7 @@ pub fn run() -> ExitCode {
         Some(Command::Env(locate)) => client::env(&locate),
         Some(Command::Health(locate)) => client::health(&locate),
         Some(Command::Trusted { command }) => trusted::run(&command),
+        Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Doctor(args)) => serve::doctor(&args),
     };
     match done {

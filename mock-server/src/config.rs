@@ -38,6 +38,8 @@ pub struct Config {
     pub git_mirrors: Option<PathBuf>,
     /// Variables given to every sandbox and build.
     pub env: Vec<(String, String)>,
+    /// What the first key's world has from the start, if it is empty then (JSON or YAML, [`crate::seed`]).
+    pub seed: Option<PathBuf>,
     /// Bounds on sizes and counts.
     pub limits: crate::limits::Limits,
     /// What each organisation may use; as much as it likes by default.
@@ -46,6 +48,8 @@ pub struct Config {
     pub webhooks: Vec<crate::model::webhooks::NewEndpoint>,
     /// Signs what these are told: `whsec_` and base64. Default: made at the first start, kept in `<data_dir>/webhook-secret`.
     pub webhook_secret: Option<String>,
+    /// Hold every request against the contract, and journal or refuse what breaks a rule. Keys may be minted otherwise.
+    pub strict: Option<crate::strict::Strictness>,
     /// How often clients may ask; off by default.
     pub rate_limits: Vec<crate::api::RateLimit>,
     /// The `daytona-mock` binary that becomes the zygote. Default: this executable if it is one, else beside it, else on PATH.

@@ -9,9 +9,12 @@
 //! * [`runtime`]: how a sandbox exists on this machine. The only place with `unsafe`.
 //! * [`storage`]: the object storage that build contexts are uploaded to.
 //! * [`toolbox`]: what the agent inside each sandbox serves (files, process, sessions, PTY, ...).
+//! * [`faults`]: failures on demand.
 //! * [`journal`]: what happened: every request, for tests that ask what a client did.
 //! * [`audit`]: who did what; kept apart from the rest.
 //! * [`webhooks`]: tells endpoints what happens.
+//! * [`seed`]: a world from a file.
+//! * [`strict`]: is a request what the contract allows?
 //! * [`control`]: `/__control`, what a test needs and a cloud doesn't have.
 
 pub mod api;
@@ -22,16 +25,21 @@ pub mod config;
 pub mod control;
 mod data_dir;
 pub mod doctor;
+mod embed;
+pub mod faults;
 pub mod gateway;
 pub mod images;
 pub mod journal;
 pub mod limits;
 pub mod model;
 pub mod runtime;
+pub mod seed;
 mod server;
 pub mod storage;
+pub mod strict;
 pub mod toolbox;
 pub mod webhooks;
 
 pub use data_dir::Ready;
+pub use embed::{ControlError, MintedKey, World};
 pub use server::{MockServer, StartupError};

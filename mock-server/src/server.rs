@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::broadcast::Receiver, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,12 +19,13 @@ use crate::{
         ssh::{self, Ssh},
         tls::{self, Https},
     },
-    journal::Journal,
+    journal::{Journal, Scope},
     model::{
         Clock, ControlPlane, ModelConfig, OpenError,
         webhooks::{Endpoint, NewEndpoint, new_secret},
     },
     runtime::{Runtime, RuntimeConfig, RuntimeError, RuntimeInfo},
+    seed::Seed,
 };
 
 /// What `X-Daytona-Api-Version` says unless told otherwise (`design/decisions.md`, Wire).
@@ -66,6 +67,8 @@ pub struct MockServer {
     pub toolbox_url: String,
     ready: Ready,
     runtime: Arc<Runtime>,
+    pub(crate) cp: Arc<ControlPlane>,
+    pub(crate) journal: Journal,
     data_dir: PathBuf,
     stop: CancellationToken,
     ended: Option<JoinHandle<()>>,
@@ -95,18 +98,25 @@ impl MockServer {
         };
         let data_dir = data.path().to_owned();
         let stop = CancellationToken::new();
+        if let Some(path) = &config.seed {
+            sow(&cp, path).await?;
+        }
         let journal = Journal::new(data_dir.join("journal"), &config.limits)?;
+        tokio::spawn(forget_swept(cp.swept(), journal.clone()));
         let public = ssh.as_ref().map(Ssh::public).unwrap_or_default();
         let gateway =
             Gateway::new(cp.clone(), journal.clone(), &config, address, public, https.map(|https| https.acceptor));
         data.announce(&ready)?;
-        let serving = tokio::spawn(run((listener, ssh), gateway, cp, runtime.clone(), journal, data, stop.clone()));
+        let (served, kept) = (cp.clone(), journal.clone());
+        let serving = tokio::spawn(run((listener, ssh), gateway, served, runtime.clone(), kept, data, stop.clone()));
         Ok(MockServer {
             api_url: ready.api_url.clone(),
             api_key: ready.api_key.clone(),
             toolbox_url: ready.toolbox_url.clone(),
             ready,
             runtime,
+            cp,
+            journal,
             data_dir,
             stop,
             ended: Some(serving),
@@ -171,6 +181,26 @@ async fn run(
     _ = tokio::task::spawn_blocking(move || drop(data)).await;
 }
 
+/// Fills the first key's world, unless it has something: a server that starts again must not sow twice.
+async fn sow(cp: &Arc<ControlPlane>, path: &Path) -> Result<(), StartupError> {
+    let text = tokio::fs::read_to_string(path).await.map_err(|source| StartupError::at("the seed", path, source))?;
+    let refused = |reason: String| StartupError::Config(format!("the seed {}: {reason}", path.display()));
+    let seed = Seed::parse(&text).map_err(refused)?;
+    let Some(owner) = cp.authenticate(cp.first_key()) else { return Ok(()) };
+    if !cp.is_empty(&owner.organization_id) {
+        return Ok(());
+    }
+    seed.sow(cp, &owner).await.map_err(|error| refused(error.to_string()))?;
+    Ok(())
+}
+
+/// What belonged to a world that was swept is nobody's business any more.
+async fn forget_swept(mut swept: Receiver<String>, journal: Journal) {
+    while let Ok(organization_id) = swept.recv().await {
+        journal.clear(&Scope::World(organization_id)).await;
+    }
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartupError> {
     TcpListener::bind(address).await.map_err(|source| {
         let hint = if source.kind() == io::ErrorKind::AddrInUse {
@@ -223,6 +253,7 @@ fn model_config(config: &Config, data_dir: &Path) -> ModelConfig {
         api_keys: config.api_keys.clone(),
         api_version: config.api_version.clone().unwrap_or_else(|| API_VERSION.into()),
         limits: config.limits,
+        strict: config.strict,
         offline_base: config.offline_base,
         quota: config.quota,
     }

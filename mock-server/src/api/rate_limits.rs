@@ -272,6 +272,20 @@ fn seconds(span: TimeDelta) -> i64 {
     (span.num_milliseconds() + 999) / 1000
 }
 
+/// The name of the limit that a request of the API counts for; `path` is below `/api`.
+pub fn limit_of(method: &str, path: &str) -> Option<&'static str> {
+    let operation = operations::find(method, path)?;
+    let own = OWN.iter().find(|(id, _)| *id == operation.id);
+    own.map(|(_, class)| class.name())
+}
+
+/// The throttler's refusal by a limit, which may be in force or not; for faults.
+pub fn throttled(limit: &str, seconds: u32) -> Response {
+    let class = CLASSES.iter().find(|(_, name)| *name == limit).map_or(Class::Authenticated, |(class, _)| *class);
+    let limit = RateLimit { class, count: 1, seconds };
+    Told { limit, remaining: 0, reset: seconds.into(), refused: true }.refusal()
+}
+
 impl Told {
     fn refusal(&self) -> Response {
         let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "ThrottlerException: Too Many Requests");

@@ -1,4 +1,4 @@
-//! `env` and `health`: what one asks of a server that is already running.
+//! What one asks of a server that is already running: `env`, `health`, and the requests of `ctl`.
 
 use std::{
     fs,
@@ -18,8 +18,10 @@ use rustls::{
 use super::Locate;
 use crate::data_dir::{self, Ready};
 
-/// A server that is well answers in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A server that is well answers in milliseconds, but a reset of much takes a while.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A little more than the longest wait that it offers.
+const LONG_PATIENCE: Duration = Duration::from_secs(310);
 
 /// Prints `export` lines for the running server.
 pub fn env(locate: &Locate) -> Result<(), String> {
@@ -32,16 +34,16 @@ pub fn env(locate: &Locate) -> Result<(), String> {
 /// Prints what the running server says about itself.
 pub fn health(locate: &Locate) -> Result<(), String> {
     let ready = find(locate)?;
-    let answer = get_health(&ready).map_err(|error| format!("{}: {error}", ready.listen))?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    if head.split(' ').nth(1) != Some("200") {
-        return Err(format!("{} answered {}", ready.listen, head.lines().next().unwrap_or("nothing")));
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", ready.listen);
+    let (status, body) = ask(&ready, "GET", "/health", None, None).map_err(|error| failed(&error))?;
+    if status != 200 {
+        return Err(failed(&format_args!("it answered {status}")));
     }
     println!("{body}");
     Ok(())
 }
 
-fn find(locate: &Locate) -> Result<Ready, String> {
+pub fn find(locate: &Locate) -> Result<Ready, String> {
     if let Some(path) = &locate.ready_file {
         let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         return serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()));
@@ -52,19 +54,41 @@ fn find(locate: &Locate) -> Result<Ready, String> {
     })
 }
 
-fn get_health(ready: &Ready) -> std::io::Result<String> {
+/// Sends a request with a key and a JSON body; the answer's status and text.
+pub fn ask(
+    ready: &Ready,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: Option<&serde_json::Value>,
+) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&ready.listen, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    if !ready.tls {
-        return ask(&mut stream, ready);
+    // What waits on purpose says so itself.
+    let patience = if path.contains("until=") || path.ends_with("/seed") { LONG_PATIENCE } else { PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
+    let body = body.map(serde_json::Value::to_string).unwrap_or_default();
+    // HTTP/1.0 without keep-alive: the answer ends with the connection.
+    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n", ready.listen, body.len());
+    if let Some(key) = key {
+        head.push_str(&format!("Authorization: Bearer {key}\r\n"));
     }
-    let tls = ClientConnection::new(anybody(), ready.listen.ip().into()).map_err(std::io::Error::other)?;
-    ask(&mut StreamOwned::new(tls, stream), ready)
+    if !body.is_empty() {
+        head.push_str("Content-Type: application/json\r\n");
+    }
+    let request = format!("{head}\r\n{body}");
+    let answer = if ready.tls {
+        let tls = ClientConnection::new(anybody(), ready.listen.ip().into()).map_err(std::io::Error::other)?;
+        exchange(&mut StreamOwned::new(tls, stream), &request)?
+    } else {
+        exchange(&mut stream, &request)?
+    };
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
 }
 
-fn ask(stream: &mut (impl Read + Write), ready: &Ready) -> std::io::Result<String> {
-    // HTTP/1.0 without keep-alive: the answer ends with the connection.
-    write!(stream, "GET /health HTTP/1.0\r\nHost: {}\r\n\r\n", ready.listen)?;
+fn exchange(stream: &mut (impl Read + Write), request: &str) -> std::io::Result<String> {
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     match stream.read_to_string(&mut answer) {
         // The end of the connection is the end of the answer, announced or not.
@@ -73,7 +97,7 @@ fn ask(stream: &mut (impl Read + Write), ready: &Ready) -> std::io::Result<Strin
     }
 }
 
-/// Trusts whoever answers: nothing secret is said, and `--public-url` may have been told of the certificate's name only.
+/// Trusts whoever answers at the address that the server itself wrote down on this machine: `--public-url` may have been told of the certificate's name only.
 fn anybody() -> Arc<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Anybody(provider.clone()));

@@ -1,11 +1,15 @@
 //! `/__control`: what a test needs and a cloud doesn't have. The key in `Authorization` says whose world it is about.
 //!
 //! * `POST /keys`: mints a key with a user and an organisation of its own: `{apiKey, organizationId, userId, name, email}`;
-//!   `{name, email}` say who it is. With `{organizationId}`: a key of the caller's user for an organisation that it is in.
+//!   `{name, email}` say who it is. With `ttlSeconds` all of it is swept after that time of the server's clock (`endsAt`); with
+//!   `strict: "journal"` (or true) its requests are held against the contract ([`crate::strict`]), with `"reject"` refused, with
+//!   false not. With `{organizationId}`: a key of the caller's user for an organisation that it is in.
 //! * `GET /organization`: the calling key's organisation and its quota; `PATCH` with some of `suspended: {reason, until} | false`,
 //!   `limitedNetworkEgress`, `quota: {cpu, memory, …} | null`: what the real product's operators do.
 //! * `POST /reset`: destroys everything that the calling key's organisation owns, and waits until it is gone; its journal
 //!   goes, too.
+//! * `POST /seed`: makes what a seed describes ([`seed`]).
+//! * `/faults`: failures on demand ([`faults`]).
 //! * `GET /journal`, `DELETE /journal`: what its clients did ([`journal`]).
 //! * `/webhooks`: where an organisation is told what happens, and what it was told ([`webhooks`]).
 //! * `GET /operations`: every operation of both planes: `[{operationId, plane, emulated}]`.
@@ -13,8 +17,10 @@
 //! * `GET /clock`: `{now, frozen}`; `POST /clock` with `{freeze: true}`, `{advance: seconds}` or `{run: true}` turns it; what is
 //!   due then has begun when the answer comes.
 
+mod faults;
 mod journal;
 mod organization;
+mod seed;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -26,14 +32,14 @@ use axum::{
     routing::{get, post},
 };
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
 use crate::{
     api::{self, ApiError, ApiResult, Body, Caller, created, ok, operations},
     gateway::seal::Seal,
     journal::{Journal, Scope},
-    model::ControlPlane,
+    model::{ControlPlane, MAX_LIFE, Strict},
     toolbox,
     webhooks::Webhooks,
 };
@@ -48,6 +54,10 @@ pub fn router(cp: Arc<ControlPlane>, journal: Journal, seal: Arc<Seal>, told: Ar
         .route("/reset", post(reset))
         .route("/organization", get(organization::get).patch(organization::update))
         .route("/operations", get(operations))
+        .route("/faults", get(faults::list).post(faults::add).delete(faults::clear))
+        .route("/faults/{id}", get(faults::get).delete(faults::remove))
+        .route("/faults/{id}/release", post(faults::release))
+        .route("/seed", post(seed::sow))
         .route("/journal", get(journal::get).delete(journal::clear))
         .route("/paths", get(paths))
         .route("/clock", get(clock).post(turn))
@@ -76,19 +86,50 @@ async fn mint(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): B
         Some(Value::String(text)) if !text.is_empty() && text.len() <= 256 => Ok(Some(text.clone())),
         Some(_) => Err(ApiError::bad_request(format!("{name} must be a string of at most 256 characters"))),
     };
+    let known = ["name", "email", "organizationId", "ttlSeconds", "strict"];
+    if let Some(unknown) = body.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(ApiError::bad_request(format!("{unknown} is unknown: there are {}", known.join(", "))));
+    }
     let (name, email, organization) = (text("name")?, text("email")?, text("organizationId")?);
+    let (life, strict) = (life(&body)?, strict(&body)?);
     let minted = match organization {
+        Some(_) if life.is_some() || strict != Strict::Default => {
+            return Err(ApiError::bad_request("ttlSeconds and strict are for new organizations"));
+        }
         Some(id) => cp.mint_there(caller.person(&cp)?, &*caller.member_of(&cp, &id)?).await?,
         None => cp.mint(name, email).await?,
     };
+    let ends_at = cp.set_terms(&minted.organization_id, life, strict).await?;
     let (key, user) = (minted.value, minted.user);
-    Ok(created(&json!({
+    let mut answer = json!({
         "apiKey": key,
         "organizationId": minted.organization_id,
         "userId": user.id,
         "name": user.name,
         "email": user.email,
-    })))
+    });
+    if let Some(at) = ends_at {
+        answer["endsAt"] = json!(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+    }
+    Ok(created(&answer))
+}
+
+fn life(body: &Map<String, Value>) -> ApiResult<Option<Duration>> {
+    let Some(ttl) = body.get("ttlSeconds").filter(|ttl| !ttl.is_null()) else { return Ok(None) };
+    let seconds = ttl.as_f64().filter(|seconds| *seconds > 0.0 && *seconds <= MAX_LIFE as f64);
+    let refused = "ttlSeconds must be a number of seconds above 0 and up to a hundred years";
+    Ok(Some(Duration::from_secs_f64(seconds.ok_or_else(|| ApiError::bad_request(refused))?)))
+}
+
+fn strict(body: &Map<String, Value>) -> ApiResult<Strict> {
+    match body.get("strict") {
+        None | Some(Value::Null) => Ok(Strict::Default),
+        Some(Value::Bool(false)) => Ok(Strict::Off),
+        Some(Value::Bool(true)) => Ok(Strict::Journal),
+        Some(Value::String(text)) if text == "journal" => Ok(Strict::Journal),
+        Some(Value::String(text)) if text == "reject" => Ok(Strict::Reject),
+        Some(_) => Err(ApiError::bad_request("strict must be true, false, journal or reject")),
+    }
 }
 
 async fn reset(

@@ -99,7 +99,7 @@ async fn send(
 }
 
 /// The protocol that the client wants to switch to.
-fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let wants = headers.get_all(header::CONNECTION).iter().any(|value| {
         value.to_str().is_ok_and(|text| text.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
     });

@@ -20,7 +20,7 @@ use super::{
     lenient::{AtHead, Lenient},
     preview_ports::Opened,
     request_body::{self, Rest},
-    tap::{Tap, Tapped},
+    tap::{Resets, Tap, Tapped},
 };
 use crate::{api::Peer, model::PreviewPort};
 
@@ -138,7 +138,7 @@ struct Ends {
 
 /// Answers what comes on a connection, encrypted or not, to its end.
 async fn requests(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: impl AsyncRead + AsyncWrite + Resets + Unpin + Send + 'static,
     Ends { local, peer, leads, secure }: Ends,
     gateway: Gateway,
     stop: CancellationToken,

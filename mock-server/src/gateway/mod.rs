@@ -2,10 +2,13 @@
 
 mod activity;
 pub mod besides;
+mod bend;
+mod bent_body;
 mod cors;
 mod credentials;
 mod error;
 mod events;
+mod faulty;
 mod forward;
 mod frames;
 mod hosts;
@@ -22,7 +25,9 @@ mod record;
 mod request_body;
 pub(crate) mod seal;
 mod sign_in;
+mod skew;
 pub mod ssh;
+mod strict;
 mod tap;
 pub mod tls;
 mod toolbox;
@@ -180,16 +185,33 @@ impl Gateway {
     ) -> Response {
         let destination = self.destination(&request, local, leads);
         let (request, recording) = record::begin(self, &destination, request);
-        let mut response = match destination {
-            Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
-            Destination::Main(origin) => self.route(request, origin).await,
-            Destination::Preview(preview) => preview::answer(self, &preview, request).await,
+        let faults = recording.as_ref().map(|recording| faulty::acting(self, recording.exchange())).unwrap_or_default();
+        let checked = match &recording {
+            Some(recording) => strict::check(self, recording.exchange(), request).await,
+            None => Ok(request),
+        };
+        let mut response = match (checked, &recording) {
+            (Err(refusal), _) => refusal,
+            (Ok(request), Some(recording)) if !faults.is_empty() => {
+                faulty::answer(self, &faults, recording.exchange(), tap, destination, request).await
+            }
+            (Ok(request), _) => self.serve(destination, request).await,
         };
         response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
         response.headers_mut().insert(MOCK, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
         match recording {
+            // Dropped, it is in the journal as one without an answer.
+            Some(_) if response.extensions().get::<faulty::CutOff>().is_some() => response,
             Some(recording) => record::answer(recording, response, tap),
             None => response,
+        }
+    }
+
+    async fn serve(&self, destination: Destination, request: Request<Body>) -> Response {
+        match destination {
+            Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
+            Destination::Main(origin) => self.route(request, origin).await,
+            Destination::Preview(preview) => preview::answer(self, &preview, request).await,
         }
     }
 

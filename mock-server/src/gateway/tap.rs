@@ -1,20 +1,25 @@
 //! What a connection carries once it is a WebSocket, for the journal. It looks at the bytes at the socket itself, so it
-//! sees the same whoever talks: a sandbox through a tunnel, or Socket.IO.
+//! sees the same whoever talks: a sandbox through a tunnel, or Socket.IO. Faults that concern the connection itself act
+//! here too: a reset, a WebSocket that is bent.
 
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::server::TlsStream;
 
-use super::frames::Scanner;
+use super::{bend::Bend, frames::Scanner};
 use crate::journal::{
     Recording,
     exchange::{Close, Socket},
@@ -28,7 +33,14 @@ pub struct Tap(Arc<Inner>);
 struct Inner {
     open: AtomicBool,
     state: Mutex<Option<Open>>,
+    fault: AtomicU8,
+    bend: Mutex<Option<Bend>>,
 }
+
+/// Values of `fault`.
+const NONE: u8 = 0;
+const BENT: u8 = 1;
+const RESET: u8 = 2;
 
 struct Open {
     recording: Recording,
@@ -44,6 +56,21 @@ impl Tap {
         let open = Open { recording, up: Scanner::default(), down: Scanner::after_head(), close: None };
         *self.0.state.lock() = Some(open);
         self.0.open.store(true, Ordering::Release);
+    }
+
+    /// From the next byte on, which starts the answer's head, frames are bent.
+    pub fn bend(&self, bend: Bend) {
+        *self.0.bend.lock() = Some(bend);
+        self.0.fault.store(BENT, Ordering::Release);
+    }
+
+    /// The connection ends with a reset at the next write, or when it is dropped.
+    pub fn reset(&self) {
+        self.0.fault.store(RESET, Ordering::Release);
+    }
+
+    fn fault(&self) -> u8 {
+        self.0.fault.load(Ordering::Acquire)
     }
 
     fn look(&self, look: impl FnOnce(&mut Open)) {
@@ -90,26 +117,95 @@ impl Open {
     }
 }
 
-/// A connection with a tap.
-pub struct Tapped<S> {
-    stream: S,
-    tap: Tap,
+/// A connection that can end with a reset.
+pub trait Resets {
+    /// Closing it resets it from now on.
+    fn reset_at_close(&self);
 }
 
-impl<S> Tapped<S> {
-    pub fn new(stream: S, tap: Tap) -> Self {
-        Tapped { stream, tap }
+impl Resets for TcpStream {
+    fn reset_at_close(&self) {
+        // Closed the ordinary way, then.
+        _ = self.set_zero_linger();
     }
 }
 
-impl<S> Drop for Tapped<S> {
+impl Resets for TlsStream<TcpStream> {
+    fn reset_at_close(&self) {
+        self.get_ref().0.reset_at_close();
+    }
+}
+
+/// A connection with a tap.
+pub struct Tapped<S: Resets> {
+    stream: S,
+    tap: Tap,
+    bent: Option<Bent>,
+}
+
+struct Bent {
+    bend: Bend,
+    /// What the client is still to get.
+    out: Vec<u8>,
+}
+
+impl<S: Resets> Tapped<S> {
+    pub fn new(stream: S, tap: Tap) -> Self {
+        Tapped { stream, tap, bent: None }
+    }
+
+    fn reset(&self) -> io::Error {
+        self.stream.reset_at_close();
+        io::ErrorKind::ConnectionReset.into()
+    }
+}
+
+impl<S: AsyncWrite + Resets + Unpin> Tapped<S> {
+    /// Writes what is bent and not yet sent.
+    fn poll_bent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(bent) = &mut self.bent else { return Poll::Ready(Ok(())) };
+        while !bent.out.is_empty() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &bent.out))?;
+            self.tap.sent(&bent.out[..count]);
+            bent.out.drain(..count);
+        }
+        if bent.bend.is_abrupt() { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn write_bent(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.bent.is_none() {
+            let bend = self.tap.0.bend.lock().take();
+            self.bent = bend.map(|bend| Bent { bend, out: Vec::new() });
+        }
+        ready!(self.poll_bent(cx))?;
+        if let Some(bent) = &mut self.bent {
+            bent.bend.feed(bytes, &mut bent.out);
+        }
+        // What can't be sent now goes with the next write, read or flush. An abrupt end is one at once: nobody may come
+        // by again.
+        match self.poll_bent(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(bytes.len())),
+        }
+    }
+}
+
+impl<S: Resets> Drop for Tapped<S> {
     fn drop(&mut self) {
+        if self.tap.fault() == RESET {
+            self.reset();
+        }
         self.tap.close();
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
+impl<S: AsyncRead + AsyncWrite + Resets + Unpin> AsyncRead for Tapped<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.bent.is_some()
+            && let Poll::Ready(Err(error)) = self.poll_bent(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         let start = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         self.tap.received(&buf.filled()[start..]);
@@ -117,8 +213,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
+impl<S: AsyncWrite + Resets + Unpin> AsyncWrite for Tapped<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.tap.fault() {
+            NONE => {}
+            RESET => return Poll::Ready(Err(self.reset())),
+            _ => return self.write_bent(cx, bytes),
+        }
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         self.tap.sent(&bytes[..count]);
         Poll::Ready(Ok(count))
@@ -129,6 +230,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.tap.fault() != NONE {
+            let first = bytes.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
+            return self.poll_write(cx, first);
+        }
         let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes))?;
         let mut left = count;
         for piece in bytes {
@@ -147,6 +252,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_bent(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

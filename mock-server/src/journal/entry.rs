@@ -235,6 +235,11 @@ pub fn describe(exchange: &Exchange, revision: u64) -> Kept {
     }
 }
 
+/// The operation of the contract that a request is for.
+pub fn operation_id(exchange: &Exchange) -> Option<&'static str> {
+    operation(exchange).0
+}
+
 /// The operation of the contract, and the path without the secrets that some paths have.
 fn operation(exchange: &Exchange) -> (Option<&'static str>, String) {
     let (path, method) = (exchange.uri.path(), exchange.method.as_str());

@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Journal;
 
@@ -17,7 +17,7 @@ use super::Journal;
 pub const BODY: usize = 16 << 10;
 
 /// What a request was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Plane {
     /// The control plane, below `/api`.

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     builds::{self, Base, Bases, Build, BuildLog},
+    faults::Hold,
     images::{ImageConfig, ImageError, Policy, Reference},
     runtime::{Root, base::DEFAULT_PATH},
 };
@@ -71,6 +72,11 @@ impl ControlPlane {
     ) -> Result<Root, String> {
         let built = async {
             let log = self.log(id).map_err(|error| format!("the build's log: {error}"))?;
+            self.pass(id, Hold::BuildingSnapshot).await;
+            if let Some(reason) = self.planned_failure(organization_id, id) {
+                log.line(&format!("ERROR: {reason}"));
+                return Err(reason);
+            }
             if !self.runtime().has_roots() {
                 let text = "builds need a root file system of their own, which isolation process doesn't have";
                 log.line(&format!("ERROR: {text}"));
@@ -93,6 +99,12 @@ impl ControlPlane {
         };
         self.finish_log(id);
         built
+    }
+
+    /// Why a fault wants this build to fail; `id` is a sandbox's or a snapshot's.
+    fn planned_failure(&self, organization_id: &str, id: &str) -> Option<String> {
+        let name = self.world.read().sandboxes.get(id).map(|entry| entry.record.name.clone());
+        self.faults().build_failure(organization_id, id, name.as_deref().unwrap_or_default())
     }
 
     /// All parts of a context in one directory, which goes with the value.

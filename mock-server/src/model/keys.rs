@@ -99,6 +99,11 @@ impl Keys {
         (writes, Box::new(apply))
     }
 
+    /// Keys of an organisation are good no more.
+    pub fn forget_organization(&self, organization_id: &str) {
+        self.by_hash.write().retain(|_, key| key.organization_id != organization_id);
+    }
+
     fn of(&self, organization_id: &str) -> Vec<ApiKey> {
         let mut keys: Vec<ApiKey> =
             self.by_hash.read().values().filter(|key| key.organization_id == organization_id).cloned().collect();

@@ -10,6 +10,7 @@ use super::{
     sandbox::{BackupState, DesiredState, Sandbox, State},
     tokens,
 };
+use crate::faults::Hold;
 use crate::runtime::{self, NetworkPolicy, SandboxSpec};
 
 /// Requests wait this long for `started` (observed); the launch goes on.
@@ -83,6 +84,16 @@ impl ControlPlane {
         self.begin(sandbox, Operation::Stop, force).await
     }
 
+    /// Stops a sandbox; it is stopped when this returns.
+    pub async fn stop_whole(self: &Arc<Self>, sandbox: &Sandbox) -> Result<(), ModelError> {
+        let record = self.advance(sandbox, Operation::Stop).await?;
+        match record.desired_state {
+            DesiredState::Destroyed => self.clone().destroy(record.id.clone(), LINGER).await,
+            _ => self.clone().halt(record.id.clone(), GRACE).await,
+        }
+        Ok(())
+    }
+
     /// Begins to delete a sandbox.
     pub async fn delete(self: &Arc<Self>, sandbox: &Sandbox) -> Result<Arc<Sandbox>, ModelError> {
         self.begin(sandbox, Operation::Delete, true).await
@@ -143,7 +154,25 @@ impl ControlPlane {
         tokio::spawn(self.clone().launch(id.to_owned()))
     }
 
+    /// Launches, unless a fault holds it: then a task of its own does, once it may, and nobody waits for it.
     async fn launch(self: Arc<Self>, id: String) -> Result<(), ModelError> {
+        if !self.faults().is_idle() {
+            let sandbox = self.report(&id, Progress::Creating).await?;
+            let hold = if sandbox.actual_state == State::Stopped { Hold::Starting } else { Hold::Creating };
+            let holding = self.holding(&sandbox, hold);
+            if !holding.is_empty() {
+                tokio::spawn(async move {
+                    self.passed(&holding, &id).await;
+                    // A failure is in the record by now.
+                    drop(self.launch_now(id).await);
+                });
+                return Ok(());
+            }
+        }
+        self.launch_now(id).await
+    }
+
+    async fn launch_now(self: Arc<Self>, id: String) -> Result<(), ModelError> {
         let Some(turn) = self.turn(&id) else { return Ok(()) };
         self.stop_archiving(&id);
         let _turn = turn.lock().await;
@@ -157,25 +186,29 @@ impl ControlPlane {
         if sandbox.desired_state != DesiredState::Started {
             return Ok(());
         }
+        if let Some(reason) = self.faults().start_failure(&sandbox.organization_id, &id, &sandbox.name) {
+            return self.launch_failed(&id, reason).await;
+        }
         let spec = self.spec(&sandbox);
         match self.runtime().launch(&spec).await {
             Ok(machine) => self.launched(&id, machine, spec.network).await,
             // Stopping the server ends launches; the next start tries again.
             Err(_) if self.closing.is_cancelled() => Ok(()),
-            Err(error) => {
-                let reason = error.to_string();
-                tracing::warn!(sandbox = id, reason, "did not start");
-                let failed = |sandbox: &mut Sandbox, _: &mut Option<_>| {
-                    // What it wrote before is untouched, so a start may be tried again.
-                    sandbox.recoverable = sandbox.actual_state != State::Creating;
-                    sandbox.set_phase(sandbox.phase().after(Progress::LaunchFailed));
-                    sandbox.error_reason = Some(reason.clone());
-                    Ok(())
-                };
-                self.note(&id, failed).await?;
-                Err(ModelError::bad_request(format!("Sandbox failed to start: {reason}")))
-            }
+            Err(error) => self.launch_failed(&id, error.to_string()).await,
         }
+    }
+
+    async fn launch_failed(&self, id: &str, reason: String) -> Result<(), ModelError> {
+        tracing::warn!(sandbox = id, reason, "did not start");
+        let failed = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+            // What it wrote before is untouched, so a start may be tried again.
+            sandbox.recoverable = sandbox.actual_state != State::Creating;
+            sandbox.set_phase(sandbox.phase().after(Progress::LaunchFailed));
+            sandbox.error_reason = Some(reason.clone());
+            Ok(())
+        };
+        self.note(id, failed).await?;
+        Err(ModelError::bad_request(format!("Sandbox failed to start: {reason}")))
     }
 
     pub(super) async fn launched(
@@ -230,6 +263,7 @@ impl ControlPlane {
     }
 
     async fn halt(self: Arc<Self>, id: String, grace: Duration) {
+        self.pass(&id, Hold::Stopping).await;
         let Some(turn) = self.turn(&id) else { return };
         let _turn = turn.lock().await;
         if let Some(machine) = self.take_machine(&id) {
@@ -241,6 +275,7 @@ impl ControlPlane {
 
     /// Ends processes, removes files, then after `linger` the record.
     pub(super) async fn destroy(self: Arc<Self>, id: String, linger: Duration) {
+        self.pass(&id, Hold::Destroying).await;
         let Some(turn) = self.turn(&id) else { return };
         self.stop_archiving(&id);
         let turn = turn.lock_owned().await;
@@ -272,6 +307,8 @@ impl ControlPlane {
     /// Destroys everything that an organisation owns, whatever it is doing, and waits until it is gone. Fails if the
     /// store refused some of it.
     pub async fn reset(self: &Arc<Self>, organization_id: &str) -> Result<(), ModelError> {
+        // First: what they hold must not keep the rest.
+        self.faults().clear(organization_id);
         for pool in self.warm_pools(organization_id) {
             self.delete_warm_pool(organization_id, &pool.id).await?;
         }

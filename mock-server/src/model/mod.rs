@@ -6,6 +6,7 @@ pub mod clock;
 mod create;
 pub mod error;
 mod event;
+mod failing;
 mod forking;
 pub mod keys;
 mod lifecycle;
@@ -41,6 +42,7 @@ pub mod volumes;
 pub mod warm_pools;
 pub mod webhooks;
 mod world;
+mod worlds;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -62,6 +64,7 @@ pub use snapshotting::{MadeOf, NewSnapshot, no_snapshot};
 pub use ssh::SshAccess;
 pub use tokens::{hash, hex, preview_token};
 pub use volumes::{Mount, Volume};
+pub use worlds::{MAX_LIFE, Strict};
 
 use self::{keys::Keys, store::Store, world::World};
 use crate::{
@@ -82,6 +85,8 @@ pub struct ModelConfig {
     /// `X-Daytona-Api-Version` and `/config.version`.
     pub api_version: String,
     pub limits: Limits,
+    /// What happens to requests that break the contract's rules, in worlds that don't say otherwise.
+    pub strict: Option<crate::strict::Strictness>,
     pub offline_base: OfflineBase,
     /// What each organisation may use; `None`: as much as it likes.
     pub quota: Option<quota::Quota>,
@@ -134,6 +139,9 @@ pub struct ControlPlane {
     timer: Arc<Notify>,
     /// Held while what is due is begun.
     firing: tokio::sync::Mutex<()>,
+    faults: Arc<crate::faults::Faults>,
+    swept: broadcast::Sender<String>,
+    strict: worlds::Strictnesses,
     closing: CancellationToken,
     audit: AuditLog,
     /// What started sandboxes used, since this server started.
@@ -189,6 +197,13 @@ impl ControlPlane {
             preview_token: record.preview_token.clone(),
             running: entry.running.clone().filter(|_| started),
         })
+    }
+
+    /// Whether an organisation owns neither sandboxes nor snapshots.
+    pub fn is_empty(&self, organization_id: &str) -> bool {
+        let world = self.world.read();
+        let has_sandboxes = world.tenants.get(organization_id).is_some_and(|tenant| !tenant.ids.is_empty());
+        !has_sandboxes && !world.snapshots.values().any(|snapshot| snapshot.organization_id == organization_id)
     }
 
     /// The organisation of a sandbox, by id, as long as there is a trace of it.

@@ -26,6 +26,7 @@ use super::{
     warm_pools::WarmPool,
     webhooks::{Delivery, Endpoint},
     world::World,
+    worlds::{Strictnesses, WorldTerms},
 };
 use crate::{
     audit::{AuditLog, Bounds},
@@ -84,6 +85,9 @@ impl ControlPlane {
             storage_key,
             timer,
             firing: tokio::sync::Mutex::default(),
+            faults: Arc::default(),
+            swept: broadcast::channel(EVENTS).0,
+            strict: Strictnesses::new(config.strict),
             closing: CancellationToken::new(),
             audit,
             samples: telemetry::Samples::new(config.limits.metric_samples),
@@ -91,10 +95,12 @@ impl ControlPlane {
             logs: parking_lot::Mutex::default(),
             config,
         });
+        let worlds = cp.parse::<WorldTerms>(contents.of(Kind::WorldTerms))?;
         cp.load(contents)?;
         // Before anybody uploads: files without a record are taken for those of the dead.
         cp.tidy_objects();
         cp.revive_uploads();
+        worlds.into_iter().for_each(|terms| cp.keep_terms(terms));
         cp.admit_given(own_key.as_deref()).await?;
         let world = Arc::downgrade(&cp.world);
         cp.runtime.set_neighbours(Arc::new(move |id, name| world.upgrade()?.read().neighbour(id, name)));

@@ -81,6 +81,23 @@ impl ControlPlane {
         caller: &Identity,
         new: NewSnapshot,
     ) -> Result<Arc<Snapshot>, ModelError> {
+        let record = self.register_snapshot(caller, new).await?;
+        tokio::spawn(self.clone().make_snapshot(record.id.clone(), Policy::Fresh));
+        Ok(record)
+    }
+
+    /// The same, made when this returns; why it couldn't be is in the record.
+    pub async fn create_snapshot_whole(
+        self: &Arc<Self>,
+        caller: &Identity,
+        new: NewSnapshot,
+    ) -> Result<Arc<Snapshot>, ModelError> {
+        let record = self.register_snapshot(caller, new).await?;
+        self.clone().make_snapshot(record.id.clone(), Policy::Fresh).await;
+        self.own_snapshot(&caller.organization_id, &record.id).ok_or_else(|| no_snapshot(&record.name))
+    }
+
+    async fn register_snapshot(&self, caller: &Identity, new: NewSnapshot) -> Result<Arc<Snapshot>, ModelError> {
         self.check_active(&caller.organization_id)?;
         let now = self.clock().now();
         let (image_name, build) = match new.made_of {
@@ -118,7 +135,6 @@ impl ControlPlane {
             // So that it can be followed at once; a failure ends the build with its reason.
             drop(self.log(&record.id));
         }
-        tokio::spawn(self.clone().make_snapshot(record.id.clone(), Policy::Fresh));
         Ok(record)
     }
 

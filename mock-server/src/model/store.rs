@@ -62,6 +62,8 @@ pub enum Kind {
     SshAccess,
     Volume,
     Object,
+    /// What a minted organisation has besides its key.
+    WorldTerms,
 }
 
 impl Kind {
@@ -83,6 +85,7 @@ impl Kind {
             Kind::SshAccess => "ssh_access",
             Kind::Volume => "volume",
             Kind::Object => "object",
+            Kind::WorldTerms => "world_terms",
         }
     }
 }
@@ -100,6 +103,10 @@ pub enum Write {
     Delete {
         kind: Kind,
         key: String,
+    },
+    /// Every record that belongs to an organisation.
+    DeleteOwned {
+        organization: String,
     },
 }
 
@@ -273,6 +280,10 @@ fn apply(tx: &Transaction, write: &Write) -> rusqlite::Result<usize> {
             .execute(params![kind.name(), key, organization, record]),
         Write::Delete { kind, key } => {
             tx.prepare_cached("DELETE FROM record WHERE kind = ?1 AND key = ?2")?.execute(params![kind.name(), key])
+        }
+        Write::DeleteOwned { organization } => {
+            let statement = "DELETE FROM record WHERE organization_id = ?1 AND organization_id != ''";
+            tx.prepare_cached(statement)?.execute(params![organization])
         }
     }
 }

@@ -323,3 +323,40 @@ async fn lives_leave_no_process_descriptor_mount_or_file_behind() {
     let left = fs::read_dir(dir.path().join("daytona-mock/sandboxes")).expect("sandboxes").count();
     assert_eq!(left, 0);
 }
+
+#[test]
+fn the_controls_work_from_a_shell() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let _server = start(dir.path(), &["--json", "--strict"]);
+    let ctl = |args: &[&str]| {
+        let output = run(dir.path(), &[&["ctl"], args].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str::<Value>(&text).unwrap_or(Value::Null)
+    };
+    let key = ctl(&["keys", "--name", "mine", "--ttl", "3600", "--strict", "off"]);
+    assert!(key["apiKey"].as_str().is_some() && key["endsAt"].as_str().is_some(), "{key}");
+    let rule = r#"{"match": {"operation": "listSandboxes"}, "effect": {"type": "hang"}}"#;
+    let fault = ctl(&["faults", "add", rule]);
+    let id = fault["id"].as_str().expect("an id");
+    assert_eq!(ctl(&["faults", "release", id])["released"], true);
+    assert_eq!(ctl(&["faults"])["items"].as_array().map(Vec::len), Some(1));
+    ctl(&["faults", "remove", id]);
+    ctl(&["faults", "clear"]);
+    assert_eq!(ctl(&["clock", "freeze"])["frozen"], true);
+    ctl(&["clock", "advance", "60"]);
+    assert_eq!(ctl(&["clock", "run"])["frozen"], false);
+    assert_eq!(ctl(&["clock"])["frozen"], false);
+    assert_eq!(ctl(&["journal", "status=failed", "operation=createSandbox"])["entries"], serde_json::json!([]));
+    ctl(&["journal", "--clear"]);
+    ctl(&["reset"]);
+    for (args, says) in [
+        (["ctl", "journal", "nope=1"], "there is no filter nope"),
+        (["ctl", "journal", "nope"], "expected NAME=VALUE"),
+        (["ctl", "--key=dtn_wrong", "reset"], "401 Invalid credentials"),
+    ] {
+        let output = run(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(says), "{args:?}");
+    }
+}

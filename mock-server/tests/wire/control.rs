@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::{api::Api, support::eventually};
 
 #[tokio::test]
 async fn a_minted_key_has_an_organisation_of_its_own() {
@@ -58,5 +58,64 @@ async fn it_needs_a_key_and_knows_its_paths() {
     assert_eq!((status, &body["message"]), (404, &json!("Cannot GET /__control/nope")));
     for body in [json!({}), json!({"advance": -1}), json!({"advance": 1e300}), json!({"freeze": true, "run": true})] {
         assert_eq!(api.control("POST", "/clock", body.clone()).await.0, 400, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_world_with_an_end_is_swept_by_the_clock() {
+    let (server, api) = crate::timers::frozen().await;
+    let (status, minted) = api.control("POST", "/keys", json!({"name": "short", "ttlSeconds": 120})).await;
+    assert_eq!(status, 201);
+    assert!(minted["endsAt"].as_str().is_some());
+    let short = api.with_key(minted["apiKey"].as_str().expect("a key"));
+    let id = short.named("a").await;
+    assert_eq!(minted["name"], "short");
+    api.named("mine").await;
+    crate::timers::advance(&api, 1).await;
+    assert_eq!(short.get("/sandbox/a").await.0, 200);
+    crate::timers::advance(&api, 1).await;
+    eventually("its key is refused", async || (short.get("/sandbox").await.0 == 401).then_some(())).await;
+    let path = server.data_dir().join("sandboxes").join(&id);
+    eventually("its files are gone", async || (!path.exists()).then_some(())).await;
+    assert_eq!(api.get("/sandbox/mine").await.1["state"], "started");
+    for body in [json!({"ttlSeconds": 0}), json!({"ttlSeconds": "x"}), json!({"name": ""}), json!({"ttl": 1})] {
+        assert_eq!(api.control("POST", "/keys", body.clone()).await.0, 400, "{body}");
+    }
+    server.shutdown().await;
+}
+
+/// Work of one world goes on while another is reset again and again.
+#[tokio::test]
+async fn reset_under_load_touches_nobody_else() {
+    let (busy, calm) = (Api::new().await, Api::new().await);
+    let calm_id = calm.named("calm").await;
+    let base = busy.url.replace("/api", "/toolbox");
+    let work = |api: &Api, id: String| {
+        let request = api.client.post(format!("{base}/{id}/process/execute")).bearer_auth(&api.key);
+        request.json(&json!({"command": "echo $((20+22))"})).send()
+    };
+    for round in 0..3 {
+        let all: Vec<_> = (0..4)
+            .map(|n| {
+                let (api, base) = (busy.with_key(&busy.key), base.clone());
+                tokio::spawn(async move {
+                    let (_, made) = api.post("/sandbox", json!({"name": format!("s{round}-{n}")})).await;
+                    let id = made["id"].as_str().unwrap_or("none").to_owned();
+                    let request = api.client.post(format!("{base}/{id}/process/execute")).bearer_auth(&api.key);
+                    // Whatever it answers: its sandbox may be going.
+                    _ = request.json(&json!({"command": "sleep 30"})).send().await;
+                })
+            })
+            .collect();
+        // Some are being made, some run.
+        busy.control("GET", "/journal?until=createSandbox&timeout=20", Value::Null).await;
+        assert_eq!(busy.control("POST", "/reset", Value::Null).await.0, 204);
+        for task in all {
+            task.await.expect("no panic");
+        }
+        assert_eq!(busy.control("POST", "/reset", Value::Null).await.0, 204);
+        assert_eq!(busy.get("/sandbox").await.1["items"], json!([]));
+        let body: Value = work(&calm, calm_id.clone()).await.expect("answer").json().await.expect("JSON");
+        assert_eq!(body["result"], "42\n");
     }
 }

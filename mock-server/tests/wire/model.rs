@@ -42,6 +42,7 @@ impl World {
             api_version,
             limits: Default::default(),
             quota: None,
+            strict: None,
         };
         let cp = ControlPlane::open(config, Clock::default(), runtime).await.expect("opens");
         let caller = cp.authenticate(cp.first_key()).expect("a good key");

@@ -1,0 +1,155 @@
+//! The test controls as methods of [`MockServer`], for Rust tests that embed it: what `/__control` offers over HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    MockServer,
+    faults::{Effect, Fault, Rule},
+    journal::{Filter, Kept, Scope},
+    model::{Clock, ModelError, Strict},
+};
+
+/// Why a control did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("this API key is none of this server's")]
+    UnknownKey,
+    #[error("{0}")]
+    Invalid(String),
+    #[error("what was waited for did not come")]
+    TooLate,
+    #[error("{0}")]
+    Model(#[from] ModelError),
+}
+
+/// A key with a world of its own.
+#[derive(Clone, Debug)]
+pub struct MintedKey {
+    pub organization_id: String,
+    /// The key itself, which nobody can read again.
+    pub api_key: String,
+}
+
+/// A world as its key sees it, for tests.
+///
+/// ```no_run
+/// # async fn test() -> Result<(), Box<dyn std::error::Error>> {
+/// use daytona_mock::{MockServer, config::Config};
+/// use serde_json::json;
+///
+/// let server = MockServer::start(Config::default()).await?;
+/// let key = server.mint().await?;
+/// let world = server.world(&key.api_key)?;
+/// // The first create is carried out and then answered 502, as after a proxy's time-out.
+/// world.fault(json!({
+///     "match": {"operation": "createSandbox"}, "nth": 1, "effect": {"type": "commitThenFail"},
+/// }))?;
+/// // … the application under test runs here, with server.api_url and key.api_key …
+/// let creates = world.journal(&[("operation", "createSandbox")]).await?;
+/// assert_eq!(creates.len(), 1, "it must look before it creates again");
+/// world.reset().await?;
+/// server.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct World<'a> {
+    server: &'a MockServer,
+    organization_id: String,
+}
+
+impl MockServer {
+    /// A key with a world of its own.
+    pub async fn mint(&self) -> Result<MintedKey, ControlError> {
+        self.mint_with(None, Strict::Default).await
+    }
+
+    /// The same with an end of its own, and a strictness.
+    pub async fn mint_with(&self, life: Option<Duration>, strict: Strict) -> Result<MintedKey, ControlError> {
+        let minted = self.cp.mint(None, None).await?;
+        self.cp.set_terms(&minted.organization_id, life, strict).await?;
+        Ok(MintedKey { organization_id: minted.organization_id, api_key: minted.value })
+    }
+
+    /// The world that a key opens.
+    pub fn world(&self, api_key: &str) -> Result<World<'_>, ControlError> {
+        let identity = self.cp.authenticate(api_key).ok_or(ControlError::UnknownKey)?;
+        Ok(World { server: self, organization_id: identity.organization_id })
+    }
+
+    /// The clock that everything here waits by: freeze it, then [`MockServer::advance`].
+    pub fn clock(&self) -> &Clock {
+        self.cp.clock()
+    }
+
+    /// Moves time forward; what is due then has begun when this returns.
+    pub async fn advance(&self, by: Duration) {
+        self.cp.clock().advance(by);
+        self.cp.do_what_is_due().await;
+    }
+}
+
+impl World<'_> {
+    fn scope(&self) -> Scope {
+        Scope::World(self.organization_id.clone())
+    }
+
+    /// The entries that fit the filters (`[("status", "4xx")]`, [`crate::journal::filter`]), as the JSON of
+    /// [`crate::journal::entry`], in the order in which the exchanges began.
+    pub async fn journal(&self, filters: &[(&str, &str)]) -> Result<Vec<Value>, ControlError> {
+        let filter = filter(filters)?;
+        let mut view = self.server.journal.read(&self.scope()).await.ok_or(ControlError::TooLate)?;
+        view.entries.retain(|entry| filter.matches(entry));
+        Ok(values(&view.entries))
+    }
+
+    /// Waits until so many entries fit, for at most `patience` of real time.
+    pub async fn until(
+        &self,
+        filters: &[(&str, &str)],
+        count: usize,
+        patience: Duration,
+    ) -> Result<Vec<Value>, ControlError> {
+        let waited = self.server.journal.until(&self.scope(), &filter(filters)?, count, patience).await;
+        waited.map(|view| values(&view.entries)).map_err(|_| ControlError::TooLate)
+    }
+
+    /// Adds a fault by its JSON; its id.
+    pub fn fault(&self, rule: Value) -> Result<String, ControlError> {
+        let rule: Rule = serde_json::from_value(rule).map_err(|error| ControlError::Invalid(error.to_string()))?;
+        let fault = self.server.cp.faults().add(&self.organization_id, rule).map_err(ControlError::Invalid)?;
+        if fault.rule.effect == (Effect::Die {}) && fault.rule.matcher.is_only_sandbox() {
+            let (cp, organization, fault) = (self.server.cp.clone(), self.organization_id.clone(), fault.clone());
+            tokio::spawn(async move { cp.kill_matching(&organization, &fault).await });
+        }
+        Ok(fault.id.clone())
+    }
+
+    /// The faults of this world, oldest first.
+    pub fn faults(&self) -> Vec<Arc<Fault>> {
+        self.server.cp.faults().list(&self.organization_id)
+    }
+
+    /// Takes a fault away. False if there is none of this id.
+    pub fn remove_fault(&self, id: &str) -> bool {
+        self.server.cp.faults().remove(&self.organization_id, id)
+    }
+
+    /// Destroys all that is in this world, and forgets its faults and its journal.
+    pub async fn reset(&self) -> Result<(), ControlError> {
+        self.server.cp.reset(&self.organization_id).await?;
+        self.server.journal.clear(&self.scope()).await;
+        Ok(())
+    }
+}
+
+fn filter(filters: &[(&str, &str)]) -> Result<Filter, ControlError> {
+    let mut filter = Filter::default();
+    filters.iter().try_for_each(|(name, value)| filter.set(name, value)).map_err(ControlError::Invalid)?;
+    Ok(filter)
+}
+
+fn values(entries: &[Arc<Kept>]) -> Vec<Value> {
+    entries.iter().filter_map(|entry| serde_json::from_str(&entry.json).ok()).collect()
+}

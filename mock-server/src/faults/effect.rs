@@ -1,0 +1,256 @@
+//! What a fault does. The JSON is `{"type": "…", …}`; every field but the type has a default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::rule::Facts;
+use crate::journal::Plane;
+
+/// Where in an answer something happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// Before the request is looked at.
+    #[default]
+    Head,
+    /// Before the answer's first byte of body.
+    Body,
+}
+
+/// Where [`Effect::SplitFrames`] cuts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cut {
+    /// Inside each character of more than one byte.
+    Utf8,
+    /// Inside each marker of session logs (`01 01 01`, `02 02 02`).
+    Marker,
+    #[default]
+    Both,
+}
+
+/// A transition that [`Effect::Slow`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    Creating,
+    Starting,
+    Stopping,
+    Destroying,
+    BuildingSnapshot,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Effect {
+    /// Answers instead of the server. Without a body: the plane's envelope with `message` and `code`.
+    Status {
+        status: u16,
+        #[serde(default)]
+        body: Option<Value>,
+        #[serde(default)]
+        message: Option<String>,
+        #[serde(default)]
+        code: Option<String>,
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
+    /// 429 as the throttler sends it: `Retry-After-<limit>` alone, for `failed-auth` the plain one and `X-RateLimit-*` too.
+    RateLimited {
+        /// `authenticated`, `sandbox-create`, …; default: what the operation counts as.
+        #[serde(default)]
+        limit: Option<String>,
+        /// Seconds.
+        #[serde(default = "retry_after")]
+        retry_after: u32,
+    },
+    /// Waits, by the server's clock.
+    Delay {
+        seconds: f64,
+        #[serde(default)]
+        at: Place,
+    },
+    /// Never answers; until the fault is released or removed, then as if nothing had been.
+    Hang {},
+    /// The connection is reset (RST): before the request is carried out, or after so many bytes of the answer's body.
+    Reset {
+        #[serde(default)]
+        after_bytes: Option<u64>,
+    },
+    /// The connection ends after so many bytes of the answer's body.
+    Truncate {
+        #[serde(default)]
+        bytes: u64,
+    },
+    /// Carries the request out, then answers this status instead.
+    CommitThenFail {
+        #[serde(default = "bad_gateway")]
+        status: u16,
+        #[serde(default)]
+        body: Option<Value>,
+    },
+    /// Closes a WebSocket after so many data frames from the server. 1006: without a close frame.
+    WebsocketClose {
+        #[serde(default = "going_away")]
+        code: u16,
+        #[serde(default)]
+        reason: String,
+        #[serde(default = "one")]
+        after_frames: u64,
+    },
+    /// Cuts what the server streams where clients join it badly: binary messages become two, text messages fragments,
+    /// bodies chunks with a pause between.
+    SplitFrames {
+        #[serde(default)]
+        at: Cut,
+    },
+    /// Holds a transition for a time (by the server's clock), or until the sandbox was asked for so many times, or until
+    /// the fault is released; whichever is first of those given. Who asked for the transition gets the answer at once.
+    Slow {
+        state: Hold,
+        #[serde(default)]
+        seconds: Option<f64>,
+        #[serde(default)]
+        polls: Option<u64>,
+    },
+    /// A launch fails: the sandbox is in `error` with this reason.
+    StartFailure {
+        #[serde(default = "start_reason")]
+        reason: String,
+    },
+    /// A build fails: `build_failed` with this reason.
+    BuildFailure {
+        #[serde(default = "build_reason")]
+        reason: String,
+    },
+    /// Kills every process of the sandbox: at once if the matcher has nothing but a sandbox, else with the request that
+    /// matches, which is carried out.
+    Die {},
+    /// Writing files inside fails as it does on a full disk.
+    DiskFull {},
+    /// Creating and starting is refused as beyond the quota.
+    Quota {
+        #[serde(default)]
+        resource: Resource,
+        #[serde(default = "maximum")]
+        maximum: u32,
+    },
+    /// The toolbox can't be reached: 502 of the proxy.
+    Unreachable {},
+    /// Times in answers, and their `Date`, are off by so many seconds.
+    ClockSkew { seconds: i64 },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    #[default]
+    Cpu,
+    Memory,
+    Disk,
+}
+
+fn retry_after() -> u32 {
+    5
+}
+
+fn bad_gateway() -> u16 {
+    502
+}
+
+fn going_away() -> u16 {
+    1001
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn maximum() -> u32 {
+    2
+}
+
+fn start_reason() -> String {
+    "the runner could not start the sandbox".into()
+}
+
+fn build_reason() -> String {
+    "the build failed".into()
+}
+
+/// When an effect can act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// With a request.
+    Request,
+    /// With what happens to a sandbox.
+    Lifecycle,
+}
+
+/// What writes into a sandbox.
+const WRITERS: [&str; 5] = ["UploadFile", "UploadFiles", "CreateFolder", "ReplaceInFiles", "CloneRepository"];
+/// What quotas are checked for.
+const METERED: [&str; 5] = ["createSandbox", "startSandbox", "forkSandbox", "resizeSandbox", "recoverSandbox"];
+
+impl Effect {
+    pub fn stage(&self) -> Stage {
+        match self {
+            Effect::Slow { .. } | Effect::StartFailure { .. } | Effect::BuildFailure { .. } => Stage::Lifecycle,
+            _ => Stage::Request,
+        }
+    }
+
+    /// Whether it means something for a request like this, besides what the matcher says.
+    pub fn suits(&self, facts: &Facts) -> bool {
+        let is = |names: &[&str]| facts.operation.is_some_and(|operation| names.contains(&operation));
+        match self {
+            Effect::WebsocketClose { .. } => facts.upgrade,
+            Effect::DiskFull {} => is(&WRITERS),
+            Effect::Quota { .. } => is(&METERED),
+            Effect::Unreachable {} => facts.plane == Plane::Toolbox,
+            Effect::RateLimited { .. } => facts.plane == Plane::Api,
+            Effect::ClockSkew { .. } => !facts.upgrade,
+            _ => self.stage() == Stage::Request,
+        }
+    }
+
+    /// What is wrong with it, if something is.
+    pub fn check(&self) -> Result<(), String> {
+        let status = |status: u16| {
+            let fine = (200..=599).contains(&status);
+            if fine { Ok(()) } else { Err(format!("status must be from 200 to 599, not {status}")) }
+        };
+        let seconds = |seconds: f64| {
+            let fine = (0.0..=1e9).contains(&seconds);
+            if fine { Ok(()) } else { Err(format!("seconds must be from 0 to a thousand million, not {seconds}")) }
+        };
+        match self {
+            Effect::Status { status: own, headers, .. } => {
+                let good = |(name, value): (&String, &String)| {
+                    name.parse::<http::HeaderName>().is_ok() && http::HeaderValue::from_str(value).is_ok()
+                };
+                if !headers.iter().all(good) {
+                    return Err("headers must be headers of HTTP".into());
+                }
+                status(*own)
+            }
+            Effect::CommitThenFail { status: own, .. } => status(*own),
+            Effect::Delay { seconds: own, .. } => seconds(*own),
+            Effect::Slow { seconds: Some(own), .. } => seconds(*own),
+            Effect::WebsocketClose { code, reason, .. } => {
+                let sent = matches!(code, 1000..=1003 | 1006..=1014 | 3000..=4999);
+                match (sent, reason.len()) {
+                    (false, _) => Err(format!("{code} is no close code: 1000 to 1003, 1006 to 1014, 3000 to 4999")),
+                    (_, 124..) => Err("reason must have at most 123 bytes".into()),
+                    _ => Ok(()),
+                }
+            }
+            Effect::ClockSkew { seconds } if seconds.unsigned_abs() > 1_000_000_000 => {
+                Err("seconds must be at most a thousand million".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What faults do to bytes on their way to a client: a WebSocket that closes in the middle, messages cut where clients
+//! join them badly.
+
+use std::ops::Range;
+
+use crate::faults::effect::Cut;
+
+/// A frame that is larger passes as it is.
+const LARGEST: usize = 16 << 20;
+/// A piece of data is cut into at most so many.
+const PIECES: usize = 64;
+
+/// What is done to the frames that a server sends. Bytes in, bytes out.
+pub struct Bend {
+    /// Code, reason, after how many data frames.
+    pub close: Option<(u16, String, u64)>,
+    pub cut: Option<Cut>,
+    head: usize,
+    waiting: Vec<u8>,
+    frames: u64,
+    closed: bool,
+    /// Bytes of a frame that passes as it is.
+    passing: usize,
+    /// A message in fragments of the server's own is under way.
+    fragments: bool,
+}
+
+impl Bend {
+    pub fn new(close: Option<(u16, String, u64)>, cut: Option<Cut>) -> Bend {
+        Bend { close, cut, head: 0, waiting: Vec::new(), frames: 0, closed: false, passing: 0, fragments: false }
+    }
+
+    /// Nothing more comes, and no close frame was sent.
+    pub fn is_abrupt(&self) -> bool {
+        self.closed && matches!(self.close, Some((1006, ..)))
+    }
+
+    /// Takes what the server sends and adds what the client gets to `out`.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.closed {
+            return;
+        }
+        self.waiting.extend_from_slice(bytes);
+        let data = std::mem::take(&mut self.waiting);
+        let mut rest = self.skip_head(&data, out);
+        self.close_if_due(out);
+        while !self.closed && !rest.is_empty() {
+            if self.passing > 0 {
+                let count = self.passing.min(rest.len());
+                out.extend_from_slice(&rest[..count]);
+                self.passing -= count;
+                rest = &rest[count..];
+                continue;
+            }
+            let Some((header, size)) = measure(rest) else { break };
+            if size > LARGEST {
+                self.passing = header.saturating_add(size);
+                continue;
+            }
+            if rest.len() < header + size {
+                break;
+            }
+            let (frame, after) = rest.split_at(header + size);
+            self.frame(frame, header, out);
+            rest = after;
+            self.close_if_due(out);
+        }
+        if !self.closed {
+            self.waiting = rest.to_vec();
+        }
+    }
+
+    fn skip_head<'a>(&mut self, data: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        const END: &[u8; 4] = b"\r\n\r\n";
+        for (i, byte) in data.iter().enumerate() {
+            if self.head == END.len() {
+                out.extend_from_slice(&data[..i]);
+                return &data[i..];
+            }
+            self.head = match *byte {
+                byte if byte == END[self.head] => self.head + 1,
+                b'\r' => 1,
+                _ => 0,
+            };
+        }
+        out.extend_from_slice(data);
+        &[]
+    }
+
+    fn close_if_due(&mut self, out: &mut Vec<u8>) {
+        let Some((code, reason, after)) = &self.close else { return };
+        if self.closed || self.head < 4 || self.frames < *after {
+            return;
+        }
+        self.closed = true;
+        if *code != 1006 {
+            let payload = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
+            write(0x88, &payload, out);
+        }
+    }
+
+    fn frame(&mut self, frame: &[u8], header: usize, out: &mut Vec<u8>) {
+        let (first, payload) = (frame[0], &frame[header..]);
+        let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
+        self.frames += u64::from(opcode < 8);
+        let plain = first & 0x70 == 0 && last && !self.fragments && matches!(opcode, 1 | 2);
+        if opcode < 8 {
+            self.fragments = !last;
+        }
+        let cuts = self.cut.filter(|_| plain).map(|cut| pieces(payload, cut)).unwrap_or_default();
+        if cuts.len() < 2 {
+            return out.extend_from_slice(frame);
+        }
+        let count = cuts.len();
+        for (i, piece) in cuts.into_iter().enumerate() {
+            let end = if i + 1 == count { 0x80 } else { 0 };
+            let head = match (opcode, i) {
+                // A message each: whoever joins bytes of a stream must not decode them one by one.
+                (2, _) => 0x82,
+                (_, 0) => 0x01 | end,
+                _ => end,
+            };
+            write(head, &payload[piece], out);
+        }
+    }
+}
+
+/// Lengths of the header and the payload, once both are known.
+fn measure(bytes: &[u8]) -> Option<(usize, usize)> {
+    let second = *bytes.get(1)?;
+    let mask = if second & 0x80 != 0 { 4 } else { 0 };
+    match second & 0x7f {
+        126 => Some((4 + mask, usize::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)))),
+        127 => {
+            let size = u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
+            Some((10 + mask, usize::try_from(size).unwrap_or(usize::MAX)))
+        }
+        size => Some((2 + mask, size.into())),
+    }
+}
+
+fn write(first: u8, payload: &[u8], out: &mut Vec<u8>) {
+    out.push(first);
+    match payload.len() {
+        size @ ..126 => out.push(size as u8),
+        size @ ..65536 => {
+            out.push(126);
+            out.extend((size as u16).to_be_bytes());
+        }
+        size => {
+            out.push(127);
+            out.extend((size as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
+
+/// Where data is cut: inside characters, inside markers.
+pub fn pieces(data: &[u8], cut: Cut) -> Vec<Range<usize>> {
+    let utf8 = |i: usize| cut != Cut::Marker && data[i - 1] >= 0xc2 && data[i] & 0xc0 == 0x80;
+    let marker = |i: usize| {
+        let starts = matches!(data[i - 1], 1 | 2) && data[i] == data[i - 1] && data.get(i + 1) == Some(&data[i]);
+        cut != Cut::Utf8 && starts && (i < 2 || data[i - 2] != data[i - 1])
+    };
+    let mut starts = vec![0];
+    starts.extend((1..data.len()).filter(|i| utf8(*i) || marker(*i)).take(PIECES - 1));
+    let ends = starts.iter().skip(1).copied().chain([data.len()]);
+    starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+
+    fn sent(bend: &mut Bend, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        bytes.chunks(3).for_each(|piece| bend.feed(piece, &mut out));
+        out
+    }
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(first, payload, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_close_frame_comes_after_the_data_and_nothing_after_it() {
+        let stream =
+            [HEAD, &frame(0x82, b"one"), &frame(0x89, b""), &frame(0x82, b"two"), &frame(0x82, b"three")].concat();
+        let mut bend = Bend::new(Some((1011, "oh".into(), 2)), None);
+        let got = sent(&mut bend, &stream);
+        let wanted = [HEAD, &frame(0x82, b"one"), &frame(0x89, b""), &frame(0x82, b"two"), &frame(0x88, b"\x03\xf3oh")];
+        assert!(got == wanted.concat() && !bend.is_abrupt());
+        let mut bend = Bend::new(Some((1006, String::new(), 0)), None);
+        assert_eq!(sent(&mut bend, &stream), HEAD);
+        assert!(bend.is_abrupt());
+    }
+
+    #[test]
+    fn messages_are_cut_inside_characters_and_markers() {
+        let cut = |first: u8, payload: &[u8], cut| {
+            let mut bend = Bend::new(None, Some(cut));
+            sent(&mut bend, &[HEAD, &frame(first, payload)].concat())[HEAD.len()..].to_vec()
+        };
+        assert_eq!(cut(0x82, "aé".as_bytes(), Cut::Utf8), [frame(0x82, b"a\xc3"), frame(0x82, b"\xa9")].concat());
+        assert_eq!(cut(0x81, "aé".as_bytes(), Cut::Both), [frame(0x01, b"a\xc3"), frame(0x80, b"\xa9")].concat());
+        assert_eq!(
+            cut(0x82, b"\x01\x01\x01x", Cut::Marker),
+            [frame(0x82, b"\x01"), frame(0x82, b"\x01\x01x")].concat()
+        );
+        assert_eq!(cut(0x82, b"plain", Cut::Both), frame(0x82, b"plain"));
+    }
+
+    proptest! {
+        /// Cut or not, the bytes of the messages are the same.
+        #[test]
+        fn no_byte_is_lost(texts in prop::collection::vec("[aé€\u{1}\u{2}]{0,300}", 0..5)) {
+            let stream = texts.iter().flat_map(|text| frame(0x82, text.as_bytes())).collect::<Vec<u8>>();
+            let out = sent(&mut Bend::new(None, Some(Cut::Both)), &[HEAD, &stream].concat());
+            let (mut rest, mut payloads) = (&out[HEAD.len()..], Vec::new());
+            while let Some((header, size)) = measure(rest) {
+                payloads.extend_from_slice(&rest[header..header + size]);
+                rest = &rest[header + size..];
+            }
+            prop_assert_eq!(payloads, texts.concat().into_bytes());
+        }
+    }
+}

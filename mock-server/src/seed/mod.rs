@@ -1,0 +1,209 @@
+//! A world from a file: snapshots and sandboxes with their labels, variables and files, as JSON or YAML.
+//!
+//! ```yaml
+//! snapshots:
+//!   - {name: tools, dockerfile: "FROM debian:12\nRUN echo 1 >/v"}   # or image: NAME
+//! sandboxes:
+//!   - name: web
+//!     snapshot: tools            # left out: the default one
+//!     labels: {team: a}
+//!     env: {MODE: test}
+//!     public: true
+//!     autoStopInterval: 0        # also autoArchiveInterval, autoDeleteInterval, ttlMinutes, user
+//!     files:                     # below /home/daytona unless absolute; folders are made
+//!       app/main.py: "print(1)\n"
+//!       logo.png: {base64: iVBORw0=}
+//!     run: ["pip --version"]     # must exit with 0
+//!     state: stopped             # left out: started
+//! ```
+
+mod inside;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::model::{
+    Class, ControlPlane, Identity, MadeOf, ModelError, NewSandbox, NewSnapshot, REGION, Sandbox, State, StringMap,
+};
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Seed {
+    pub snapshots: Vec<SeedSnapshot>,
+    pub sandboxes: Vec<SeedSandbox>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeedSnapshot {
+    pub name: String,
+    #[serde(default)]
+    pub image: Option<String>,
+    #[serde(default)]
+    pub dockerfile: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SeedSandbox {
+    pub name: Option<String>,
+    pub snapshot: Option<String>,
+    pub user: Option<String>,
+    pub labels: StringMap,
+    pub env: StringMap,
+    pub public: bool,
+    pub auto_stop_interval: Option<i32>,
+    pub auto_archive_interval: Option<i32>,
+    pub auto_delete_interval: Option<i32>,
+    pub ttl_minutes: Option<i32>,
+    pub files: BTreeMap<String, Content>,
+    pub run: Vec<String>,
+    pub state: Wanted,
+}
+
+/// What is in a file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    Text(String),
+    Bytes { base64: String },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    #[default]
+    Started,
+    Stopped,
+}
+
+/// Why a seed wasn't sown. What was made before stays.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct SeedError {
+    /// `sandboxes[1] (web)`
+    pub what: String,
+    pub reason: String,
+}
+
+impl Seed {
+    /// Reads JSON or YAML (of which JSON is a part). The error says where it is wrong.
+    pub fn parse(text: &str) -> Result<Seed, String> {
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Makes everything in it, in order, in the world of `owner`. Answers names and ids.
+    pub async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, SeedError> {
+        let (mut snapshots, mut sandboxes) = (Vec::new(), Vec::new());
+        for (n, snapshot) in self.snapshots.into_iter().enumerate() {
+            let what = format!("snapshots[{n}] ({})", snapshot.name);
+            let made = snapshot.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?;
+            snapshots.push(made);
+        }
+        for (n, sandbox) in self.sandboxes.into_iter().enumerate() {
+            let what = format!("sandboxes[{n}] ({})", sandbox.name.as_deref().unwrap_or("unnamed"));
+            let made = sandbox.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?;
+            sandboxes.push(json!({"id": made.id, "name": made.name}));
+        }
+        Ok(json!({"snapshots": snapshots, "sandboxes": sandboxes}))
+    }
+}
+
+impl SeedSnapshot {
+    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, String> {
+        let made_of = match (self.image, self.dockerfile) {
+            (Some(image), None) => MadeOf::Image(image),
+            (None, Some(dockerfile)) => MadeOf::Build { dockerfile, context_hashes: Vec::new() },
+            _ => return Err("one of image and dockerfile is needed".into()),
+        };
+        let new = NewSnapshot {
+            name: self.name,
+            made_of,
+            entrypoint: None,
+            region: REGION.into(),
+            cpu: None,
+            memory: None,
+            disk: None,
+            class: Class::default(),
+        };
+        let made = cp.create_snapshot_whole(owner, new).await.map_err(|error| error.message)?;
+        match &made.error_reason {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(json!({"id": made.id, "name": made.name})),
+        }
+    }
+}
+
+impl SeedSandbox {
+    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Arc<Sandbox>, String> {
+        let new = NewSandbox {
+            name: self.name,
+            snapshot: self.snapshot,
+            user: self.user,
+            env: self.env,
+            labels: self.labels,
+            public: self.public,
+            auto_stop_interval: self.auto_stop_interval,
+            auto_archive_interval: self.auto_archive_interval,
+            auto_delete_interval: self.auto_delete_interval,
+            ttl_minutes: self.ttl_minutes,
+            ..NewSandbox::default()
+        };
+        let text = |error: ModelError| error.message;
+        let record = cp.draft(owner, new).map_err(text)?;
+        let id = cp.create(record).await.map_err(text)?.id.clone();
+        let target = cp.toolbox_target(&id).and_then(|target| target.running);
+        let machine = target.ok_or("it is not started, so nothing can be put into it")?;
+        for (path, content) in self.files {
+            let bytes = match content {
+                Content::Text(text) => text.into_bytes(),
+                Content::Bytes { base64 } => {
+                    BASE64_STANDARD.decode(base64).map_err(|error| format!("{path}: base64: {error}"))?
+                }
+            };
+            inside::write(&machine, &path, bytes).await.map_err(|reason| format!("{path}: {reason}"))?;
+        }
+        for command in self.run {
+            inside::run(&machine, &command).await.map_err(|reason| format!("{command}: {reason}"))?;
+        }
+        let sandbox = cp.find(&owner.organization_id, &id).map_err(text)?;
+        if self.state == Wanted::Stopped && sandbox.state() == State::Started {
+            cp.stop_whole(&sandbox).await.map_err(text)?;
+        }
+        Ok(sandbox)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn yaml_and_json_are_read_and_mistakes_are_named() {
+        let yaml = "snapshots:\n  - {name: s, image: 'debian:12'}\nsandboxes:\n  - name: a\n    labels: {x: 'y'}\n    files:\n      a.txt: |\n        one\n      b: {base64: AAE=}\n    state: stopped\n";
+        let seed = Seed::parse(yaml).expect("a seed");
+        assert_eq!(
+            (seed.snapshots[0].name.as_str(), seed.sandboxes[0].labels.get("x").map(String::as_str)),
+            ("s", Some("y"))
+        );
+        assert!(matches!(&seed.sandboxes[0].files["a.txt"], Content::Text(text) if text == "one\n"));
+        assert!(matches!(&seed.sandboxes[0].files["b"], Content::Bytes { base64 } if base64 == "AAE="));
+        assert_eq!(seed.sandboxes[0].state, Wanted::Stopped);
+        let json = r#"{"sandboxes": [{"name": "a", "autoStopInterval": 0}]}"#;
+        assert_eq!(Seed::parse(json).expect("a seed").sandboxes[0].auto_stop_interval, Some(0));
+        assert!(Seed::parse("sandbox: []").expect_err("refused").contains("sandbox"));
+        assert!(Seed::parse("sandboxes: [{lables: {}}]").expect_err("refused").contains("lables"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ -~\n]{0,200}") {
+            drop(Seed::parse(&text));
+        }
+    }
+}

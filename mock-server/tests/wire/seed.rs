@@ -1,0 +1,68 @@
+//! Worlds from a file.
+
+use daytona_mock::{MockServer, config::Config};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Api, names},
+    support::{config, server},
+};
+
+async fn run(api: &Api, base: &str, id: &str, command: &str) -> String {
+    let url = format!("{base}/toolbox/{id}/process/execute");
+    let answer = api.client.post(url).bearer_auth(&api.key).json(&json!({"command": command})).send().await;
+    let body: Value = answer.expect("answer").json().await.expect("JSON");
+    body["result"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+}
+
+#[tokio::test]
+async fn sandboxes_have_their_files_labels_and_state() {
+    let api = Api::new().await;
+    let seed = json!({"sandboxes": [
+        {"name": "web", "labels": {"team": "a"}, "env": {"MODE": "test"}, "autoStopInterval": 0, "public": true,
+         "files": {"app/main.py": "print('hi')\n", "/tmp/raw": {"base64": "AAE="}}, "run": ["echo $MODE > mode"]},
+        {"name": "idle", "state": "stopped"},
+    ]});
+    let (status, made) = api.control("POST", "/seed", seed).await;
+    assert_eq!(status, 201, "{made}");
+    let web = api.get("/sandbox/web").await.1;
+    assert_eq!(
+        (&web["labels"], &web["public"], &web["autoStopInterval"]),
+        (&json!({"team": "a"}), &json!(true), &json!(0))
+    );
+    let id = made["sandboxes"][0]["id"].as_str().expect("an id");
+    let output = run(&api, &server().base_url, id, "cat app/main.py mode; od -An -tx1 /tmp/raw").await;
+    assert_eq!(output, "print('hi')\ntest\n 00 01\n");
+    assert_eq!(api.get("/sandbox/idle").await.1["state"], "stopped");
+    for (seed, part) in [
+        (json!({"sandboxes": [{"name": "web"}]}), "sandboxes[0] (web): Sandbox with name web already exists"),
+        (json!({"sandboxes": [{"name": "x", "run": ["exit 3"]}]}), "exit 3: it exited with 3"),
+        (json!({"sandboxes": [{"lables": {}}]}), "unknown field `lables`"),
+        (json!({"snapshots": [{"name": "s"}]}), "one of image and dockerfile"),
+    ] {
+        let (status, body) = api.control("POST", "/seed", seed.clone()).await;
+        assert!(status == 400 && body["message"].as_str().is_some_and(|text| text.contains(part)), "{seed}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_starts_with_a_seed_and_sows_once() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let seed = dir.path().join("seed.yaml");
+    std::fs::write(&seed, "sandboxes:\n  - name: web\n    files: {a.txt: one}\n").expect("written");
+    let config = || Config { seed: Some(seed.clone()), data_dir: Some(dir.path().join("data")), ..config() };
+    for _ in 0..2 {
+        let server = MockServer::start(config()).await.expect("starts");
+        let api = Api { url: server.api_url.clone(), key: server.api_key.clone(), client: reqwest::Client::new() };
+        let list = api.get("/sandbox").await.1;
+        assert_eq!(names(&list), ["web"]);
+        let id = list["items"][0]["id"].as_str().expect("an id");
+        api.until(id, "started").await;
+        assert_eq!(run(&api, api.url.trim_end_matches("/api"), id, "cat a.txt").await, "one");
+        server.shutdown().await;
+    }
+    std::fs::write(&seed, "sandboxes: [{nam: x}]").expect("written");
+    let fresh = Config { data_dir: Some(dir.path().join("other")), ..config() };
+    let text = MockServer::start(fresh).await.err().expect("refused").to_string();
+    assert!(text.contains("seed.yaml") && text.contains("nam"), "{text}");
+}
