@@ -118,39 +118,33 @@ _NEEDED = {
 }
 
 
-def _patch():
+def _patch(module):
+    """Whichever of the classes this module is the home of."""
     import json
 
     with open(os.path.join(_HERE, "wrong.json"), encoding="utf-8") as file:
         wrong = json.load(file)
-    modules = [module for name, module in list(sys.modules.items())
-               if module is not None and name.split(".")[0] in ("daytona", "daytona_sdk")]
-    done = set()
     for kind, names in _CLASSES.items():
-        for module in modules:
-            for name in names:
-                cls = getattr(module, "__dict__", {}).get(name)
-                if not isinstance(cls, type) or cls in done or cls.__module__.split(".")[0] not in ("daytona", "daytona_sdk"):
-                    continue
-                done.add(cls)
-                _listen(kind, cls, wrong[kind])
-                for method in _NEEDED.get(kind, []):
-                    _before(kind, cls, method)
+        for cls in map(vars(module).get, names):
+            if not isinstance(cls, type) or cls.__module__ != module.__name__:
+                continue
+            _listen(kind, cls, wrong[kind])
+            for method in _NEEDED.get(kind, []):
+                _before(kind, cls, method)
 
 
 class _Watch:
-    """Finds the SDK as everyone would, and patches it once it has been loaded."""
+    """Finds the SDK's modules as everyone would, and patches what they define once they have been loaded."""
 
     busy = False
 
     def find_spec(self, name, path=None, target=None):
-        if name not in ("daytona", "daytona_sdk") or self.busy:
+        if self.busy or name.split(".")[0] not in ("daytona", "daytona_sdk"):
             return None
-        import importlib.util
-
         self.busy = True
         try:
-            spec = importlib.util.find_spec(name)
+            finders = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+            spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
         finally:
             self.busy = False
         if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
@@ -160,7 +154,7 @@ class _Watch:
         def exec_module(module):
             run(module)
             try:
-                _patch()
+                _patch(module)
             except Exception:
                 pass
 
