@@ -125,17 +125,22 @@ mod tests {
         misuses.iter().map(|one| format!("{}.{} {}", one.on, one.name, one.at.as_deref().unwrap_or("?"))).collect()
     }
 
-    const MODULE: &str = "export class PtyHandle { sendInput(data) {} }\nexport class Process { async createPty(o) { return o.id } }\n";
+    const MODULE: &str =
+        "export class PtyHandle { sendInput(data) {} }\nexport class Process { async createPty(o) { return o.id } }\n";
     const ESM: &str = "import { PtyHandle, Process } from '@daytona/sdk'\nconst pty = new PtyHandle()\n\
         try { pty.write('x') } catch (e) { console.log(e.message, 'write' in pty) }\n\
         await new Process().createPty().catch((e) => console.log(e.message))\nnew Process().createPty({ id: 'a', onData() {} })\n";
 
     #[test]
     fn node_modules_are_listened_to() {
-        let package = r#"{"name": "@daytona/sdk", "exports": {"import": "./esm/index.js", "require": "./cjs/index.js"}}"#;
+        let package =
+            r#"{"name": "@daytona/sdk", "exports": {"import": "./esm/index.js", "require": "./cjs/index.js"}}"#;
         let cjs = MODULE.replace("export class", "exports.PtyHandle = class PtyHandle {}; exports.Process = class");
         let cjs = cjs.lines().nth(1).unwrap().to_owned();
-        let required = ESM.replace("import { PtyHandle, Process } from '@daytona/sdk'", "const { PtyHandle, Process } = require('@daytona/sdk')");
+        let required = ESM.replace(
+            "import { PtyHandle, Process } from '@daytona/sdk'",
+            "const { PtyHandle, Process } = require('@daytona/sdk')",
+        );
         let required = required.replace("await new", "new");
         let dir = files(&[
             ("node_modules/@daytona/sdk/package.json", package),

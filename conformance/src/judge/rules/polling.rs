@@ -1,6 +1,6 @@
 //! Waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{rules, world::Names};
 use crate::judge::{Call, Evidence, Seen};
@@ -54,16 +54,25 @@ fn pauses(evidence: &Evidence) -> Vec<Seen> {
     seen
 }
 
-const FINAL: [&str; 5] = ["started", "error", "build_failed", "destroyed", "stopped"];
+const FINAL: [&str; 4] = ["started", "error", "build_failed", "destroyed"];
+/// After these `started` is what a sandbox is still, not what is waited for.
+const LEAVING: [&str; 5] = ["stopSandbox", "pauseSandbox", "archiveSandbox", "deleteSandbox", "resizeSandbox"];
 
 fn ends(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
     // The run of equal final answers that each sandbox's latest question belongs to.
     let mut runs: BTreeMap<&str, (&str, Vec<&Call>)> = BTreeMap::new();
     let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
+    let mut leaving = HashSet::new();
     for call in &evidence.calls {
         let Some(sandbox) = names.sandbox(call) else { continue };
-        let state = call.answered("state").filter(|state| call.is(&["getSandbox"]) && FINAL.contains(state));
+        if call.is(&LEAVING) {
+            leaving.insert(sandbox);
+        } else if call.is(&["startSandbox", "recoverSandbox"]) {
+            leaving.remove(sandbox);
+        }
+        let over = |state: &&str| FINAL.contains(state) && !(*state == "started" && leaving.contains(sandbox));
+        let state = call.answered("state").filter(|_| call.is(&["getSandbox"])).filter(over);
         let Some(state) = state else {
             runs.remove(sandbox);
             continue;
@@ -155,6 +164,10 @@ mod tests {
         ]);
         let found = acts(ends, &run([0, 100, 200, 300, 400].map(|ms| get("started", ms))), &right);
         assert!(found[0].what.contains("`started` and was asked for 4 times"), "{found:?}");
+        // A stop may take a while to show.
+        let mut stopping = run([0, 0, 100, 200, 300, 400].map(|ms| get("started", ms)));
+        stopping.calls[0].operation_id = Some("stopSandbox".to_owned());
+        assert_eq!(ends(&stopping), []);
         // Someone who looks now and then waits for nothing.
         assert_eq!(ends(&run([0, 5000, 10_000, 15_000, 20_000].map(|ms| get("started", ms)))), []);
     }
