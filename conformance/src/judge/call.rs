@@ -89,7 +89,8 @@ pub struct Frames {
 pub struct Close {
     /// `client` or `server`.
     pub by: String,
-    pub code: u16,
+    /// `None`: the close frame had none.
+    pub code: Option<u16>,
     pub reason: String,
 }
 
@@ -181,6 +182,12 @@ pub(crate) mod tests {
         assert_eq!(call.op(), CREATE_CONNECT);
         assert_eq!(call.parameter("id").as_deref(), Some("a b"));
         assert_eq!(call.parameter("rows"), None);
+    }
+
+    #[test]
+    fn a_close_frame_may_have_no_code() {
+        let call = call(json!({"websocket": {"open": false, "close": {"by": "client", "code": null, "reason": ""}}}));
+        assert_eq!(call.websocket.unwrap().close.unwrap().code, None);
     }
 
     #[test]

@@ -40,8 +40,12 @@ pub async fn journal(api_url: &str, api_key: &str) -> Result<(Vec<Call>, u64)> {
         gone = gone.max(page.evicted + page.lost);
         let empty = page.entries.is_empty();
         since = page.next.max(since);
-        // An entry that changed comes again.
-        calls.extend(page.entries.into_iter().map(|call| (call.id, call)));
+        // An entry that changed comes again, and one of a socket is there twice when its owner was known late only.
+        for call in page.entries {
+            if calls.get(&call.id).is_none_or(|known: &Call| known.revision <= call.revision) {
+                calls.insert(call.id, call);
+            }
+        }
         if !empty {
             continue;
         }

@@ -137,7 +137,7 @@ fn is_not_left_behind(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
     let exited = |call: &&Call| {
         let close = call.websocket.as_ref().and_then(|socket| socket.close.as_ref());
-        close.is_some_and(|close| close.by == "server" && close.code == 1000)
+        close.is_some_and(|close| close.by == "server" && close.code == Some(1000))
     };
     let ptys = ptys(evidence);
     let left = ptys.iter().filter(|((sandbox, _), pty)| {
@@ -155,13 +155,13 @@ fn heeds_close_codes(evidence: &Evidence) -> Vec<Seen> {
     let mut seen = Vec::new();
     for call in evidence.calls.iter().filter(|call| call.plane == "toolbox") {
         let Some(close) = call.websocket.as_ref().and_then(|socket| socket.close.as_ref()) else { continue };
-        if close.by != "server" || matches!(close.code, 1000 | 1001 | 1005) {
+        let Some(code) = close.code.filter(|code| close.by == "server" && !matches!(code, 1000 | 1001)) else {
             continue;
-        }
+        };
         let closed = call.ended();
         let mut later = evidence.calls.iter().filter(|other| other.id > call.id && other.began() >= closed);
         if !later.any(|other| names.sandbox(other) == names.sandbox(call)) {
-            let what = format!("`{}` was closed with {} {} and nothing followed", call.path, close.code, close.reason);
+            let what = format!("`{}` was closed with {code} {} and nothing followed", call.path, close.reason);
             seen.push(Seen::new(what.trim_end(), [call.id]));
         }
     }
