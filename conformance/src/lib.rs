@@ -20,6 +20,7 @@ pub mod cli;
 pub mod client;
 pub mod context;
 pub mod contract;
+pub mod judge;
 mod law;
 pub mod ledger;
 pub mod mock;

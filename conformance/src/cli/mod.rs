@@ -1,5 +1,6 @@
 //! The command line.
 
+mod client;
 mod coverage;
 mod diff;
 mod list;
@@ -43,6 +44,8 @@ enum Command {
     Record(diff::RecordArgs),
     /// Proves that the suite can fail: tries it on servers that are wrong in one way each.
     Mutants(mutants::Args),
+    /// Judges a program that talks to Daytona: runs it against a private daytona-mock and looks at what it did.
+    Client(client::Args),
     /// Removes what earlier runs left behind. Nothing without the suite's labels is touched.
     Sweep(sweep::Args),
 }
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
             Command::Diff(args) => diff::diff(args).await,
             Command::Record(args) => diff::record(args).await,
             Command::Mutants(args) => mutants::mutants(args).await,
+            Command::Client(args) => client::client(args).await,
             Command::Sweep(args) => sweep::sweep(args).await,
         }
     });

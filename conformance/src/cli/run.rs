@@ -105,7 +105,7 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds < 1e9 => Ok(seconds),
         _ => Err("a number of seconds is needed".to_owned()),
@@ -151,7 +151,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// The first signal ends the run in good order, the second at once.
-async fn cancel_on_signal(cancel: CancellationToken) {
+pub(super) async fn cancel_on_signal(cancel: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -216,6 +216,6 @@ fn write_files(dir: &Path, report: &Report) -> Result {
     write_file(&dir.join("badge.json"), &badge::to_json(report))
 }
 
-fn write_file(path: &Path, text: &str) -> Result {
+pub(super) fn write_file(path: &Path, text: &str) -> Result {
     std::fs::write(path, text).map_err(|error| Stop::harness(format!("{}: {error}", path.display())))
 }

@@ -1,0 +1,135 @@
+//! `client`: judges a program that talks to Daytona.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::run::{cancel_on_signal, seconds, write_file};
+use crate::{
+    cli::written,
+    judge::{
+        Evidence, Verdict,
+        expect::Contract,
+        fetch, program,
+        report::{console, html, junit},
+        rules,
+        shim::Shim,
+        verdict::{self, Judgement},
+    },
+    mock::Mock,
+    scenario::Level,
+    stop::{Result, Stop},
+};
+
+/// Runs a program against a private daytona-mock and judges what it did.
+///
+/// The program gets DAYTONA_API_URL, DAYTONA_API_KEY and DAYTONA_TARGET; its output passes through. Exit codes: 0 every MUST
+/// holds; 1 one doesn't; 2 wrong usage, no server, or nothing was asked of it; 3 the rules hold, but the program failed.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The program and its arguments.
+    #[arg(last = true, required_unless_present = "list", value_name = "COMMAND")]
+    command: Vec<OsString>,
+    /// What this program is expected to do (TOML; conformance/README.md describes it).
+    #[arg(long, value_name = "FILE")]
+    contract: Option<PathBuf>,
+    /// Writes `client.html`, `client.json` and `client.xml` (JUnit) into this directory.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Only rules of this level.
+    #[arg(long)]
+    level: Option<Level>,
+    /// Seconds that the program may take.
+    #[arg(long, value_parser = seconds)]
+    timeout: Option<f64>,
+    /// Nothing is loaded into Node and Python; calls of what the SDKs don't have are not seen then.
+    #[arg(long)]
+    no_shim: bool,
+    /// Prints what holds, too.
+    #[arg(long, short)]
+    verbose: bool,
+    /// Lists the rules.
+    #[arg(long)]
+    list: bool,
+}
+
+pub(super) async fn client(args: Args) -> Result<ExitCode> {
+    if args.list {
+        return written(list(&mut io::stdout().lock()));
+    }
+    let contract = args.contract.as_deref().map(Contract::read).transpose()?.unwrap_or_default();
+    let cancel = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(cancel.clone()));
+    let mock = Mock::start().await?;
+    let judged = judge(&args, &contract, &mock, &cancel).await;
+    mock.stop().await;
+    let verdict = judged?;
+    if let Some(dir) = &args.report {
+        write_files(dir, &verdict)?;
+    }
+    let mut out = io::stdout().lock();
+    written(console::write(&mut out, &verdict, args.verbose).and_then(|()| out.flush()))?;
+    Ok(ExitCode::from(verdict.exit_code()))
+}
+
+fn list(out: &mut impl Write) -> io::Result<()> {
+    for rule in rules::all() {
+        writeln!(out, "{}  {:?}\n    {}\n    fix: {}", rule.id, rule.level, rule.text(), rule.fix)?;
+    }
+    writeln!(out, "{} rules", rules::all().count())
+}
+
+async fn judge(args: &Args, contract: &Contract, mock: &Mock, cancel: &CancellationToken) -> Result<Verdict> {
+    let shim = if args.no_shim { None } else { Some(Shim::new()?) };
+    let mut environment = server(mock);
+    environment.extend(shim.iter().flat_map(Shim::environment));
+    let (started_at, began) = (chrono::Utc::now(), Instant::now());
+    let limit = args.timeout.map(Duration::from_secs_f64);
+    let (end, output) = program::run(&args.command, &environment, limit, cancel).await?;
+    let took = began.elapsed();
+    let (calls, lost) = fetch::journal(&mock.api_url, &mock.api_key).await?;
+    let misuses = shim.as_ref().map(Shim::misuses).unwrap_or_default();
+    let evidence = Evidence { calls, misuses, output, api_key: mock.api_key.clone() };
+    let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+    Ok(Verdict {
+        schema: verdict::SCHEMA,
+        suite_version: env!("CARGO_PKG_VERSION"),
+        started_at,
+        took: took.as_millis() as u64,
+        command: words.join(" "),
+        program: end.to_string(),
+        program_succeeded: contract.accepts(end),
+        calls: evidence.calls.len(),
+        lost,
+        rules: Judgement { contract, level: args.level }.rules(&evidence),
+    })
+}
+
+/// How the program finds the mock, and nothing else.
+fn server(mock: &Mock) -> Vec<(&'static str, Option<OsString>)> {
+    let set = |name, value: &str| (name, Some(OsString::from(value)));
+    vec![
+        set("DAYTONA_API_URL", &mock.api_url),
+        set("DAYTONA_API_KEY", &mock.api_key),
+        set("DAYTONA_TARGET", "us"),
+        // Nothing of a proxy or of another account may come between.
+        set("no_proxy", "127.0.0.1,localhost"),
+        set("NO_PROXY", "127.0.0.1,localhost"),
+        ("DAYTONA_SERVER_URL", None),
+        ("DAYTONA_JWT_TOKEN", None),
+        ("DAYTONA_ORGANIZATION_ID", None),
+    ]
+}
+
+fn write_files(dir: &Path, verdict: &Verdict) -> Result {
+    std::fs::create_dir_all(dir).map_err(|error| Stop::harness(format!("{}: {error}", dir.display())))?;
+    write_file(&dir.join("client.json"), &verdict.to_json())?;
+    write_file(&dir.join("client.xml"), &junit::to_string(verdict)?)?;
+    write_file(&dir.join("client.html"), &html::to_string(verdict))
+}

@@ -1,0 +1,48 @@
+//! For people at a terminal, and for logs.
+
+use std::io::{self, Write};
+
+use crate::judge::{Verdict, verdict::Ruled};
+
+/// Rules that don't hold, each with what was seen and what to do, then the summary.
+pub fn write(out: &mut impl Write, verdict: &Verdict, verbose: bool) -> io::Result<()> {
+    for rule in verdict.rules.iter().filter(|rule| verbose && rule.holds()) {
+        let why = rule.allowed.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        writeln!(out, "{:<8} {}{why}", rule.word(), rule.id)?;
+    }
+    for rule in verdict.broken() {
+        broken(out, rule)?;
+    }
+    let allowed = verdict.rules.iter().filter(|rule| rule.allowed.is_some()).count();
+    if allowed > 0 {
+        writeln!(out, "\n{allowed} rules are broken as the contract allows")?;
+    }
+    if verdict.lost > 0 {
+        writeln!(out, "\nNOT SEEN: the journal had no room for {} calls", verdict.lost)?;
+    }
+    writeln!(out, "\nprogram  {} ({})", verdict.command, verdict.program)?;
+    if !verdict.program_succeeded {
+        writeln!(out, "the program itself failed")?;
+    }
+    let took = verdict.took as f64 / 1000.0;
+    writeln!(out, "{} rules, {} calls, {took:.1} s: {}", verdict.rules.len(), verdict.calls, verdict.summary())?;
+    if verdict.exit_code() == 2 {
+        writeln!(out, "it asked the server for nothing: does it read DAYTONA_API_URL and DAYTONA_API_KEY?")?;
+    }
+    Ok(())
+}
+
+fn broken(out: &mut impl Write, rule: &Ruled) -> io::Result<()> {
+    writeln!(out, "\n{} {}", rule.word(), rule.id)?;
+    writeln!(out, "  rule  {}", rule.rule)?;
+    for finding in &rule.findings {
+        writeln!(out, "  seen  {}", finding.what)?;
+        if let Some(fix) = &finding.fix {
+            writeln!(out, "        instead: {fix}")?;
+        }
+        for call in &finding.calls {
+            writeln!(out, "        {call}")?;
+        }
+    }
+    writeln!(out, "  fix   {}", rule.fix)
+}

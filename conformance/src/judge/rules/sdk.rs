@@ -1,0 +1,95 @@
+//! What the shims saw: calls that never became a request, because the SDK has no such member or got no argument.
+
+use super::rules;
+use crate::judge::{
+    Evidence, Seen,
+    shim::{Kind, Misuse},
+};
+
+rules! { "sdk";
+    /// A program uses members that the SDK has; others are `undefined` in JavaScript and raise AttributeError in Python, and
+    /// whoever catches that goes on without what the call was for. (the SDKs' declarations)
+    has_the_member: Must, fix "compile against the SDK's types, without `as any`, and let the error reach the caller";
+    /// Arguments that a method needs are given. (the SDKs' declarations)
+    gets_its_arguments: Must, fix "compile against the SDK's types, without `as any`, and let the error reach the caller";
+    /// Arguments have values that the SDK takes. (CodeLanguage: python, typescript, javascript)
+    gets_valid_arguments: Must, fix "map what you offer to what the SDK has, and refuse the rest where it is chosen";
+}
+
+fn of(evidence: &Evidence, kind: Kind, what: impl Fn(&Misuse) -> String) -> Vec<Seen> {
+    let mut all: Vec<Seen> = Vec::new();
+    for misuse in evidence.misuses.iter().filter(|misuse| misuse.kind == kind) {
+        let at = misuse.at.as_deref().map(|at| format!(", at {at}")).unwrap_or_default();
+        let mut seen = Seen::new(format!("{}{at}", what(misuse)), []);
+        seen.fix = misuse.instead.clone();
+        if !all.contains(&seen) {
+            all.push(seen);
+        }
+    }
+    all
+}
+
+fn has_the_member(evidence: &Evidence) -> Vec<Seen> {
+    of(evidence, Kind::Member, |misuse| format!("{} has no `{}`", misuse.on, misuse.name))
+}
+
+fn gets_its_arguments(evidence: &Evidence) -> Vec<Seen> {
+    of(evidence, Kind::Argument, |misuse| {
+        format!(
+            "{}.{}() was called without {}",
+            misuse.on,
+            misuse.name,
+            misuse.argument.as_deref().unwrap_or("arguments")
+        )
+    })
+}
+
+fn gets_valid_arguments(evidence: &Evidence) -> Vec<Seen> {
+    of(evidence, Kind::Value, |misuse| {
+        format!(
+            "{}.{}() was called with {}",
+            misuse.on,
+            misuse.name,
+            misuse.argument.as_deref().unwrap_or("a wrong value")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::rules::tests::acts;
+
+    fn saw(line: &str) -> Evidence {
+        Evidence { misuses: crate::judge::shim::parse(line), ..Evidence::default() }
+    }
+
+    const MEMBER: &str =
+        r#"{"kind":"member","on":"PtyHandle","name":"write","instead":"sendInput(data)","at":"a.mjs:3:5"}"#;
+    const ARGUMENT: &str = r#"{"kind":"argument","on":"Process","name":"createPty","argument":"options"}"#;
+    const VALUE: &str = r#"{"kind":"value","on":"Daytona","name":"create","argument":"language: 'go'"}"#;
+
+    #[test]
+    fn members_are_named_with_the_right_one() {
+        let found = acts(has_the_member, &saw(MEMBER), &saw(ARGUMENT));
+        assert_eq!(found[0].what, "PtyHandle has no `write`, at a.mjs:3:5");
+        assert_eq!(found[0].fix.as_deref(), Some("sendInput(data)"));
+    }
+
+    #[test]
+    fn missing_arguments_are_named() {
+        let found = acts(gets_its_arguments, &saw(ARGUMENT), &saw(VALUE));
+        assert_eq!(found[0].what, "Process.createPty() was called without options");
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let found = acts(gets_valid_arguments, &saw(VALUE), &saw(MEMBER));
+        assert!(found[0].what.ends_with("with language: 'go'"));
+    }
+
+    #[test]
+    fn the_same_place_is_told_once() {
+        assert_eq!(has_the_member(&saw(&format!("{MEMBER}\n{MEMBER}"))).len(), 1);
+    }
+}

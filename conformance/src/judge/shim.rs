@@ -1,0 +1,181 @@
+//! Listens inside the program: for Node through `NODE_OPTIONS=--require`, for Python through `sitecustomize`. What they see are
+//! uses of members that the SDK doesn't have and of methods without what they need, which end in an error before any
+//! request. They change nothing: the same error is thrown.
+
+use std::{ffi::OsString, path::Path};
+
+use serde::Deserialize;
+
+use crate::stop::Result;
+
+/// The file that the shims write to.
+const FILE: &str = "DAYTONA_CONFORMANCE_MISUSES";
+
+/// A use that can't be right.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Misuse {
+    pub kind: Kind,
+    /// The class.
+    pub on: String,
+    pub name: String,
+    /// What was left out, or what was wrong.
+    pub argument: Option<String>,
+    /// The right one.
+    pub instead: Option<String>,
+    /// `file:line:column` in the program.
+    pub at: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The SDK has no such member.
+    Member,
+    /// An argument is missing.
+    Argument,
+    /// An argument has a value that isn't one.
+    Value,
+}
+
+/// The shims in a directory of their own, which goes with this.
+pub struct Shim(tempfile::TempDir);
+
+impl Shim {
+    pub fn new() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("daytona-conformance-").tempdir()?;
+        let files = [
+            ("node.cjs", include_str!("shim/node.cjs")),
+            ("node-hooks.mjs", include_str!("shim/node-hooks.mjs")),
+            ("wrong.json", include_str!("shim/wrong.json")),
+            ("sitecustomize.py", include_str!("shim/sitecustomize.py")),
+        ];
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text)?;
+        }
+        Ok(Self(dir))
+    }
+
+    /// The variables that make Node and Python load them; what the caller had in them stays.
+    pub fn environment(&self) -> Vec<(&'static str, Option<OsString>)> {
+        let dir = self.0.path();
+        let join = |first: OsString, between: &str, name: &str| match std::env::var_os(name) {
+            Some(own) if !own.is_empty() => [first, between.into(), own].into_iter().collect(),
+            _ => first,
+        };
+        let require = format!("--require \"{}\"", dir.join("node.cjs").display());
+        vec![
+            (FILE, Some(self.file().into())),
+            ("NODE_OPTIONS", Some(join(require.into(), " ", "NODE_OPTIONS"))),
+            ("PYTHONPATH", Some(join(dir.into(), ":", "PYTHONPATH"))),
+        ]
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.0.path().join("misuses.jsonl")
+    }
+
+    /// What they saw.
+    pub fn misuses(&self) -> Vec<Misuse> {
+        read(&self.file())
+    }
+}
+
+fn read(file: &Path) -> Vec<Misuse> {
+    parse(&String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()))
+}
+
+/// One JSON object a line; the last one may be cut off.
+pub fn parse(lines: &str) -> Vec<Misuse> {
+    lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Runs a program with and without the shims; both must say the same.
+    fn heard(dir: &Path, program: &str, file: &str) -> Vec<Misuse> {
+        let run = |shim: Option<&Shim>| {
+            let mut command = Command::new(program);
+            command.arg(file).current_dir(dir);
+            for (name, value) in shim.map(Shim::environment).unwrap_or_default() {
+                command.env(name, value.unwrap_or_default());
+            }
+            let output = command.output().expect("node and python3 are needed here");
+            (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        };
+        let shim = Shim::new().unwrap();
+        assert_eq!(run(Some(&shim)), run(None), "{file}");
+        shim.misuses()
+    }
+
+    fn files(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let file = dir.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        dir
+    }
+
+    fn told(misuses: &[Misuse]) -> Vec<String> {
+        misuses.iter().map(|one| format!("{}.{} {}", one.on, one.name, one.at.as_deref().unwrap_or("?"))).collect()
+    }
+
+    const MODULE: &str =
+        "export class PtyHandle { sendInput(data) {} }\nexport class Process { async createPty(o) { return o.id } }\n";
+    const ESM: &str = "import { PtyHandle, Process } from '@daytona/sdk'\nconst pty = new PtyHandle()\n\
+        try { pty.write('x') } catch (e) { console.log(e.message, 'write' in pty) }\n\
+        await new Process().createPty().catch((e) => console.log(e.message))\nnew Process().createPty({ id: 'a', onData() {} })\n";
+
+    #[test]
+    fn node_modules_are_listened_to() {
+        let package =
+            r#"{"name": "@daytona/sdk", "exports": {"import": "./esm/index.js", "require": "./cjs/index.js"}}"#;
+        let cjs = MODULE.replace("export class", "exports.PtyHandle = class PtyHandle {}; exports.Process = class");
+        let cjs = cjs.lines().nth(1).unwrap().to_owned();
+        let required = ESM.replace(
+            "import { PtyHandle, Process } from '@daytona/sdk'",
+            "const { PtyHandle, Process } = require('@daytona/sdk')",
+        );
+        let required = required.replace("await new", "new");
+        let dir = files(&[
+            ("node_modules/@daytona/sdk/package.json", package),
+            ("node_modules/@daytona/sdk/esm/package.json", r#"{"type": "module"}"#),
+            ("node_modules/@daytona/sdk/esm/index.js", MODULE),
+            ("node_modules/@daytona/sdk/cjs/index.js", &cjs),
+            ("a.mjs", ESM),
+            ("a.cjs", &required),
+        ]);
+        for file in ["a.mjs", "a.cjs"] {
+            let told = told(&heard(dir.path(), "node", file));
+            assert_eq!(told.len(), 2, "{told:?}");
+            assert!(told[0].starts_with(&format!("PtyHandle.write {file}:3")), "{told:?}");
+            assert!(told[1].starts_with(&format!("Process.createPty {file}:4")), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn python_is_listened_to() {
+        let dir = files(&[
+            ("daytona/__init__.py", ""),
+            ("daytona/pty.py", "class PtyHandle:\n    def send_input(self, data): pass\n"),
+            (
+                "a.py",
+                "from daytona.pty import PtyHandle\npty = PtyHandle()\nfor f in (lambda: pty.write('x'), lambda: pty.send_input(), lambda: pty.other):\n\
+                 \x20   try:\n        f()\n    except Exception as e:\n        print(type(e), e)\npty.send_input('x')\n",
+            ),
+        ]);
+        let told = told(&heard(dir.path(), "python3", "a.py"));
+        assert_eq!(told, ["PtyHandle.write a.py:3", "PtyHandle.send_input a.py:3"]);
+    }
+
+    #[test]
+    fn a_line_cut_off_is_left_out() {
+        let whole = r#"{"kind":"member","on":"A","name":"b"}"#;
+        assert_eq!(parse(&format!("{whole}\n{}", &whole[..20])).len(), 1);
+    }
+}

@@ -1,0 +1,170 @@
+"""Records uses of members that the SDK doesn't have, and methods called without what they need. Changes nothing else: whatever
+goes wrong in here is swallowed, and the program sees the SDK's own errors."""
+
+import os
+import sys
+
+_FILE = os.environ.get("DAYTONA_CONFORMANCE_MISUSES")
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_TOLD = set()
+_MOST = 500
+
+
+def _next_sitecustomize():
+    """The machine's own one, which this one hides."""
+    import importlib.machinery
+    import importlib.util
+
+    rest = [entry for entry in sys.path if os.path.abspath(entry or ".") != _HERE]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", rest)
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def _place():
+    """The innermost line that is the program's own."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        outside = "site-packages" in name or "dist-packages" in name or name == __file__ or name.startswith("<frozen")
+        if not outside and os.sep + "asyncio" + os.sep not in name:
+            short = os.path.relpath(name) if os.path.isabs(name) else name
+            return f"{name if short.startswith('..') else short}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+def _tell(**misuse):
+    try:
+        import json
+
+        line = json.dumps({**misuse, "at": _place()})
+        if line in _TOLD or len(_TOLD) >= _MOST:
+            return
+        _TOLD.add(line)
+        with open(_FILE, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except Exception:
+        pass
+
+
+def _listen(kind, cls, names):
+    """`__getattr__` is asked for what isn't there, and raises what Python would have raised."""
+    own = cls.__dict__.get("__getattr__")
+    inherited = getattr(cls, "__getattr__", None)
+
+    def __getattr__(self, name):
+        if name in names:
+            _tell(kind="member", on=kind, name=name, instead=names[name][1])
+        if own is not None:
+            return own(self, name)
+        if inherited is not None:
+            return inherited(self, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    cls.__getattr__ = __getattr__
+
+
+def _before(kind, cls, method):
+    """Looks whether the arguments fit before the method gets them."""
+    import functools
+    import inspect
+
+    original = cls.__dict__.get(method)
+    if not inspect.isfunction(original):
+        return
+    signature = inspect.signature(original)
+
+    def look(self, args, kwargs):
+        try:
+            signature.bind(self, *args, **kwargs)
+        except TypeError as error:
+            shown = str(signature).replace("(self, ", "(")
+            _tell(kind="argument", on=kind, name=method, argument=str(error).split("missing a required argument: ")[-1],
+                  instead=f"{method}{shown[:200]}")
+
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def wrapper(self, *args, **kwargs):
+            look(self, args, kwargs)
+            return await original(self, *args, **kwargs)
+
+    else:
+
+        @functools.wraps(original)
+        def wrapper(self, *args, **kwargs):
+            look(self, args, kwargs)
+            return original(self, *args, **kwargs)
+
+    setattr(cls, method, wrapper)
+
+
+_CLASSES = {
+    "PtyHandle": ["PtyHandle", "AsyncPtyHandle"],
+    "Sandbox": ["Sandbox", "AsyncSandbox"],
+    "Process": ["Process", "AsyncProcess"],
+    "FileSystem": ["FileSystem", "AsyncFileSystem"],
+    "Daytona": ["Daytona", "AsyncDaytona"],
+    "Git": ["Git", "AsyncGit"],
+}
+_NEEDED = {
+    "PtyHandle": ["send_input", "resize"],
+    "Process": ["exec", "code_run", "create_session", "execute_session_command", "create_pty_session",
+                "connect_pty_session", "kill_pty_session", "resize_pty_session"],
+    "FileSystem": ["create_folder", "delete_file", "list_files", "get_file_info", "upload_files"],
+    "Daytona": ["get", "delete"],
+    "Sandbox": ["get_preview_link", "set_labels"],
+}
+
+
+def _patch(module):
+    """Whichever of the classes this module is the home of."""
+    import json
+
+    with open(os.path.join(_HERE, "wrong.json"), encoding="utf-8") as file:
+        wrong = json.load(file)
+    for kind, names in _CLASSES.items():
+        for cls in map(vars(module).get, names):
+            if not isinstance(cls, type) or cls.__module__ != module.__name__:
+                continue
+            _listen(kind, cls, wrong[kind])
+            for method in _NEEDED.get(kind, []):
+                _before(kind, cls, method)
+
+
+class _Watch:
+    """Finds the SDK's modules as everyone would, and patches what they define once they have been loaded."""
+
+    busy = False
+
+    def find_spec(self, name, path=None, target=None):
+        if self.busy or name.split(".")[0] not in ("daytona", "daytona_sdk"):
+            return None
+        self.busy = True
+        try:
+            finders = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+            spec = next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
+        finally:
+            self.busy = False
+        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
+            return None
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            try:
+                _patch(module)
+            except Exception:
+                pass
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+if _FILE:
+    sys.meta_path.insert(0, _Watch())
+try:
+    _next_sitecustomize()
+except Exception:
+    pass
