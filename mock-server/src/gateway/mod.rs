@@ -1,9 +1,9 @@
 //! What listens: routing by host and path, authentication, forwarding to sandboxes, events.
 
 mod activity;
-pub mod besides;
 mod bend;
 mod bent_body;
+pub mod besides;
 mod cors;
 mod credentials;
 mod error;
