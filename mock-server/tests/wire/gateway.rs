@@ -168,7 +168,7 @@ async fn raw_json_in_a_query_is_understood() {
 #[tokio::test]
 async fn garbage_is_refused_and_harms_nobody() {
     for bytes in
-        [&b"\x16\x03\x01\x02\x00\x01"[..], b"GET / HTTP/9.9\r\n\r\n", b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+        [&b"\x16\x03\x01\x00\x05hello"[..], b"GET / HTTP/9.9\r\n\r\n", b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n"]
     {
         assert!(!raw(bytes).await.starts_with("HTTP/1.1 200"));
     }
