@@ -68,7 +68,7 @@ pub fn judge(request: &Request) -> Vec<Violation> {
         let fix = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
         found.push(Violation { rule: "deprecated-route", path: "path".into(), message, fix });
     }
-    judge_query(request, &operation.query, contract, &mut found);
+    judge_query(request, &operation.query, &mut found);
     judge_body(request, id, operation.body.as_ref(), contract, &mut found);
     found.truncate(MOST);
     found
@@ -127,13 +127,13 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
     all.min_by_key(|(far, _)| *far).filter(|(far, known)| *far * 3 <= known.len().max(3)).map(|(_, known)| known)
 }
 
-fn judge_query(request: &Request, declared: &Fields, contract: &Contract, found: &mut Vec<Violation>) {
+fn judge_query(request: &Request, declared: &Fields, found: &mut Vec<Violation>) {
     let pairs: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes())
         .map(|(name, value)| (name.trim_end_matches("[]").to_owned(), value.into_owned()))
         .collect();
     for (name, value) in &pairs {
         match declared.iter().find(|field| field.name == name) {
-            Some(field) if !text_fits(&field.shape, value, contract) => {
+            Some(field) if !text_fits(&field.shape, value) => {
                 let message = format!("the query parameter {name} must be {}, not {value:?}", say(&field.shape));
                 found.push(Violation { rule: "wrong-type", path: format!("query.{name}"), message, fix: None });
             }
@@ -153,14 +153,14 @@ fn judge_query(request: &Request, declared: &Fields, contract: &Contract, found:
     }
 }
 
-fn text_fits(shape: &Shape, text: &str, contract: &Contract) -> bool {
+fn text_fits(shape: &Shape, text: &str) -> bool {
     match shape {
         Shape::Bool => matches!(text, "true" | "false" | "1" | "0"),
         Shape::Integer | Shape::Number => text.trim().parse::<f64>().is_ok(),
         // A list may be one text with commas.
         Shape::Words(words) => text.is_empty() || words.contains(&text),
-        Shape::List(of) => text.split(',').all(|item| text_fits(of, item.trim(), contract)),
-        Shape::Nullable(of) => text_fits(of, text, contract),
+        Shape::List(of) => text.split(',').all(|item| text_fits(of, item.trim())),
+        Shape::Nullable(of) => text_fits(of, text),
         _ => true,
     }
 }
