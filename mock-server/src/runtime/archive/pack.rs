@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use tar::{Builder, EntryType, Header};
 
 use crate::runtime::{base::open_to_read, sys::xattr};
@@ -18,8 +19,10 @@ use crate::runtime::{base::open_to_read, sys::xattr};
 /// Fast, and most of what can be gained.
 const LEVEL: i32 = 1;
 
-/// How extended attributes are called in archives (star, GNU tar, the `tar` crate).
-pub(super) const XATTR: &str = "SCHILY.xattr.";
+/// An extended attribute: its name, NUL, its value. In base64, because a record of pax can't hold every byte.
+pub(super) const XATTR: &str = "DAYTONA.xattr";
+/// A link's target that is too long for the header, in base64.
+pub(super) const TARGET: &str = "DAYTONA.target";
 
 /// The longest target of a link that fits in a header.
 const SHORT_LINK: usize = 99;
@@ -124,11 +127,12 @@ impl<W: Write> Packer<'_, W> {
     fn describe(&mut self, path: &Path, meta: &Metadata, target: Option<&[u8]>) -> io::Result<()> {
         let time = format!("{}.{:09}", meta.mtime(), meta.mtime_nsec());
         let attributes = if path.as_os_str().is_empty() { Vec::new() } else { xattr::all(path)? };
-        let names: Vec<String> =
-            attributes.iter().map(|(name, _)| format!("{XATTR}{}", name.to_string_lossy())).collect();
-        let attributes = names.iter().map(String::as_str).zip(attributes.iter().map(|(_, value)| value.as_slice()));
-        let target = target.map(|target| ("linkpath", target));
-        let all = [("mtime", time.as_bytes())].into_iter().chain(attributes).chain(target);
+        let attributes = attributes.into_iter().map(|(name, value)| {
+            (XATTR, STANDARD.encode([name.as_bytes(), b"\0", value.as_slice()].concat()).into_bytes())
+        });
+        let target = target.map(|target| (TARGET, STANDARD.encode(target).into_bytes()));
+        let all: Vec<_> = [("mtime", time.into_bytes())].into_iter().chain(attributes).chain(target).collect();
+        let all = all.iter().map(|(key, value)| (*key, value.as_slice()));
         self.builder.append_pax_extensions(all)
     }
 }

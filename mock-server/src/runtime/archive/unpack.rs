@@ -12,13 +12,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use nix::{
     sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat},
     sys::time::TimeSpec,
 };
 use tar::{Archive, Entry, EntryType};
 
-use super::pack::XATTR;
+use super::pack::{TARGET, XATTR};
 use crate::runtime::sys::xattr;
 
 /// Zeros of this length become holes again.
@@ -43,11 +44,11 @@ pub fn unpack(archive: &Path, to: &Path) -> io::Result<()> {
                 directories.push((path, facts));
             }
             EntryType::Symlink => {
-                symlink(link(&entry)?, &path)?;
+                symlink(link(&entry, &facts)?, &path)?;
                 facts.own(&path)?;
                 facts.touch(&path)?;
             }
-            EntryType::Link => fs::hard_link(below(to, link(&entry)?.as_os_str().as_bytes())?, &path)?,
+            EntryType::Link => fs::hard_link(below(to, link(&entry, &facts)?.as_os_str().as_bytes())?, &path)?,
             EntryType::Char => {
                 mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0)?;
                 facts.own(&path)?;
@@ -73,19 +74,25 @@ struct Facts {
     gid: u32,
     modified: TimeSpec,
     attributes: Vec<(CString, Vec<u8>)>,
+    /// Of a link whose target the header has no room for.
+    target: Option<Vec<u8>>,
 }
 
 impl Facts {
     fn of<R: Read>(entry: &mut Entry<R>) -> io::Result<Facts> {
         let mut attributes = Vec::new();
-        let mut exact = None;
+        let (mut exact, mut target) = (None, None);
         for extension in entry.pax_extensions()?.into_iter().flatten() {
             let extension = extension?;
             let Ok(key) = extension.key() else { continue };
             if key == "mtime" {
                 exact = extension.value().ok().and_then(parse_time);
-            } else if let Some(name) = key.strip_prefix(XATTR) {
-                attributes.push((CString::new(name)?, extension.value_bytes().to_owned()));
+            } else if key == XATTR {
+                let attribute = decoded(extension.value_bytes())?;
+                let end = attribute.iter().position(|byte| *byte == 0).ok_or_else(|| damaged("an attribute"))?;
+                attributes.push((CString::new(&attribute[..end])?, attribute[end + 1..].to_owned()));
+            } else if key == TARGET {
+                target = Some(decoded(extension.value_bytes())?);
             }
         }
         let header = entry.header();
@@ -96,6 +103,7 @@ impl Facts {
             gid: id(header.gid()?)?,
             modified: exact.unwrap_or(TimeSpec::new(header.mtime()? as i64, 0)),
             attributes,
+            target,
         })
     }
 
@@ -154,9 +162,14 @@ fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn link<R: Read>(entry: &Entry<R>) -> io::Result<PathBuf> {
-    let target = entry.link_name_bytes().ok_or_else(|| damaged("a link without a target"))?;
+fn link<R: Read>(entry: &Entry<R>, facts: &Facts) -> io::Result<PathBuf> {
+    let short = || entry.link_name_bytes().map(|target| target.into_owned());
+    let target = facts.target.clone().or_else(short).ok_or_else(|| damaged("a link without a target"))?;
     Ok(PathBuf::from(OsStr::from_bytes(&target)))
+}
+
+fn decoded(text: &[u8]) -> io::Result<Vec<u8>> {
+    STANDARD.decode(text).map_err(|_| damaged("a description"))
 }
 
 /// A path of the archive below the directory.
