@@ -178,6 +178,7 @@ const OPEN: &[&str] = &[
     "HealthController_live",
     "HealthController_check",
     "listSharedRegions",
+    "getAuditScenarios",
     "getSandboxIdFromSignedPreviewUrlToken",
 ];
 
