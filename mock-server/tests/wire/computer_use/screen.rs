@@ -18,8 +18,10 @@ async fn a_window_is_seen_and_clicked() {
     assert_eq!(displays["displays"], json!([display]));
 
     desk.probe().await;
-    let window = desk.window("Probe é漢").await;
-    assert_eq!((&window["width"], &window["height"], &window["isActive"]), (&json!(300), &json!(200), &json!(true)));
+    // The window manager activates it a moment after it is there.
+    let active = async || Some(desk.window("Probe é漢").await).filter(|window| window["isActive"] == true);
+    let window = eventually("an active window", active).await;
+    assert_eq!((&window["width"], &window["height"]), (&json!(300), &json!(200)));
     let corner = |name: &str| window[name].as_u64().expect("a number") as u32;
     let (x, y) = (corner("x") + 150, corner("y") + 100);
 
