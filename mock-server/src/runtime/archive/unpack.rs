@@ -52,10 +52,12 @@ pub fn unpack(archive: &Path, to: &Path) -> io::Result<()> {
             EntryType::Char => {
                 mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0)?;
                 facts.own(&path)?;
+                facts.touch(&path)?;
             }
             EntryType::Fifo => {
                 mknod(&path, SFlag::S_IFIFO, Mode::from_bits_truncate(facts.mode), 0)?;
                 facts.own(&path)?;
+                facts.touch(&path)?;
             }
             _ => write_file(&mut entry, &path, &facts, &mut buffer)?,
         }
