@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use crate::{prelude::*, s3::Storage};
 
-scenarios! { "object-storage";
+scenarios! { "object_storage";
     /// Push access names bucket, region, organisation and temporary credentials, and where to use them. (getPushAccess)
     push_access_is_given: Must, covers ["getPushAccess"];
 
