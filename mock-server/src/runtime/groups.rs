@@ -2,7 +2,8 @@
 //!
 //! Version 2 where its controllers are there and this server may use them (as root, or in a subtree that systemd
 //! delegated), else the hierarchies of version 1. Which of them work is found out by making a group, never by reading
-//! modes. Each server has a directory of its own in each hierarchy, named after its process, and in there one per sandbox.
+//! modes. Each server has a directory of its own in each hierarchy, named after its process, and in there one, with a number, per
+//! sandbox.
 
 mod find;
 mod freezer;
@@ -10,9 +11,8 @@ mod freezer;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
-
-use serde::{Deserialize, Serialize};
 
 use super::Resources;
 
@@ -58,14 +58,7 @@ pub struct Groups {
     places: Vec<Place>,
     /// Processes of one sandbox.
     processes: usize,
-}
-
-/// One group that the zygote makes for a process and puts it in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GroupSpec {
-    pub dir: PathBuf,
-    /// Files below it, and what is written to them.
-    pub settings: Vec<(String, String)>,
+    next: AtomicU64,
 }
 
 /// A sandbox's groups.
@@ -89,10 +82,17 @@ impl Groups {
         })
     }
 
-    /// The groups of a sandbox, which may not be there yet.
-    pub fn of(&self, id: &str) -> Group {
-        let places = self.places.iter().map(|place| Place { dir: place.dir.join(id), ..place.clone() });
-        Group { places: places.collect(), processes: self.processes }
+    /// New groups with a process in them. They bound nothing until they are [`Group::update`]d. Blocking, and not for a short
+    /// time: the kernel lets every processor come by before it moves a process (10 ms and more).
+    pub fn enter(&self, pid: nix::unistd::Pid) -> io::Result<Group> {
+        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let places = self.places.iter().map(|place| Place { dir: place.dir.join(&name), ..place.clone() });
+        let group = Group { places: places.collect(), processes: self.processes };
+        let entered = group.places.iter().try_for_each(|place| {
+            fs::create_dir(&place.dir)?;
+            fs::write(place.dir.join("cgroup.procs"), pid.to_string())
+        });
+        entered.map(|()| group.clone()).inspect_err(|_| group.remove())
     }
 }
 
@@ -105,15 +105,9 @@ impl Drop for Groups {
 }
 
 impl Group {
-    /// What the zygote is to make. Without resources only what lets the sandbox stand still.
-    pub fn specs(&self, resources: Option<Resources>) -> Vec<GroupSpec> {
-        let spec = |place: &Place| GroupSpec { dir: place.dir.clone(), settings: self.settings(place, resources) };
-        self.places.iter().map(spec).collect()
-    }
-
-    /// Puts other resources in force.
+    /// Puts resources in force. Blocking.
     pub fn update(&self, resources: Resources) -> io::Result<()> {
-        self.places.iter().try_for_each(|place| apply(&place.dir, &self.settings(place, Some(resources))))
+        self.places.iter().try_for_each(|place| apply(&place.dir, &self.settings(place, resources)))
     }
 
     /// Removes them, once nothing is in them.
@@ -124,8 +118,7 @@ impl Group {
         }
     }
 
-    fn settings(&self, place: &Place, resources: Option<Resources>) -> Vec<(String, String)> {
-        let Some(resources) = resources else { return Vec::new() };
+    fn settings(&self, place: &Place, resources: Resources) -> Vec<(String, String)> {
         let all = place.controllers.iter().flat_map(|controller| match (controller, place.version) {
             (Controller::Cpu, Version::One) => vec![("cpu.cfs_quota_us", quota(resources.cpu).to_string())],
             (Controller::Cpu, Version::Two) => vec![("cpu.max", format!("{} {PERIOD}", quota(resources.cpu)))],
@@ -145,16 +138,6 @@ const PERIOD: u64 = 100_000;
 
 fn quota(cpus: u32) -> u64 {
     u64::from(cpus.max(1)) * PERIOD
-}
-
-/// Makes a group, gives it its settings and puts a process in it. Runs in the zygote, before the process goes on.
-pub fn enter(spec: &GroupSpec, pid: nix::unistd::Pid) -> io::Result<()> {
-    match fs::create_dir(&spec.dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    apply(&spec.dir, &spec.settings)?;
-    fs::write(spec.dir.join("cgroup.procs"), pid.to_string())
 }
 
 fn apply(dir: &Path, settings: &[(String, String)]) -> io::Result<()> {
@@ -180,12 +163,11 @@ mod tests {
         let group = |version| Group { places: vec![place(version)], processes: 7 };
         let resources = Resources { cpu: 2, memory: 1, disk: 3 };
         let text = |version| {
-            let [spec] = group(version).specs(Some(resources)).try_into().expect("one place");
-            spec.settings.iter().map(|(file, value)| format!("{file}={value}")).collect::<Vec<_>>().join(" ")
+            let settings = group(version).settings(&place(version), resources);
+            settings.iter().map(|(file, value)| format!("{file}={value}")).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(text(Version::One), "cpu.cfs_quota_us=200000 memory.limit_in_bytes=1073741824 pids.max=7");
         let two = "cpu.max=200000 100000 memory.max=1073741824 memory.swap.max=0 pids.max=7";
         assert_eq!(text(Version::Two), two);
-        assert!(group(Version::Two).specs(None)[0].settings.is_empty());
     }
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     Isolation,
     base::{Bind, OverlaySpec},
-    groups::GroupSpec,
     idmap::IdMap,
     volumes::VolumeSpec,
 };
@@ -50,8 +49,6 @@ pub struct LaunchSpec {
     pub memory: Option<u64>,
     /// The agent sees to it that it uses no more.
     pub guard: bool,
-    /// Control groups that the zygote makes for it.
-    pub groups: Vec<GroupSpec>,
     pub agent: AgentConfig,
 }
 
@@ -60,14 +57,27 @@ pub struct LaunchSpec {
 pub enum ZygoteEvent {
     /// Ready for launches, or why not.
     Started { error: Option<String> },
-    /// Comes with a pidfd unless it failed.
-    Launched { launch: u64, pid: i32, error: Option<String> },
+    /// A process waits for its spec. Comes with a pidfd unless it failed.
+    Begun { launch: u64, pid: i32, error: Option<String> },
+    /// It has its spec, or else is no more.
+    Filled { launch: u64, result: Result<Filled, String> },
     /// The process is gone, and so is everything in its PID namespace.
     Exited { launch: u64, reason: String },
 }
 
-/// Server → zygote, after [`ZygoteConfig`]. Comes with the memfd of the spec, the control socket and the lock.
+/// How a spec was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Filled {
+    Done,
+    /// It names layers that no process had before, which this one, being older, can't see: one begun now can.
+    TooOld,
+}
+
+/// Server → zygote, after [`ZygoteConfig`].
 #[derive(Debug, Serialize, Deserialize)]
-pub struct LaunchRequest {
-    pub launch: u64,
+pub enum ZygoteRequest {
+    /// Make a process that waits for its spec, in namespaces of its own.
+    Begin { launch: u64 },
+    /// Comes with the memfd of the spec, the control socket and the lock.
+    Fill { launch: u64 },
 }

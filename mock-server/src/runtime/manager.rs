@@ -16,14 +16,15 @@ use super::{
     base::{self, Base},
     bounds::Cpus,
     ctrl::AgentLink,
-    groups::{Controller, Group, Groups},
+    groups::{Controller, Groups},
     idmap::{self, IdMap},
     launch::LaunchSpec,
     links::FindNeighbour,
     net::{self, Budget, NetConfig, OwnPorts},
-    nursery::{Launched, Nursery},
+    nursery::Nursery,
     probe,
     root::Ground,
+    spares::{Spare, Spares, Zygote},
     surroundings,
     sys::fdpass,
     userns,
@@ -50,11 +51,11 @@ pub struct Runtime {
     pub(super) idmap: IdMap,
     /// Unpacked images in use, by their digest.
     pub(super) images: Mutex<HashMap<String, Arc<base::image::Unpacked>>>,
-    nursery: tokio::sync::RwLock<Option<Nursery>>,
+    zygote: Zygote,
     pub(super) running: Arc<Mutex<HashMap<String, Arc<Sandbox>>>>,
     pub(super) neighbours: Mutex<Option<FindNeighbour>>,
     net: NetConfig,
-    groups: Groups,
+    spares: Arc<Spares>,
     pub(super) cpus: Cpus,
 }
 
@@ -89,7 +90,9 @@ impl Runtime {
             base: base.description.clone(),
         };
         tokio::spawn(remove_all(leftovers(&config), config.binary.clone(), idmap.clone()));
-        let nursery = tokio::sync::RwLock::new(Some(chosen.nursery));
+        let zygote = Zygote::new(Some(chosen.nursery).into());
+        let spares = Spares::new(zygote.clone(), groups);
+        spares.refill();
         let net = NetConfig { budget: Budget::new(&config.limits), ..NetConfig::default() };
         Ok(Arc::new(Runtime {
             config,
@@ -97,11 +100,11 @@ impl Runtime {
             base,
             idmap,
             images: Mutex::default(),
-            nursery,
+            zygote,
             running: Arc::default(),
             neighbours: Mutex::default(),
             net,
-            groups,
+            spares,
             cpus: Cpus::of_this_process(),
         }))
     }
@@ -128,45 +131,43 @@ impl Runtime {
             self.bring_back(&spec.id).await.map_err(failed)?;
         }
         let ground = self.ground(&spec.root, &spec.user).await?;
-        let group = self.groups.of(&spec.id);
-        let launch = self.launch_spec(spec, dir, ground, &group).inspect_err(|_| group.remove())?;
-        let (launched, link, outlet) =
-            self.start_process(&launch, &lock).await.inspect_err(|_| group.remove()).map_err(failed)?;
-        let network = match outlet {
-            Some([tun, listener]) => {
-                let config = NetConfig { peers: self.peers_of(&spec.id), ..self.net.clone() };
-                Some(net::attach(tun, listener, spec.network.clone(), &config).map_err(|error| {
-                    launched.kill();
-                    failed(error)
-                })?)
+        let launch = self.launch_spec(spec, dir, ground)?;
+        let (process, link, outlet) = self.start_process(&launch, spec.resources, &lock).await.map_err(failed)?;
+        let config = NetConfig { peers: self.peers_of(&spec.id), ..self.net.clone() };
+        let attach = |[tun, listener]: [OwnedFd; 2]| net::attach(tun, listener, spec.network.clone(), &config);
+        let network = match outlet.map(attach).transpose() {
+            Ok(network) => network,
+            Err(error) => {
+                process.discard();
+                return Err(failed(error));
             }
-            None => None,
         };
+        let Spare { launched, group } = process;
         let (running, id) = (self.running.clone(), spec.id.clone());
         let gone = move || drop(running.lock().remove(&id));
         let sandbox =
             Sandbox::watch(spec.id.clone(), isolation, link, launched, network, group, gone).map_err(failed)?;
         self.running.lock().insert(spec.id.clone(), sandbox.clone());
+        self.spares.refill();
         Ok(sandbox)
     }
 
     async fn start_process(
         &self,
         spec: &LaunchSpec,
+        resources: Option<Resources>,
         lock: &OwnedFd,
-    ) -> io::Result<(Launched, AgentLink, Option<[OwnedFd; 2]>)> {
+    ) -> io::Result<(Spare, AgentLink, Option<[OwnedFd; 2]>)> {
         let (ours, theirs) = fdpass::pair()?;
         self.revive_nursery().await?;
-        let launched = {
-            let nursery = self.nursery.read().await;
-            nursery.as_ref().ok_or_else(stopping)?.launch(spec, theirs, lock).await?
-        };
+        let process = self.spares.launch(spec, resources, &theirs, lock).await?;
+        drop(theirs);
         let link = AgentLink::new(ours)?;
         let ready = tokio::time::timeout(SET_UP, link.ready()).await.map_err(io::Error::from).flatten();
         match ready {
-            Ok(outlet) => Ok((launched, link, outlet.ok())),
+            Ok(outlet) => Ok((process, link, outlet.ok())),
             Err(error) => {
-                launched.kill();
+                process.discard();
                 Err(error)
             }
         }
@@ -174,10 +175,10 @@ impl Runtime {
 
     /// A zygote that somebody killed is replaced; the sandboxes that it had are gone with it.
     async fn revive_nursery(&self) -> io::Result<()> {
-        if self.nursery.read().await.as_ref().ok_or_else(stopping)?.alive() {
+        if self.zygote.read().await.as_ref().ok_or_else(stopping)?.alive() {
             return Ok(());
         }
-        let mut nursery = self.nursery.write().await;
+        let mut nursery = self.zygote.write().await;
         if !nursery.as_ref().ok_or_else(stopping)?.alive() {
             *nursery = Some(
                 Nursery::start(&self.config.binary, &probe::zygote_config(&self.config, self.info.isolation)?).await?,
@@ -186,13 +187,7 @@ impl Runtime {
         Ok(())
     }
 
-    fn launch_spec(
-        &self,
-        spec: &SandboxSpec,
-        dir: PathBuf,
-        ground: Ground,
-        group: &Group,
-    ) -> Result<LaunchSpec, RuntimeError> {
+    fn launch_spec(&self, spec: &SandboxSpec, dir: PathBuf, ground: Ground) -> Result<LaunchSpec, RuntimeError> {
         let base = &self.base;
         let mut env = ground.env;
         for (name, value) in [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")] {
@@ -230,8 +225,7 @@ impl Runtime {
             build: spec.build,
             cpus: spec.resources.map(|resources| self.cpus.take(resources.cpu)).unwrap_or_default(),
             memory: spec.resources.map(Resources::bytes),
-            guard: !self.groups.has(Controller::Memory),
-            groups: group.specs(spec.resources),
+            guard: !self.spares.groups.has(Controller::Memory),
             agent,
         })
     }
@@ -279,9 +273,10 @@ impl Runtime {
 
     /// Stops every sandbox and the zygote; files stay.
     pub async fn shutdown(&self) {
-        let nursery = self.nursery.write().await.take();
+        let nursery = self.zygote.write().await.take();
         let running: Vec<_> = self.running.lock().values().cloned().collect();
         futures_util::future::join_all(running.iter().map(|sandbox| sandbox.stop(SHUTDOWN_GRACE))).await;
+        self.spares.end().await;
         if let Some(nursery) = nursery {
             nursery.end().await;
         }
@@ -335,7 +330,7 @@ pub(super) fn names_in(dir: &Path) -> io::Result<Vec<String>> {
     fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-fn stopping() -> io::Error {
+pub(super) fn stopping() -> io::Error {
     io::Error::other("the server is stopping")
 }
 

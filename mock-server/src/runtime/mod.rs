@@ -16,6 +16,7 @@ mod nursery;
 mod probe;
 mod root;
 mod sandbox;
+mod spares;
 mod still;
 mod sudo;
 mod surroundings;

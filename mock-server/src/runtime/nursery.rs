@@ -21,13 +21,14 @@ use tokio::{process::Command, sync::oneshot};
 
 use super::{
     ctrl::Channel,
-    launch::{LaunchRequest, LaunchSpec, ZygoteConfig, ZygoteEvent},
+    launch::{Filled, LaunchSpec, ZygoteConfig, ZygoteEvent, ZygoteRequest},
     sys::{fdpass, process::signal_pidfd},
     zygote::PROCESS_NAME,
 };
 
 /// A process that the zygote made.
 pub struct Launched {
+    launch: u64,
     pub pidfd: OwnedFd,
     pub pid: i32,
     /// Why it ended; an error when the zygote ended first.
@@ -47,7 +48,8 @@ pub struct Nursery {
 /// Who waits for what, by launch.
 #[derive(Default)]
 struct Waiting {
-    launches: HashMap<u64, oneshot::Sender<io::Result<(i32, OwnedFd)>>>,
+    begins: HashMap<u64, oneshot::Sender<io::Result<(i32, OwnedFd)>>>,
+    fills: HashMap<u64, oneshot::Sender<io::Result<Filled>>>,
     exits: HashMap<u64, oneshot::Sender<String>>,
 }
 
@@ -89,21 +91,46 @@ impl Nursery {
         self.waiting.lock().is_some()
     }
 
-    /// Asks for one process; `ctrl` and `lock` become its own.
-    pub async fn launch(&self, spec: &LaunchSpec, ctrl: OwnedFd, lock: &OwnedFd) -> io::Result<Launched> {
-        let memfd = spec_file(spec)?;
+    /// Asks for a process that waits for its spec.
+    pub async fn begin(&self) -> io::Result<Launched> {
         let launch = self.next.fetch_add(1, Ordering::Relaxed);
-        let (launched, answer) = oneshot::channel();
+        let (begun, answer) = oneshot::channel();
         let (exited, exit) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock();
             let waiting = waiting.as_mut().ok_or_else(gone)?;
-            waiting.launches.insert(launch, launched);
+            waiting.begins.insert(launch, begun);
             waiting.exits.insert(launch, exited);
         }
-        self.channel.send(&LaunchRequest { launch }, &[memfd.as_fd(), ctrl.as_fd(), lock.as_fd()]).await?;
+        self.channel.send(&ZygoteRequest::Begin { launch }, &[]).await?;
         let (pid, pidfd) = answer.await.unwrap_or_else(|_| Err(gone()))?;
-        Ok(Launched { pidfd, pid, exit })
+        Ok(Launched { launch, pidfd, pid, exit })
+    }
+
+    /// Gives a process of this nursery its spec; `ctrl` and `lock` become its own. It ends unless that is
+    /// [`Filled::Done`].
+    pub async fn fill(
+        &self,
+        launched: &Launched,
+        spec: &LaunchSpec,
+        ctrl: &OwnedFd,
+        lock: &OwnedFd,
+    ) -> io::Result<Filled> {
+        let (memfd, launch) = (spec_file(spec)?, launched.launch);
+        let (filled, answer) = oneshot::channel();
+        self.waiting.lock().as_mut().ok_or_else(gone)?.fills.insert(launch, filled);
+        self.channel.send(&ZygoteRequest::Fill { launch }, &[memfd.as_fd(), ctrl.as_fd(), lock.as_fd()]).await?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Both, until the process can see every layer.
+    pub async fn launch(&self, spec: &LaunchSpec, ctrl: &OwnedFd, lock: &OwnedFd) -> io::Result<Launched> {
+        loop {
+            let launched = self.begin().await?;
+            if self.fill(&launched, spec, ctrl, lock).await? == Filled::Done {
+                return Ok(launched);
+            }
+        }
     }
 }
 
@@ -128,7 +155,7 @@ impl Waiting {
     fn take(&mut self, event: ZygoteEvent, mut fds: Vec<OwnedFd>) {
         match event {
             ZygoteEvent::Started { .. } => {}
-            ZygoteEvent::Launched { launch, pid, error } => {
+            ZygoteEvent::Begun { launch, pid, error } => {
                 let result = match (error, fds.pop()) {
                     (None, Some(pidfd)) => Ok((pid, pidfd)),
                     (error, _) => {
@@ -136,8 +163,13 @@ impl Waiting {
                         Err(io::Error::other(error.unwrap_or_default()))
                     }
                 };
-                if let Some(waiting) = self.launches.remove(&launch) {
+                if let Some(waiting) = self.begins.remove(&launch) {
                     let _ = waiting.send(result);
+                }
+            }
+            ZygoteEvent::Filled { launch, result } => {
+                if let Some(waiting) = self.fills.remove(&launch) {
+                    let _ = waiting.send(result.map_err(io::Error::other));
                 }
             }
             ZygoteEvent::Exited { launch, reason } => {
@@ -153,13 +185,19 @@ fn gone() -> io::Error {
     io::Error::other("the zygote has ended")
 }
 
-fn spec_file(spec: &LaunchSpec) -> io::Result<OwnedFd> {
+/// A spec in a file without a name.
+pub(super) fn spec_file(spec: &LaunchSpec) -> io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memfd_create(c"spec", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(&serde_json::to_vec(spec)?)?;
     Ok(file.into())
 }
 
 impl Launched {
+    /// Whether it, or its zygote, has ended.
+    pub fn is_gone(&mut self) -> bool {
+        !matches!(self.exit.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+    }
+
     /// Ends it; for one that never became a sandbox.
     pub fn kill(&self) {
         for signal in [Signal::SIGINT, Signal::SIGKILL] {

@@ -132,7 +132,6 @@ async fn build_one(
         cpus: Vec::new(),
         memory: None,
         guard: false,
-        groups: Vec::new(),
         agent: probe_agent(&id),
     };
     let lock = blocking({
@@ -145,7 +144,8 @@ async fn build_one(
     })
     .await?;
     let (ours, theirs) = fdpass::pair()?;
-    let mut launched = nursery.launch(&spec, theirs, &lock).await?;
+    let mut launched = nursery.launch(&spec, &theirs, &lock).await?;
+    drop(theirs);
     let ready = AgentLink::new(ours)?.ready().await;
     launched.kill();
     let _ = (&mut launched.exit).await;

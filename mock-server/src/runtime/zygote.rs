@@ -26,10 +26,11 @@ use nix::{
 };
 
 use super::{
-    Isolation, descriptors, groups,
+    Isolation, descriptors,
     idmap::IdMap,
     inside,
-    launch::{LaunchRequest, LaunchSpec, ZygoteConfig, ZygoteEvent},
+    launch::{Filled, LaunchSpec, ZygoteConfig, ZygoteEvent, ZygoteRequest},
+    nursery::spec_file,
     sys::{
         fdpass, mounts,
         process::{self, Cloned, Fork},
@@ -59,6 +60,17 @@ struct Zygote {
     mapped: HashMap<PathBuf, PathBuf>,
     userns: Option<OwnedFd>,
     children: HashMap<Pid, u64>,
+    /// Those that wait for their spec, by launch.
+    begun: HashMap<u64, Begun>,
+}
+
+/// A process that waits for its spec.
+struct Begun {
+    child: Cloned,
+    /// Where it waits.
+    socket: OwnedFd,
+    /// How many of `mapped` it can see.
+    sees: usize,
 }
 
 fn start() -> io::Result<Zygote> {
@@ -75,7 +87,15 @@ fn start() -> io::Result<Zygote> {
     prctl::set_name(c"daytona-agent")?;
     // Orphans of a dead init come here instead of to the host's init, where nobody would end them.
     prctl::set_child_subreaper(true)?;
-    let mut zygote = Zygote { socket, signals, config, mapped: HashMap::new(), userns: None, children: HashMap::new() };
+    let mut zygote = Zygote {
+        socket,
+        signals,
+        config,
+        mapped: HashMap::new(),
+        userns: None,
+        children: HashMap::new(),
+        begun: HashMap::new(),
+    };
     let error = zygote.prepare().err().map(|e| e.to_string());
     // Only now: a process that isn't dumpable can't write its own maps.
     prctl::set_dumpable(zygote.config.isolation != Isolation::Root)?;
@@ -131,58 +151,77 @@ impl Zygote {
                 while let Ok(Some(_)) = self.signals.read_signal() {}
                 self.reap();
             }
-            if request && self.launch().is_err() {
+            if request && self.answer().is_err() {
                 return ExitCode::SUCCESS;
             }
         }
     }
 
-    /// One launch; an error means that the server is gone.
-    fn launch(&mut self) -> io::Result<()> {
+    /// One request; an error means that the server is gone.
+    fn answer(&mut self) -> io::Result<()> {
         let mut buffer = [0; 256];
         let (length, fds) = fdpass::recv(self.socket.as_fd(), &mut buffer)?;
-        let request: LaunchRequest = serde_json::from_slice(&buffer[..length])?;
-        match self.spawn(fds) {
-            Ok(child) => {
-                self.children.insert(child.pid, request.launch);
-                let event = ZygoteEvent::Launched { launch: request.launch, pid: child.pid.as_raw(), error: None };
-                self.tell(&event, &[child.pidfd])
-            }
-            Err(error) => {
-                let error = Some(error.to_string());
-                self.tell(&ZygoteEvent::Launched { launch: request.launch, pid: 0, error }, &[])
+        match serde_json::from_slice(&buffer[..length])? {
+            ZygoteRequest::Begin { launch } => match self.begin(launch) {
+                Ok((pid, pidfd)) => self.tell(&ZygoteEvent::Begun { launch, pid, error: None }, &[pidfd]),
+                Err(error) => {
+                    let error = Some(error.to_string());
+                    self.tell(&ZygoteEvent::Begun { launch, pid: 0, error }, &[])
+                }
+            },
+            ZygoteRequest::Fill { launch } => {
+                let result = self.fill(launch, fds).map_err(|error| error.to_string());
+                self.tell(&ZygoteEvent::Filled { launch, result }, &[])
             }
         }
     }
 
-    fn spawn(&mut self, fds: Vec<OwnedFd>) -> io::Result<Cloned> {
-        let [spec, ctrl, lock]: [OwnedFd; 3] = fds.try_into().map_err(|_| io::Error::other("no descriptors"))?;
-        let mut spec = read_spec(spec)?;
-        match spec.isolation {
-            Isolation::Root => self.map_sources(&mut spec)?,
-            _ => self.shorten_lowers(&mut spec)?,
-        }
-        let volumes = match spec.isolation {
-            Isolation::Root => volume_trees(&spec)?,
-            _ => Vec::new(),
-        };
-        let (wait, go) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        match step("clone", process::clone_into(namespaces(spec.isolation)))? {
+    /// A process in namespaces of its own that waits for its spec; its number and a descriptor of it.
+    fn begin(&mut self, launch: u64) -> io::Result<(i32, OwnedFd)> {
+        let (ours, theirs) = fdpass::pair()?;
+        match step("clone", process::clone_into(namespaces(self.config.isolation)))? {
             Fork::Child => {
-                drop(go);
-                inside::run(spec, ctrl, wait, lock, volumes)
+                drop(ours);
+                // Our copies: others wait at theirs.
+                self.begun.clear();
+                inside::run(self.config.isolation, theirs)
             }
             Fork::Parent(child) => {
-                let groups = &spec.groups;
-                let entered =
-                    groups.iter().try_for_each(|group| step("control group", groups::enter(group, child.pid)));
-                if let Err(error) = entered.and_then(|()| give_map(&spec.idmap, child.pid, &wait, go)) {
-                    let _ = process::signal_pidfd(child.pidfd.as_fd(), Signal::SIGKILL);
-                    return Err(error);
-                }
-                Ok(child)
+                let (pid, pidfd) = (child.pid, child.pidfd.try_clone()?);
+                self.children.insert(pid, launch);
+                self.begun.insert(launch, Begun { child, socket: ours, sees: self.mapped.len() });
+                Ok((pid.as_raw(), pidfd))
             }
         }
+    }
+
+    /// Gives a process its spec, or ends it.
+    fn fill(&mut self, launch: u64, fds: Vec<OwnedFd>) -> io::Result<Filled> {
+        let begun = self.begun.remove(&launch).ok_or_else(|| io::Error::other("it has ended"))?;
+        let filled = self.give_spec(&begun, fds);
+        if !matches!(filled, Ok(Filled::Done)) {
+            let _ = process::signal_pidfd(begun.child.pidfd.as_fd(), Signal::SIGKILL);
+        }
+        filled
+    }
+
+    fn give_spec(&mut self, begun: &Begun, fds: Vec<OwnedFd>) -> io::Result<Filled> {
+        let [spec, ctrl, lock]: [OwnedFd; 3] = fds.try_into().map_err(|_| io::Error::other("no descriptors"))?;
+        let mut spec = read_spec(spec)?;
+        let is_root = spec.isolation == Isolation::Root;
+        if is_root {
+            self.map_sources(&mut spec)?
+        } else {
+            self.shorten_lowers(&mut spec)?
+        }
+        // Mounts of ours that are younger than it are not in its namespace.
+        if is_root && self.mapped.len() > begun.sees {
+            return Ok(Filled::TooOld);
+        }
+        let volumes = if is_root { volume_trees(&spec)? } else { Vec::new() };
+        step("id map", spec.idmap.write_for(begun.child.pid))?;
+        inside::hand_over(&begun.socket, &[spec_file(&spec)?, ctrl, lock], &volumes)?;
+        Ok(Filled::Done)
     }
 
     /// Replaces the sources of a launch by id-mapped mounts of them, relative to the working directory.
@@ -245,6 +284,7 @@ impl Zygote {
                 _ => break,
             };
             if let Some(launch) = self.children.remove(&pid) {
+                self.begun.remove(&launch);
                 let _ = self.tell(&ZygoteEvent::Exited { launch, reason }, &[]);
             }
         }
@@ -332,19 +372,12 @@ fn namespaces(isolation: Isolation) -> CloneFlags {
         | CloneFlags::CLONE_NEWUTS
 }
 
-fn read_spec(memfd: OwnedFd) -> io::Result<LaunchSpec> {
+pub(super) fn read_spec(memfd: OwnedFd) -> io::Result<LaunchSpec> {
     let mut file = fs::File::from(memfd);
     file.rewind()?;
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
-}
-
-/// Writes the child's map once the child is ready for it, then lets it go on.
-fn give_map(idmap: &IdMap, pid: Pid, _wait: &OwnedFd, go: OwnedFd) -> io::Result<()> {
-    step("id map", idmap.write_for(pid))?;
-    step("id map", nix::unistd::write(&go, b"x"))?;
-    Ok(())
 }
 
 /// A user namespace with the sandboxes' map, for id-mapped mounts. It lives as long as the descriptor.

@@ -20,7 +20,7 @@ impl Groups {
     pub fn find(processes: usize) -> Groups {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let mut groups = Groups { places: Vec::new(), processes };
+        let mut groups = Groups { places: Vec::new(), processes, next: Default::default() };
         for hierarchy in hierarchies(&mounts, &own) {
             let missing: Vec<Controller> =
                 hierarchy.controllers.iter().copied().filter(|one| !groups.has(*one)).collect();

@@ -23,15 +23,28 @@ use super::{
     launch::LaunchSpec,
     net,
     sys::{fdpass, process},
-    zygote::step,
+    zygote::{read_spec, step},
 };
 use crate::toolbox::AgentConfig;
 
-/// Runs in the cloned child and never returns. `wait` says when the id map is written; `lock` is held while we live.
-/// `volumes` are trees that only the zygote could make.
-pub fn run(spec: LaunchSpec, ctrl: OwnedFd, wait: OwnedFd, lock: OwnedFd, volumes: Vec<OwnedFd>) -> ! {
-    let (isolation, build) = (spec.isolation, spec.build);
-    match set_up(spec, wait, volumes) {
+/// What the zygote hands over at last.
+struct Order {
+    spec: LaunchSpec,
+    ctrl: OwnedFd,
+    /// Held while we live.
+    lock: OwnedFd,
+    /// Trees that only the zygote could make.
+    volumes: Vec<OwnedFd>,
+}
+
+/// Runs in the cloned child and never returns. At `socket` comes what it is to be, once its id map is written.
+pub fn run(isolation: Isolation, socket: OwnedFd) -> ! {
+    let begun = begin(isolation);
+    // Without an order it isn't wanted any more.
+    let Ok(Order { spec, ctrl, lock, volumes }) = receive(&socket) else { process::exit_now(0) };
+    drop(socket);
+    let build = spec.build;
+    match begun.and_then(|tun| set_up(spec, tun, volumes)) {
         Ok((config, network, memory)) => {
             tell(&ctrl, &Event::Ready { no_outbound: network.missing }, &network.descriptors);
             drop(network.descriptors);
@@ -53,20 +66,43 @@ struct Network {
     missing: Option<String>,
 }
 
-fn set_up(
-    spec: LaunchSpec,
-    wait: OwnedFd,
-    volumes: Vec<OwnedFd>,
-) -> io::Result<(AgentConfig, Network, Option<Memory>)> {
-    let die_with_zygote = || prctl::set_pdeathsig(reaper::death_signal(spec.isolation));
-    die_with_zygote()?;
+/// From the zygote to a process that waits in [`run`]: spec, control socket and lock; then volumes, one by one.
+pub fn hand_over(socket: &OwnedFd, order: &[OwnedFd; 3], volumes: &[OwnedFd]) -> io::Result<()> {
+    fdpass::send(socket.as_fd(), &[0], &order.each_ref().map(AsFd::as_fd))?;
+    volumes.iter().try_for_each(|tree| fdpass::send(socket.as_fd(), &[0], &[tree.as_fd()]))
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<Order> {
+    let next = || fdpass::recv(socket.as_fd(), &mut [0]).map(|(_, fds)| fds);
+    let [spec, ctrl, lock]: [OwnedFd; 3] = next()?.try_into().map_err(|_| io::ErrorKind::UnexpectedEof)?;
+    let spec = read_spec(spec)?;
+    let count = if spec.isolation == Isolation::Root { spec.volumes.len() } else { 0 };
+    let mut volumes = Vec::new();
+    for _ in 0..count {
+        volumes.push(next()?.pop().ok_or(io::ErrorKind::UnexpectedEof)?);
+    }
+    Ok(Order { spec, ctrl, lock, volumes })
+}
+
+/// What needs no spec. The TUN device, where the tier has one.
+fn begin(isolation: Isolation) -> io::Result<Option<io::Result<OwnedFd>>> {
+    prctl::set_pdeathsig(reaper::death_signal(isolation))?;
     SigSet::empty().thread_set_mask()?;
     process::default_signals();
     nix::unistd::setsid()?;
     // Now or never: in tier root this is still the host's root, whose device it is.
-    let tun = (spec.isolation != Isolation::Process).then(net::inside::open_tun);
-    wait_for_map(&spec, &wait)?;
-    drop(wait);
+    Ok((isolation != Isolation::Process).then(net::inside::open_tun))
+}
+
+fn set_up(
+    spec: LaunchSpec,
+    tun: Option<io::Result<OwnedFd>>,
+    volumes: Vec<OwnedFd>,
+) -> io::Result<(AgentConfig, Network, Option<Memory>)> {
+    step("id map", spec.idmap.write_own())?;
+    if spec.idmap.written_by_parent() {
+        step("becoming root inside", users::become_root())?;
+    }
     if spec.isolation != Isolation::Process {
         step("control group namespace", nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP))?;
     }
@@ -87,24 +123,13 @@ fn set_up(
     }
     // Both are undone by changing ids. Nobody with the same id may read our memory or descriptors.
     prctl::set_dumpable(false)?;
-    die_with_zygote()?;
+    prctl::set_pdeathsig(reaper::death_signal(spec.isolation))?;
     // A missing work directory must not keep a sandbox from starting: the way to make it leads through the toolbox.
     if std::env::set_current_dir(&config.work_dir).is_err() {
         std::env::set_current_dir("/")?;
     }
     let memory = spec.memory.map(|limit| Memory { limit, file: meminfo, guard: spec.guard });
     Ok((config, network, memory))
-}
-
-fn wait_for_map(spec: &LaunchSpec, wait: &OwnedFd) -> io::Result<()> {
-    step("id map", spec.idmap.write_own())?;
-    if !spec.idmap.written_by_parent() {
-        return Ok(());
-    }
-    if nix::unistd::read(wait, &mut [0])? != 1 {
-        return Err(io::Error::other("the zygote wrote no id map"));
-    }
-    step("becoming root inside", users::become_root())
 }
 
 /// Interfaces, address, route; after the mounts, as some settings need the sandbox's own `/proc`.
