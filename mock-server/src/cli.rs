@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     api::RateLimit,
+    builds::Engine,
     config::{Config, SshListen, Tls},
     data_dir,
     limits::{self, Limits},
@@ -124,10 +125,13 @@ struct ServeArgs {
     /// What sandboxes are made of: this host, a directory, a tarball, or an OCI image pulled at first need.
     #[arg(long, env = "DAYTONA_MOCK_BASE", hide_env = true, default_value = "host", value_parser = parse_base, value_name = "host|DIR|TAR|IMAGE")]
     base: BaseChoice,
-    /// What FROM and images resolve to when their registry can't be reached: this server's base, for well-known
-    /// images (python, debian, ubuntu, node, daytonaio/sandbox), or an error.
-    #[arg(long, env = "DAYTONA_MOCK_OFFLINE_BASE", hide_env = true, value_enum, default_value_t = OfflineArg::Host)]
-    offline_base: OfflineArg,
+    /// What well-known images (python, debian, ubuntu, node, daytonaio/sandbox) resolve to when their registry can't be
+    /// reached: this server's base, a root file system (a directory, or a tarball of one), or an error.
+    #[arg(long, env = "DAYTONA_MOCK_OFFLINE_BASE", hide_env = true, default_value = "host", value_parser = parse_offline, value_name = "host|error|PATH")]
+    offline_base: OfflineBase,
+    /// Build Dockerfiles with a container engine of this machine instead.
+    #[arg(long, env = "DAYTONA_MOCK_BUILDER", hide_env = true, value_name = "docker|podman|buildah")]
+    builder: Option<Engine>,
     /// Host directory to bind read-only into every sandbox at the same path (repeatable).
     #[arg(long, env = "DAYTONA_MOCK_BASE_INCLUDE", hide_env = true, value_name = "DIR", value_delimiter = ',')]
     base_include: Vec<PathBuf>,
@@ -234,21 +238,6 @@ enum TlsArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum OfflineArg {
-    Host,
-    Error,
-}
-
-impl From<OfflineArg> for OfflineBase {
-    fn from(arg: OfflineArg) -> Self {
-        match arg {
-            OfflineArg::Host => OfflineBase::Host,
-            OfflineArg::Error => OfflineBase::Error,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 enum IsolationArg {
     Auto,
     Root,
@@ -287,7 +276,8 @@ impl ServeArgs {
     fn config(&self) -> Config {
         let data_dir = self.data_dir.clone().unwrap_or_else(data_dir::default_data_dir);
         Config {
-            offline_base: self.offline_base.into(),
+            offline_base: self.offline_base.clone(),
+            builder: self.builder.clone(),
             listen: Some(self.listen),
             ssh_listen: self.ssh_listen,
             data_dir: (!self.ephemeral).then_some(data_dir),
@@ -336,6 +326,16 @@ fn parse_env(text: &str) -> Option<(String, String)> {
         None => std::env::var(text).ok().map(|value| (text.to_owned(), value)),
     }
     .filter(|(name, _)| !name.is_empty())
+}
+
+/// Whatever is no word is a path, which must be there.
+fn parse_offline(text: &str) -> Result<OfflineBase, String> {
+    match text {
+        "host" => Ok(OfflineBase::Host),
+        "error" => Ok(OfflineBase::Error),
+        path if std::path::Path::new(path).exists() => Ok(OfflineBase::Path(path.into())),
+        _ => Err("expected host, error, or the path of a directory or tarball".into()),
+    }
 }
 
 /// Files and directories are told apart by looking; whatever isn't one is an image reference.

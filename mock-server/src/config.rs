@@ -32,6 +32,8 @@ pub struct Config {
     pub base: crate::runtime::BaseChoice,
     /// What images of builds resolve to when their registry can't be reached.
     pub offline_base: crate::model::OfflineBase,
+    /// A container engine that builds Dockerfiles instead of this server.
+    pub builder: Option<crate::builds::Engine>,
     /// More host directories bound read-only into every sandbox at the same path.
     pub base_include: Vec<PathBuf>,
     /// Directory of bare repositories `<host>/<owner>/<repo>.git` that `https://` remotes resolve to.

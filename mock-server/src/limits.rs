@@ -74,6 +74,8 @@ limits! {
     uploads = 1_000;
     /// Bytes of one build's log; what comes after is left out.
     build_log = 64 << 20;
+    /// Bytes that one ADD of a Dockerfile may download.
+    build_download = 4 << 30;
     /// Organisations of one server, one for each minted key.
     organizations = 100_000;
     /// Sandboxes that wait in an organisation's warm pools.

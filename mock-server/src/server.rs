@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, sync::broadcast::Receiver, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    builds::Engine,
     config::Config,
     data_dir::{self, DataDir, Ready},
     gateway::{
@@ -21,7 +22,7 @@ use crate::{
     },
     journal::{Journal, Scope},
     model::{
-        Clock, ControlPlane, ModelConfig, OpenError,
+        Clock, ControlPlane, ModelConfig, OfflineBase, OpenError,
         webhooks::{Endpoint, NewEndpoint, new_secret},
     },
     runtime::{Runtime, RuntimeConfig, RuntimeError, RuntimeInfo},
@@ -45,6 +46,8 @@ pub enum StartupError {
         data_dir.display()
     )]
     InUse { data_dir: PathBuf, pid: String },
+    #[error("--builder: there is no program {}: install it, or leave --builder out", program.display())]
+    Builder { program: PathBuf },
     #[error("{0}")]
     Runtime(#[from] RuntimeError),
     #[error("{0}")]
@@ -89,7 +92,7 @@ impl MockServer {
             runtime.own_ports().add(ssh.address().port());
         }
         let https = open_tls(&config, address, &data).await?;
-        let cp = ControlPlane::open(model_config(&config, data.path()), Clock::default(), runtime.clone()).await?;
+        let cp = ControlPlane::open(model_config(&config, data.path())?, Clock::default(), runtime.clone()).await?;
         cp.set_server_webhooks(server_webhooks(&config, data.path())?);
         let ready = Ready {
             ssh_listen: ssh.as_ref().map(|ssh| reachable(ssh.address())),
@@ -246,17 +249,28 @@ pub(crate) fn runtime_config(config: &Config, data_dir: &Path) -> Result<Runtime
     })
 }
 
-fn model_config(config: &Config, data_dir: &Path) -> ModelConfig {
-    ModelConfig {
+fn model_config(config: &Config, data_dir: &Path) -> Result<ModelConfig, StartupError> {
+    if let OfflineBase::Path(path) = &config.offline_base {
+        std::fs::metadata(path).map_err(|source| StartupError::at("--offline-base", path, source))?;
+    }
+    Ok(ModelConfig {
         data_dir: data_dir.to_owned(),
         env: config.env.clone(),
         api_keys: config.api_keys.clone(),
         api_version: config.api_version.clone().unwrap_or_else(|| API_VERSION.into()),
         limits: config.limits,
         strict: config.strict,
-        offline_base: config.offline_base,
+        offline_base: config.offline_base.clone(),
+        builder: builder(config)?,
         quota: config.quota,
-    }
+    })
+}
+
+/// The engine that builds, with the path of its program.
+fn builder(config: &Config) -> Result<Option<Engine>, StartupError> {
+    let Some(engine) = &config.builder else { return Ok(None) };
+    let missing = || StartupError::Builder { program: engine.program().to_owned() };
+    engine.find().map(Some).ok_or_else(missing)
 }
 
 /// The endpoints that the server was told, with their secret.

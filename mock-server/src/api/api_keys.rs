@@ -8,7 +8,7 @@ use http::{StatusCode, request::Parts};
 use serde_json::{Value, json};
 
 use super::{
-    auth::{Caller, MANAGE_API_KEYS},
+    auth::Caller,
     body::Body,
     error::{ApiError, ApiResult, created, ok, time},
     query::parse_date,
@@ -48,7 +48,6 @@ impl FromRequestParts<Arc<ControlPlane>> for Scope {
 
     async fn from_request_parts(parts: &mut Parts, cp: &Arc<ControlPlane>) -> ApiResult<Scope> {
         let caller = Caller::from_request_parts(parts, cp).await?;
-        caller.must(MANAGE_API_KEYS)?;
         let header = parts.headers.get("x-daytona-organization-id").and_then(|id| id.to_str().ok());
         let asked = header.filter(|id| !id.is_empty()).unwrap_or(caller.organization());
         let organization = caller.member_of(cp, asked)?;

@@ -14,21 +14,11 @@ use crate::{
     },
 };
 
-pub const WRITE_SANDBOXES: &str = "write:sandboxes";
-pub const DELETE_SANDBOXES: &str = "delete:sandboxes";
-pub const WRITE_SNAPSHOTS: &str = "write:snapshots";
-pub const DELETE_SNAPSHOTS: &str = "delete:snapshots";
-pub const MANAGE_API_KEYS: &str = "manage:api_keys";
 
-/// The holder of a good key.
+/// The holder of a good key, who may ask for the operation: [`super::permissions`] was there first.
 pub struct Caller(pub Identity);
 
 impl Caller {
-    /// 403 unless the key has this permission.
-    pub fn must(&self, permission: &str) -> ApiResult<&Self> {
-        if self.0.permissions.iter().any(|own| own == permission) { Ok(self) } else { Err(ApiError::denied()) }
-    }
-
     pub fn organization(&self) -> &str {
         &self.0.organization_id
     }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::Value;
 
 use super::{
-    auth::{Caller, Client, WRITE_SANDBOXES},
+    auth::{Caller, Client},
     body::Body,
     dto::{Full, Shape},
     error::{ApiResult, ok},
@@ -24,7 +24,6 @@ pub async fn create(
     client: Client,
     Body(body): Body,
 ) -> ApiResult {
-    caller.must(WRITE_SANDBOXES)?;
     let mut checks = Checks::new(&body);
     let new = read(&mut checks);
     checks.finish()?;

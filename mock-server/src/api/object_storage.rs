@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::json;
 
 use super::{
-    auth::{Caller, Client, WRITE_SANDBOXES, WRITE_SNAPSHOTS},
+    auth::{Caller, Client},
     error::{ApiResult, ok},
 };
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
 
 /// `getPushAccess`: credentials for an hour, limited to the organisation's own prefix. `StorageAccessDto` of the contract.
 pub async fn push_access(State(cp): State<Arc<ControlPlane>>, caller: Caller, client: Client) -> ApiResult {
-    caller.must(WRITE_SANDBOXES).or_else(|_| caller.must(WRITE_SNAPSHOTS))?;
     let credentials = cp.storage_credentials(caller.organization());
     Ok(ok(&json!({
         "accessKey": credentials.access_key,

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    auth::{Caller, Client, WRITE_SANDBOXES},
+    auth::{Caller, Client},
     error::{ApiError, ApiResult, ok, text},
     query::Query,
 };
@@ -73,7 +73,7 @@ pub async fn expire(
     caller: Caller,
     Path((id, port, token)): Path<(String, String, String)>,
 ) -> ApiResult<StatusCode> {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     cp.expire_preview(&sandbox, port_number(&port)?, &token).await?;
     Ok(StatusCode::CREATED)
 }
@@ -85,7 +85,7 @@ pub async fn signing_key(State(cp): State<Arc<ControlPlane>>, caller: Caller, Pa
 
 /// `rotateSigningKey`: raw text.
 pub async fn rotate(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     Ok(text(cp.rotate_signing_key(&sandbox).await?))
 }
 

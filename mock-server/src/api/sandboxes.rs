@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    auth::{Caller, Client, DELETE_SANDBOXES, WRITE_SANDBOXES},
+    auth::{Caller, Client},
     body::Body,
     dto::{self, Full, Shape},
     error::{ApiError, ApiResult, created, ok},
@@ -39,7 +39,7 @@ pub async fn start(
     client: Client,
     Path(id): Path<String>,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let sandbox = cp.start(&sandbox).await?;
     let shape = if sandbox.state() == SandboxState::Archived { Shape::Ended } else { Shape::Full };
     Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape }))
@@ -53,7 +53,7 @@ pub async fn stop(
     Path(id): Path<String>,
     query: Query,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let sandbox = cp.stop(&sandbox, query.flag("force") == Some(true)).await?;
     Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Ended }))
 }
@@ -65,7 +65,7 @@ pub async fn delete(
     client: Client,
     Path(id): Path<String>,
 ) -> ApiResult {
-    let sandbox = caller.must(DELETE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let sandbox = cp.delete(&sandbox).await?;
     Ok(ok(&Full { sandbox: &sandbox, origin: &client.origin, shape: Shape::Ended }))
 }
@@ -77,7 +77,7 @@ pub async fn pause(
     client: Client,
     Path(id): Path<String>,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     Ok(full(&cp.pause(&sandbox).await?, &client))
 }
 
@@ -89,7 +89,7 @@ pub async fn recover(
     Path(id): Path<String>,
     query: Query,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     Ok(full(&cp.recover(&sandbox, query.flag("skipStart") == Some(true)).await?, &client))
 }
 
@@ -100,7 +100,7 @@ pub async fn archive(
     client: Client,
     Path(id): Path<String>,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     Ok(full(&cp.archive(&sandbox).await?, &client))
 }
 
@@ -112,7 +112,7 @@ pub async fn resize(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let mut checks = Checks::new(&body);
     let [cpu, memory, disk] = ["cpu", "memory", "disk"].map(|name| checks.size(name));
     checks.finish()?;
@@ -127,7 +127,7 @@ pub async fn snapshot(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let mut checks = Checks::new(&body);
     if !body.get("name").is_some_and(serde_json::Value::is_string) {
         checks.problem("name must be a string");
@@ -151,7 +151,7 @@ pub async fn fork(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let mut checks = Checks::new(&body);
     let name = checks.name("name");
     checks.finish()?;
@@ -166,7 +166,7 @@ pub async fn backup(
     client: Client,
     Path(id): Path<String>,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     if sandbox.is_ephemeral() {
         return Err(ApiError::bad_request("Ephemeral sandboxes cannot be backed up"));
     }

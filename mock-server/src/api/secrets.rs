@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    auth::{Caller, Client, WRITE_SANDBOXES},
+    auth::{Caller, Client},
     body::Body,
     error::{ApiResult, created, ok, time},
     query::Query,
@@ -19,7 +19,6 @@ use crate::model::{
     secrets::{Secret, SecretChange, SecretOrder, is_host, is_name},
 };
 
-const MANAGE: &str = "manage:secrets";
 /// Bytes of a value; more than any key, token or certificate.
 const MAX_VALUE: usize = 64 * 1024;
 const MAX_DESCRIPTION: usize = 1024;
@@ -50,7 +49,6 @@ fn dtos(secrets: &[Arc<Secret>]) -> Vec<Value> {
 
 /// `createSecret`; 409 for a name that there is.
 pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
-    caller.must(MANAGE)?;
     let mut checks = Checks::new(&body);
     let name = checks.string("name").unwrap_or_default();
     if !is_name(&name) {
@@ -63,12 +61,11 @@ pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(bo
 
 /// `listSecrets`: all, newest first.
 pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResult {
-    Ok(ok(&dtos(&cp.secrets(caller.must(MANAGE)?.organization()))))
+    Ok(ok(&dtos(&cp.secrets(caller.organization()))))
 }
 
 /// `listSecretsPaginated`: `{items, total, nextCursor}`.
 pub async fn paginated(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut query: Query) -> ApiResult {
-    caller.must(MANAGE)?;
     let (cursor, limit) = (query.text("cursor"), query.number("limit", Some(200), true).unwrap_or(100));
     let name = query.text("name");
     let order = (query.word("sort", &SORTS, SecretOrder::Created), query.word("order", &ORDERS, true));
@@ -79,7 +76,7 @@ pub async fn paginated(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut 
 
 /// `getSecret`.
 pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    Ok(ok(&dto(&*cp.secret(caller.must(MANAGE)?.organization(), &id)?)))
+    Ok(ok(&dto(&*cp.secret(caller.organization(), &id)?)))
 }
 
 /// `updateSecret`: what is not given stays.
@@ -89,7 +86,7 @@ pub async fn update(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    cp.secret(caller.must(MANAGE)?.organization(), &id)?;
+    cp.secret(caller.organization(), &id)?;
     let mut checks = Checks::new(&body);
     let new = change(&mut checks, false);
     checks.finish()?;
@@ -102,7 +99,7 @@ pub async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    cp.remove_secret(caller.must(MANAGE)?.organization(), &id).await?;
+    cp.remove_secret(caller.organization(), &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -114,7 +111,7 @@ pub async fn attach(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let mut checks = Checks::new(&body);
     if checks.given("secrets").is_none() {
         checks.problem("secrets must be an array");

@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::{
-    auth::{Caller, Client, WRITE_SANDBOXES},
+    auth::{Caller, Client},
     body::Body,
     dto::{Full, Shape},
     error::{ApiError, ApiResult, created},
@@ -32,7 +32,7 @@ pub async fn labels(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let labels = body.get("labels").and_then(|labels| labels.as_object());
     let labels = labels.ok_or_else(|| ApiError::bad_request("labels must be an object"))?;
     let sandbox = cp.set_labels(&sandbox, StringMap::from(labels.clone())).await?;
@@ -46,7 +46,7 @@ pub async fn public(
     client: Client,
     Path((id, public)): Path<(String, String)>,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     Ok(changed(&cp.set_public(&sandbox, public == "true").await?, &client))
 }
 
@@ -58,7 +58,7 @@ pub async fn network(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let mut checks = Checks::new(&body);
     let settings = NetworkSettings {
         block_all: checks.boolean("networkBlockAll"),
@@ -104,7 +104,7 @@ async fn interval(
     Path((id, minutes)): Minutes,
     which: Interval,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(cp, &id)?;
+    let sandbox = caller.sandbox(cp, &id)?;
     Ok(changed(&cp.set_interval(&sandbox, which, parse(&minutes, which)?).await?, client))
 }
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    auth::{Caller, DELETE_SNAPSHOTS, WRITE_SNAPSHOTS},
+    auth::Caller,
     dto::build_info,
     error::{ApiError, ApiResult, ok, time},
     query::Query,
@@ -123,8 +123,14 @@ pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): 
     if let Some(own) = cp.own_snapshot(caller.organization(), &id) {
         return Ok(ok(&dto(&own, cp.runner_id())));
     }
-    let general = snapshots::general(&id).ok_or_else(|| no_snapshot(&id))?;
-    Ok(ok(&general_dto(general, cp.runner_id(), caller.organization())))
+    let general = snapshots::general(&id);
+    if let Some(general) = general {
+        return Ok(ok(&general_dto(general, cp.runner_id(), caller.organization())));
+    }
+    let general = snapshots::by_image(&id).ok_or_else(|| no_snapshot(&id))?;
+    let mut dto = general_dto(general, cp.runner_id(), caller.organization());
+    (dto["name"], dto["imageName"]) = (id.clone().into(), id.into());
+    Ok(ok(&dto))
 }
 
 /// An own snapshot for a route that takes ids only: an unknown one is told first, then that a name is no id (observed).
@@ -145,14 +151,14 @@ pub async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    let snapshot = by_id(&cp, caller.must(DELETE_SNAPSHOTS)?, &id)?;
+    let snapshot = by_id(&cp, &caller, &id)?;
     cp.remove_snapshot(&snapshot).await?;
     Ok(StatusCode::OK)
 }
 
 /// `activateSnapshot`.
 pub async fn activate(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    let snapshot = by_id(&cp, caller.must(WRITE_SNAPSHOTS)?, &id)?;
+    let snapshot = by_id(&cp, &caller, &id)?;
     let snapshot = cp.activate_snapshot(&snapshot).await?;
     Ok(ok(&dto(&snapshot, cp.runner_id())))
 }
@@ -163,7 +169,7 @@ pub async fn deactivate(
     caller: Caller,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
-    let snapshot = by_id(&cp, caller.must(WRITE_SNAPSHOTS)?, &id)?;
+    let snapshot = by_id(&cp, &caller, &id)?;
     cp.deactivate_snapshot(&snapshot).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    auth::{Caller, Client, WRITE_SANDBOXES},
+    auth::{Caller, Client},
     error::{ApiError, ApiResult, ok, time},
     query::Query,
     sandboxes::full,
@@ -29,7 +29,7 @@ pub async fn create(
     Path(id): Path<String>,
     query: Query,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     let minutes = match query.get("expiresInMinutes") {
         Some(text) => text.parse().ok().filter(|minutes: &f64| minutes.is_finite()).ok_or_else(|| {
             ApiError::bad_request("expiresInMinutes must be a number conforming to the specified constraints")
@@ -59,7 +59,7 @@ pub async fn revoke(
     Path(id): Path<String>,
     query: Query,
 ) -> ApiResult {
-    let sandbox = caller.must(WRITE_SANDBOXES)?.sandbox(&cp, &id)?;
+    let sandbox = caller.sandbox(&cp, &id)?;
     cp.revoke_ssh_access(&sandbox, query.get("token")).await?;
     Ok(full(&client.view(&sandbox), &client))
 }

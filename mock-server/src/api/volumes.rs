@@ -17,9 +17,6 @@ use super::{
 };
 use crate::model::{ControlPlane, Volume};
 
-const READ: &str = "read:volumes";
-const WRITE: &str = "write:volumes";
-const DELETE: &str = "delete:volumes";
 
 /// `VolumeDto` of the contract. `lastUsedAt` is absent until a sandbox gets the volume (observed).
 pub(super) fn dto(volume: &Volume) -> Value {
@@ -41,13 +38,12 @@ pub(super) fn dto(volume: &Volume) -> Value {
 /// `listVolumes`: a bare array.
 pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller, query: Query) -> ApiResult {
     let deleted_too = query.get("includeDeleted").is_some_and(|text| text == "true");
-    let all = cp.volumes(caller.must(READ)?.organization(), deleted_too);
+    let all = cp.volumes(caller.organization(), deleted_too);
     Ok(ok(&all.iter().map(|volume| dto(volume)).collect::<Vec<_>>()))
 }
 
 /// `createVolume`. An empty name becomes the id (observed).
 pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
-    caller.must(WRITE)?;
     let mut checks = Checks::new(&body);
     if checks.given("name").is_none() {
         checks.problem("name must be a string");
@@ -59,12 +55,12 @@ pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(bo
 
 /// `getVolume`.
 pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
-    Ok(ok(&dto(&*cp.volume(caller.must(READ)?.organization(), &id)?)))
+    Ok(ok(&dto(&*cp.volume(caller.organization(), &id)?)))
 }
 
 /// `getVolumeByName`.
 pub async fn by_name(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(name): Path<String>) -> ApiResult {
-    Ok(ok(&dto(&*cp.volume_by_name(caller.must(READ)?.organization(), &name)?)))
+    Ok(ok(&dto(&*cp.volume_by_name(caller.organization(), &name)?)))
 }
 
 /// `deleteVolume`: 200 without a body.
@@ -73,7 +69,7 @@ pub async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
-    let volume = cp.volume(caller.must(DELETE)?.organization(), &id)?;
+    let volume = cp.volume(caller.organization(), &id)?;
     cp.delete_volume(&volume).await?;
     Ok(Response::default())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parse_dockerfile::{ArgInstruction, Flag, Instruction, Source as CopySource, UnescapedString};
+use parse_dockerfile::{ArgInstruction, Flag, Instruction, UnescapedString};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -10,10 +10,14 @@ use super::{
     context::{Context, Source},
     dockerfile::{argv, needed, prepare, run_argv, start_of, text_at},
     machine::{Machine, Target},
-    run::{Mounts, absolute},
+    run::{Mount, Mounts, absolute},
     words,
 };
-use crate::{images::ImageConfig, runtime::Root, toolbox::build::RunStep};
+use crate::{
+    images::ImageConfig,
+    runtime::{NetworkPolicy, Root},
+    toolbox::build::RunStep,
+};
 
 /// Instructions of one Dockerfile.
 const MAX_STEPS: usize = 1_000;
@@ -29,14 +33,14 @@ const OPTIONAL: [&str; 3] =
 
 /// A stage as far as it is built.
 #[derive(Clone)]
-struct Stage {
-    root: Root,
+pub struct Stage {
+    pub root: Root,
     config: ImageConfig,
     /// Values of `ARG`s.
     args: BTreeMap<String, String>,
     substitute: bool,
     /// What the next layer's name depends on.
-    key: String,
+    pub key: String,
 }
 
 pub async fn build(build: &Build, text: &str) -> Result<Root, String> {
@@ -75,9 +79,9 @@ pub async fn build(build: &Build, text: &str) -> Result<Root, String> {
     Ok(Root { config: Some(last.config), ..last.root })
 }
 
-struct Builder<'a> {
-    build: &'a Build,
-    context: Context,
+pub struct Builder<'a> {
+    pub build: &'a Build,
+    pub context: Context,
     escape: char,
     global: BTreeMap<String, String>,
     /// By their order: name, and what was built, if it was needed.
@@ -96,13 +100,13 @@ fn platform() -> BTreeMap<String, String> {
     PLATFORM.iter().map(|(name, given)| ((*name).to_owned(), value(name, given))).collect()
 }
 
-fn flag<'a>(options: &'a [Flag], name: &str) -> Option<&'a str> {
+pub fn flag<'a>(options: &'a [Flag], name: &str) -> Option<&'a str> {
     let found = options.iter().find(|option| option.name.value == name)?;
     Some(found.value.as_ref().map_or("", |value| &value.value))
 }
 
 /// Refuses options that would change what is built.
-fn only(options: &[Flag], known: &[&str]) -> Result<(), String> {
+pub fn only(options: &[Flag], known: &[&str]) -> Result<(), String> {
     match options.iter().find(|option| !known.contains(&&*option.name.value)) {
         Some(other) => Err(format!("--{} is not supported", other.name.value)),
         None => Ok(()),
@@ -133,11 +137,16 @@ fn declare(
 }
 
 impl Stage {
-    fn look_up(&self, name: &str) -> Option<String> {
+    pub fn look_up(&self, name: &str) -> Option<String> {
         self.config.env.get(name).or_else(|| self.args.get(name)).cloned()
     }
 
-    fn word(&self, text: &UnescapedString) -> Result<String, String> {
+    /// The same for what isn't parsed yet.
+    pub fn text(&self, text: &str) -> Result<String, String> {
+        words::word(text, &|name| self.look_up(name))
+    }
+
+    pub fn word(&self, text: &UnescapedString) -> Result<String, String> {
         words::word(&text.value, &|name| self.look_up(name))
     }
 
@@ -146,7 +155,7 @@ impl Stage {
     }
 
     /// The name of the layer that this makes of the stage so far.
-    fn next_key(&self, parts: &[&str]) -> String {
+    pub fn next_key(&self, parts: &[&str]) -> String {
         let mut hash = Sha256::new();
         let config = serde_json::to_string(&(&self.config, &self.args)).expect("plain data");
         for part in [self.key.as_str(), &config].iter().chain(parts) {
@@ -163,7 +172,7 @@ impl Builder<'_> {
         self.build.log.line(&format!("Step {}/{} : {}", self.step, self.total, text.trim_end()));
     }
 
-    fn stage(&self, name: &str) -> Option<&Stage> {
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
         let wanted = name.to_lowercase();
         let by_name = self.stages.iter().rev().find(|(own, _)| own.as_deref() == Some(&wanted));
         let by_number = || self.stages.get(name.parse::<usize>().ok()?);
@@ -177,12 +186,22 @@ impl Builder<'_> {
             return Ok(Stage { args: BTreeMap::new(), ..stage.clone() });
         }
         if name == "scratch" {
-            return Err("FROM scratch is not supported: a sandbox needs a shell".into());
+            return self.scratch().await;
         }
         self.image(&name).await
     }
 
-    async fn image(&self, name: &str) -> Result<Stage, String> {
+    /// What runs in a sandbox of it has to be copied there, a shell first of all.
+    async fn scratch(&self) -> Result<Stage, String> {
+        let runtime = &self.build.runtime;
+        let image = runtime.image_store().scratch().map_err(|error| error.to_string())?;
+        runtime.unpack(&image).await.map_err(|error| error.to_string())?;
+        let (key, config) = (image.digest.clone(), image.config.clone());
+        let root = Root { image: Some(image), config: Some(config.clone()), ..Root::default() };
+        Ok(Stage { root, config, args: BTreeMap::new(), substitute: false, key })
+    }
+
+    pub async fn image(&self, name: &str) -> Result<Stage, String> {
         let base = (self.build.bases)(name.to_owned()).await?;
         let config = base.root.config.clone().unwrap_or_default();
         let digest = base.root.image.as_ref().map(|image| image.digest.clone());
@@ -249,22 +268,23 @@ impl Builder<'_> {
             .filter_map(|o| Some(&*o.value.as_ref()?.value))
             .collect();
         let text = argv.join("\0");
-        let key = stage.next_key(&[&["RUN", &text].concat(), &mounts.join("\0"), &self.mounted(&mounts)?]);
+        let network = flag(options, "network").unwrap_or_default();
+        let shown = self.mounted(&mounts)?;
+        let key = stage.next_key(&[&["RUN", network, &text].concat(), &mounts.join("\0"), &shown]);
         let layer = format!("b-{key}");
         if self.cached(stage, &layer, &key) {
             return Ok(());
         }
-        let mut prepared = Mounts::default();
-        for mount in mounts {
-            prepared.add(self.build, mount, &stage.config.work_dir, &|name| stage.look_up(name))?;
-        }
+        let prepared = self.mounts(stage, &mounts).await?;
         let mut env = self.build.env.clone();
         env.extend(stage.args.clone());
         env.extend(stage.config.env.clone());
         env.entry("PATH".into()).or_insert_with(|| crate::runtime::base::DEFAULT_PATH.into());
         let user = if stage.config.user.is_empty() { "root" } else { &stage.config.user };
         let step = RunStep { argv, env, cwd: stage.config.work_dir.clone(), user: user.to_owned() };
-        let machine = Machine::start(&self.build.runtime, &stage.root, prepared.binds.clone()).await?;
+        let block_all = network == "none";
+        let network = NetworkPolicy { block_all, ..NetworkPolicy::default() };
+        let machine = Machine::start_with(&self.build.runtime, &stage.root, prepared.binds.clone(), network).await?;
         let code = match machine.run(&step, &self.build.log).await {
             Ok(code) => code,
             Err(reason) => return machine.end(None).await.and(Err(reason)),
@@ -281,16 +301,43 @@ impl Builder<'_> {
         self.keep(machine, stage, layer, key).await
     }
 
+    async fn mounts(&self, stage: &Stage, mounts: &[&str]) -> Result<Mounts, String> {
+        let mut prepared = Mounts::default();
+        for mount in mounts {
+            let mount = Mount::parse(mount, &stage.config.work_dir, &|name| stage.look_up(name))?;
+            match mount.from.clone() {
+                Some(from) if mount.kind == "bind" => {
+                    let other = self.other(&from).await?;
+                    prepared.copy_from(self.build, &mount, &other.root).await?;
+                }
+                _ => prepared.add(self.build, &mount)?,
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// A stage that was built, else an image.
+    pub async fn other(&self, name: &str) -> Result<Stage, String> {
+        match self.stage(name) {
+            Some(other) => Ok(other.clone()),
+            None => self.image(name).await,
+        }
+    }
+
     /// What a bind from the context shows, so that other content is another step.
     fn mounted(&self, mounts: &[&str]) -> Result<String, String> {
         if !mounts.iter().any(|mount| !mount.contains("type=") || mount.contains("type=bind")) {
             return Ok(String::new());
         }
+        // Of the stages that are shown, too: a number or a name alone doesn't say what was built.
+        let stages = mounts.iter().flat_map(|mount| mount.split(',')).filter_map(|word| word.strip_prefix("from="));
+        let keys = stages.filter_map(|name| self.stage(name)).map(|stage| stage.key.as_str());
+        let keys: Vec<&str> = keys.collect();
         let all = self.context.find(".")?;
-        self.digest(&all)
+        Ok(format!("{}{}", self.digest(&all)?, keys.join(" ")))
     }
 
-    fn digest(&self, sources: &[Source]) -> Result<String, String> {
+    pub fn digest(&self, sources: &[Source]) -> Result<String, String> {
         let mut hash = Sha256::new();
         for source in sources {
             self.context.digest(source, &mut hash).map_err(|error| format!("{}: {error}", source.name))?;
@@ -298,7 +345,7 @@ impl Builder<'_> {
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn cached(&self, stage: &mut Stage, layer: &str, key: &str) -> bool {
+    pub fn cached(&self, stage: &mut Stage, layer: &str, key: &str) -> bool {
         let cached = self.build.runtime.has_own_layer(layer);
         if cached {
             self.build.log.line(" ---> Using cache");
@@ -308,7 +355,7 @@ impl Builder<'_> {
         cached
     }
 
-    async fn keep(&self, machine: Machine, stage: &mut Stage, layer: String, key: String) -> Result<(), String> {
+    pub async fn keep(&self, machine: Machine, stage: &mut Stage, layer: String, key: String) -> Result<(), String> {
         machine.end(Some(&layer)).await?;
         stage.root.layers.push(layer);
         stage.key = key;
@@ -329,186 +376,4 @@ impl Builder<'_> {
             Err(reason) => machine.end(None).await.and(Err(reason)),
         }
     }
-
-    async fn copy(
-        &self,
-        stage: &mut Stage,
-        options: &[Flag<'_>],
-        sources: &[CopySource<'_>],
-        dest: &UnescapedString<'_>,
-        add: bool,
-    ) -> Result<(), String> {
-        only(options, &["from", "chown", "chmod", "link"])?;
-        let dest = stage.word(dest)?;
-        let path = absolute(&stage.config.work_dir, &dest);
-        let owner = flag(options, "chown").map(|text| words::word(text, &|name| stage.look_up(name))).transpose()?;
-        let mode = flag(options, "chmod").map(str::to_owned);
-        let is_dir = dest.ends_with('/') || dest == "." || sources.len() > 1;
-        let plan = Plan { path, is_dir, owner, mode };
-        if let Some(from) = flag(options, "from") {
-            return self.copy_from(stage, from, sources, plan).await;
-        }
-        let mut found = Vec::new();
-        let mut documents = Vec::new();
-        for source in sources {
-            match source {
-                CopySource::Path(path) => {
-                    let name = stage.word(path)?;
-                    if add && (name.contains("://") || name.ends_with(".git")) {
-                        return Err(format!(
-                            "ADD {name}: only files of the context can be added; use RUN with curl or git"
-                        ));
-                    }
-                    found.extend(self.context.find(&name)?);
-                }
-                CopySource::HereDoc(document) => {
-                    let value = document.value.to_string();
-                    documents.push(if document.expand {
-                        words::word(&value, &|name| stage.look_up(name))?
-                    } else {
-                        value
-                    });
-                }
-                _ => return Err("this source is not supported".into()),
-            }
-        }
-        self.copy_found(stage, found, documents, plan, add).await
-    }
-
-    async fn copy_found(
-        &self,
-        stage: &mut Stage,
-        found: Vec<Source>,
-        documents: Vec<String>,
-        plan: Plan,
-        add: bool,
-    ) -> Result<(), String> {
-        let digest = self.digest(&found)?;
-        let key = stage.next_key(&["COPY", &digest, &documents.join("\0"), &format!("{plan:?} {add}")]);
-        let layer = format!("b-{key}");
-        if self.cached(stage, &layer, &key) {
-            return Ok(());
-        }
-        let single_dir = found.len() == 1 && found[0].path.is_dir();
-        let plan = Plan { is_dir: plan.is_dir || single_dir || found.len() > 1, ..plan };
-        let machine = Machine::start(&self.build.runtime, &stage.root, Vec::new()).await?;
-        let mut copied = Ok(());
-        for source in &found {
-            if copied.is_ok() {
-                copied = self.put(&machine, source, &plan, add).await;
-            }
-        }
-        for text in documents {
-            if copied.is_ok() {
-                copied = put_text(&machine, text, &plan).await;
-            }
-        }
-        match copied {
-            Ok(()) => self.keep(machine, stage, layer, key).await,
-            Err(reason) => machine.end(None).await.and(Err(reason)),
-        }
-    }
-
-    async fn put(&self, machine: &Machine, source: &Source, plan: &Plan, add: bool) -> Result<(), String> {
-        let file = source.path.clone();
-        if add && file.is_file() && is_archive(&source.name) {
-            // What is in it comes with its own owners.
-            let target = Target { is_dir: true, ..plan.target() };
-            return machine
-                .put(&target, move |mut pipe| std::io::copy(&mut open_archive(&file)?, &mut pipe).map(drop))
-                .await;
-        }
-        let context = Context::open(&self.build.context).map_err(|error| error.to_string())?;
-        let source = Source { path: file, name: source.name.clone() };
-        let pack = move |pipe| {
-            let mut out = tar::Builder::new(pipe);
-            context.pack(&source, None, &mut out)?;
-            out.into_inner().map(drop)
-        };
-        machine.put(&Target { owner: plan.owner.as_deref().or(Some("0:0")), ..plan.target() }, pack).await
-    }
-
-    /// `COPY --from=` a stage or an image.
-    async fn copy_from(
-        &self,
-        stage: &mut Stage,
-        from: &str,
-        sources: &[CopySource<'_>],
-        plan: Plan,
-    ) -> Result<(), String> {
-        let other = match self.stage(from) {
-            Some(other) => other.clone(),
-            None => self.image(from).await?,
-        };
-        let mut paths = Vec::new();
-        for source in sources {
-            let CopySource::Path(path) = source else { return Err("--from takes no here-document".into()) };
-            let path = stage.word(path)?;
-            if path.contains(['*', '?', '[']) {
-                return Err(format!("{path}: patterns are not supported with --from"));
-            }
-            paths.push(absolute("/", &path));
-        }
-        let key = stage.next_key(&["COPY --from", &other.key, &paths.join("\0"), &format!("{plan:?}")]);
-        let layer = format!("b-{key}");
-        if self.cached(stage, &layer, &key) {
-            return Ok(());
-        }
-        let source = Machine::start(&self.build.runtime, &other.root, Vec::new()).await?;
-        let machine = Machine::start(&self.build.runtime, &stage.root, Vec::new()).await?;
-        let mut copied = Ok(());
-        for path in &paths {
-            if copied.is_ok() {
-                copied = machine.put_from(&plan.target(), &source, path).await;
-            }
-        }
-        source.end(None).await?;
-        match copied {
-            Ok(()) => self.keep(machine, stage, layer, key).await,
-            Err(reason) => machine.end(None).await.and(Err(reason)),
-        }
-    }
-}
-
-/// Where a `COPY` goes.
-#[derive(Debug)]
-struct Plan {
-    path: String,
-    is_dir: bool,
-    owner: Option<String>,
-    mode: Option<String>,
-}
-
-impl Plan {
-    fn target(&self) -> Target<'_> {
-        Target { path: &self.path, is_dir: self.is_dir, owner: self.owner.as_deref(), mode: self.mode.as_deref() }
-    }
-}
-
-async fn put_text(machine: &Machine, text: String, plan: &Plan) -> Result<(), String> {
-    let pack = move |pipe| {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(text.len() as u64);
-        let mut out = tar::Builder::new(pipe);
-        out.append_data(&mut header, "heredoc", text.as_bytes())?;
-        out.into_inner().map(drop)
-    };
-    machine.put(&Target { owner: plan.owner.as_deref().or(Some("0:0")), ..plan.target() }, pack).await
-}
-
-fn is_archive(name: &str) -> bool {
-    [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|end| name.ends_with(end))
-}
-
-fn open_archive(path: &std::path::Path) -> std::io::Result<Box<dyn std::io::Read>> {
-    let file = std::io::BufReader::new(std::fs::File::open(path)?);
-    let name = path.to_string_lossy();
-    Ok(match () {
-        () if name.ends_with("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        () if name.ends_with("zst") => Box::new(zstd::Decoder::with_buffer(file)?),
-        () => Box::new(file),
-    })
 }

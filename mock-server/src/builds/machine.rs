@@ -9,6 +9,7 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::BuildLog;
 use crate::{
@@ -40,11 +41,20 @@ pub struct Target<'a> {
 
 impl Machine {
     pub async fn start(runtime: &Arc<Runtime>, root: &Root, binds: Vec<Bind>) -> Result<Machine, String> {
+        Machine::start_with(runtime, root, binds, NetworkPolicy::default()).await
+    }
+
+    pub async fn start_with(
+        runtime: &Arc<Runtime>,
+        root: &Root,
+        binds: Vec<Bind>,
+        network: NetworkPolicy,
+    ) -> Result<Machine, String> {
         let spec = SandboxSpec {
             id: format!("build-{}", uuid::Uuid::new_v4()),
             env: BTreeMap::new(),
             user: "root".into(),
-            network: NetworkPolicy::default(),
+            network,
             root: Arc::new(root.clone()),
             binds,
             volumes: Vec::new(),
@@ -103,6 +113,34 @@ impl Machine {
         };
         let (read, put): (Result<(), String>, _) = tokio::join!(reading, self.put_stream(target, receiver));
         put.and(read)
+    }
+
+    /// What fits a pattern inside, in order; never nothing.
+    pub async fn glob(&self, pattern: &str) -> Result<Vec<String>, String> {
+        let request = self.request("GET", &format!("/build/glob?pattern={}", encode(pattern)));
+        let answer = self.send(request.body(full(Vec::new())).expect("a request")).await?;
+        let body = answer.collect().await.map_err(|error| error.to_string())?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
+    }
+
+    /// Unpacks what is at a path inside into a directory of the host, for everybody to read.
+    pub async fn take(&self, path: &str, to: PathBuf) -> Result<(), String> {
+        let request = self.request("GET", &format!("/build/get?path={}", encode(path)));
+        let answer = self.send(request.body(full(Vec::new())).expect("a request")).await?;
+        let pieces = answer.into_data_stream();
+        let pieces = futures_util::TryStreamExt::map_err(pieces, io::Error::other);
+        let reader = SyncIoBridge::new(StreamReader::new(pieces));
+        let unpack = move || {
+            let mut archive = tar::Archive::new(reader);
+            archive.set_preserve_ownerships(false);
+            for entry in archive.entries()? {
+                // Never leads out of its directory.
+                entry?.unpack_in(&to)?;
+            }
+            Ok(())
+        };
+        let unpacked: io::Result<()> = tokio::task::spawn_blocking(unpack).await.map_err(|e| e.to_string())?;
+        unpacked.map_err(|error| format!("{path}: {error}"))
     }
 
     async fn put_stream(&self, target: &Target<'_>, mut pieces: mpsc::Receiver<Bytes>) -> Result<(), String> {

@@ -2,8 +2,11 @@
 //! wrote becomes a layer, named by what it depends on, so that the same build finds it again.
 
 mod context;
+mod copying;
 mod dockerfile;
-mod glob;
+mod engine;
+mod fetch;
+pub(crate) mod glob;
 mod instructions;
 mod log;
 mod machine;
@@ -14,7 +17,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-pub use self::{context::unpack as unpack_context, log::BuildLog};
+pub use self::{context::unpack as unpack_context, engine::Engine, log::BuildLog};
 use crate::runtime::{Root, Runtime};
 
 /// Finds what `FROM` names, with what there is to say about it.
@@ -39,6 +42,10 @@ pub struct Build {
     pub context: PathBuf,
     /// Where `RUN --mount=type=cache` keeps its directories.
     pub caches: PathBuf,
+    /// Bytes that one `ADD` may download.
+    pub download: u64,
+    /// Who builds instead, and what it calls the image.
+    pub engine: Option<(Engine, String)>,
 }
 
 impl Build {
@@ -47,11 +54,22 @@ impl Build {
     /// # Errors
     /// The text that ends the log: which line, and why.
     pub async fn run(&self, dockerfile: &str) -> Result<Root, String> {
-        let built = instructions::build(self, dockerfile).await;
+        let built = match &self.engine {
+            Some((engine, tag)) => self.run_by(engine, tag, dockerfile).await,
+            None => instructions::build(self, dockerfile).await,
+        };
         match &built {
             Ok(_) => self.log.line("Successfully built"),
             Err(reason) => self.log.line(&format!("ERROR: {reason}")),
         }
         built
+    }
+
+    async fn run_by(&self, engine: &Engine, tag: &str, dockerfile: &str) -> Result<Root, String> {
+        let store = self.runtime.image_store();
+        let image = engine.build(&self.log, dockerfile, &self.context, &self.env, (store, tag)).await?;
+        self.runtime.unpack(&image).await.map_err(|error| error.to_string())?;
+        let config = Some(image.config.clone());
+        Ok(Root { image: Some(image), config, ..Root::default() })
     }
 }

@@ -6,6 +6,7 @@
 
 mod config;
 mod credentials;
+mod local;
 mod pull;
 mod store;
 
@@ -44,6 +45,23 @@ impl ImageError {
         let what = what.into();
         move |source| ImageError::Io { what, source }
     }
+}
+
+/// What is in an archive that may be compressed by gzip or zstd.
+///
+/// # Errors
+/// `InvalidData` for xz and bzip2.
+pub fn decompressed<R: std::io::BufRead + 'static>(mut reader: R) -> std::io::Result<Box<dyn std::io::Read>> {
+    let start = reader.fill_buf()?;
+    Ok(match start {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(reader)?),
+        [0xfd, b'7', b'z', ..] | [b'B', b'Z', b'h', ..] => {
+            let text = "compressed by xz or bzip2; repack it as .tar, .tar.gz or .tar.zst";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+        }
+        _ => Box::new(reader),
+    })
 }
 
 /// Reads an image name as container engines do: `debian:12`, `ghcr.io/a/b@sha256:…`; no tag means `latest`.

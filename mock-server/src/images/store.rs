@@ -73,24 +73,31 @@ impl ImageStore {
     pub(super) fn save(&self, image: &Reference, found: &Image) -> Result<(), ImageError> {
         let path = self.ref_path(image);
         let text = serde_json::to_vec(found).expect("plain data");
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(self.make_dir("refs")?)?;
+        let write = |dir| {
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
             io::Write::write_all(&mut file, &text)?;
             file.persist(&path).map_err(io::Error::from)
         };
-        write().map(drop).map_err(ImageError::io(format!("cannot write {}", path.display())))
+        write(self.make_dir("refs")?).map(drop).map_err(ImageError::io(format!("cannot write {}", path.display())))
     }
 
     /// An empty file that may become a blob.
     pub(super) fn new_blob(&self) -> Result<tempfile::NamedTempFile, ImageError> {
-        let make = || tempfile::NamedTempFile::new_in(self.make_dir("blobs")?);
-        make().map_err(ImageError::io(format!("cannot write to {}", self.dir.display())))
+        let make = |dir| tempfile::NamedTempFile::new_in(dir);
+        make(self.make_dir("blobs")?).map_err(ImageError::io(format!("cannot write to {}", self.dir.display())))
     }
 
-    fn make_dir(&self, name: &str) -> io::Result<PathBuf> {
+    /// Makes a file the blob of a layer.
+    pub(super) fn keep(&self, file: tempfile::NamedTempFile, layer: &ImageLayer) -> Result<(), ImageError> {
+        let path = self.blob(layer);
+        let kept = file.persist(&path).map_err(|error| error.error);
+        kept.map(drop).map_err(ImageError::io(format!("cannot write {}", path.display())))
+    }
+
+    pub(super) fn make_dir(&self, name: &str) -> Result<PathBuf, ImageError> {
         let dir = self.dir.join(name);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        Ok(dir)
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.map(|()| dir).map_err(ImageError::io(format!("cannot write to {}", self.dir.display())))
     }
 
     fn ref_path(&self, image: &Reference) -> PathBuf {

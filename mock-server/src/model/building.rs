@@ -1,6 +1,9 @@
 //! Builds of snapshots and sandboxes: their context, their log, and what stands in for images offline.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     ControlPlane,
@@ -11,18 +14,26 @@ use super::{
 use crate::{
     builds::{self, Base, Bases, Build, BuildLog},
     faults::Hold,
-    images::{ImageConfig, ImageError, Policy, Reference},
+    images::{Image, ImageConfig, ImageError, Policy, Reference},
     runtime::{Root, base::DEFAULT_PATH},
 };
 
 /// What `FROM` resolves to when the registry can't be reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OfflineBase {
     /// This server's base, for images that it can stand in for.
     #[default]
     Host,
+    /// A root file system of this machine, a directory or an archive of one, for the same images.
+    Path(PathBuf),
     /// Nothing: the build fails.
     Error,
+}
+
+/// An image, and whether something of this machine stands in for it.
+pub(super) struct Pulled {
+    pub root: Root,
+    pub substitute: bool,
 }
 
 /// Official images that the local base can stand in for, as all of them are Debian-like with the usual languages.
@@ -90,6 +101,8 @@ impl ControlPlane {
                 env: self.config().env.iter().cloned().collect(),
                 context: context.path().to_owned(),
                 caches: self.config().data_dir.join("build-cache"),
+                download: self.config().limits.build_download as u64,
+                engine: self.config().builder.clone().map(|engine| (engine, engine_tag(info))),
             };
             build.run(&info.dockerfile).await
         };
@@ -133,25 +146,36 @@ impl ControlPlane {
             let (cp, owner, log) = (cp.clone(), owner.clone(), log.clone());
             Box::pin(async move {
                 let told = Arc::new(move |line: String| log.line(&line));
-                let root = cp.pull_image(&owner, &name, Policy::Fresh, told).await?;
-                let substitute = root.image.is_none();
+                let Pulled { root, substitute } = cp.pull_image(&owner, &name, Policy::Fresh, told).await?;
                 Ok(Base { root, substitute })
             })
         })
     }
 
-    /// What stands in for a well-known image whose registry can't be reached, with a line that says so.
-    pub(super) fn substitute(&self, image: &Reference, error: &ImageError) -> Option<(Root, String)> {
+    /// What stands in for a well-known image whose registry can't be reached, with a line that says so; `None` if nothing
+    /// does.
+    pub(super) async fn substitute(
+        &self,
+        image: &Reference,
+        error: &ImageError,
+    ) -> Option<Result<(Root, String), String>> {
         let unreachable = matches!(error, ImageError::Unreachable { .. });
-        if !unreachable || self.config().offline_base == OfflineBase::Error || image.registry() != "docker.io" {
-            return None;
-        }
         let sandbox = image.repository() == "daytonaio/sandbox";
         let official = image.repository().strip_prefix("library/").is_some_and(|name| WELL_KNOWN.contains(&name));
-        if !sandbox && !official {
+        if !unreachable || image.registry() != "docker.io" || !(sandbox || official) {
             return None;
         }
-        let (user, work_dir) = if sandbox { ("daytona", "/home/daytona") } else { ("root", "/") };
+        let (image_of_path, what) = match &self.config().offline_base {
+            OfflineBase::Error => return None,
+            OfflineBase::Host => (None, format!("this server's own base ({})", self.runtime().info().base)),
+            OfflineBase::Path(path) => match self.imported(path).await {
+                Ok(imported) => (Some(imported), format!("--offline-base ({})", path.display())),
+                Err(reason) => return Some(Err(reason)),
+            },
+        };
+        let daytona = sandbox
+            && image_of_path.as_ref().is_none_or(|imported| self.runtime().image_has_user(imported, "daytona"));
+        let (user, work_dir) = if daytona { ("daytona", "/home/daytona") } else { ("root", "/") };
         let env = [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")];
         let config = ImageConfig {
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
@@ -160,11 +184,24 @@ impl ControlPlane {
             ..ImageConfig::default()
         };
         let line = format!(
-            "warning: {} can't be pulled (offline); this server's own base ({}) stands in for it, with its own versions of everything",
+            "warning: {} can't be pulled (offline); {what} stands in for it, with its own versions of everything",
             image.whole(),
-            self.runtime().info().base
         );
-        Some((Root { config: Some(config), ..Root::default() }, line))
+        Some(Ok((Root { image: image_of_path, config: Some(config), ..Root::default() }, line)))
+    }
+
+    /// The root file system of `--offline-base`, taken over at its first use.
+    async fn imported(&self, path: &Path) -> Result<Image, String> {
+        let mut imported = self.offline_image.lock().await;
+        if let Some(image) = &*imported {
+            return Ok(image.clone());
+        }
+        let (store, from) = (self.runtime().image_store(), path.to_owned());
+        let import = tokio::task::spawn_blocking(move || store.import(&from)).await;
+        let image = import.map_err(|error| error.to_string())?.map_err(|error| format!("--offline-base: {error}"))?;
+        self.runtime().unpack(&image).await.map_err(|error| error.to_string())?;
+        *imported = Some(image.clone());
+        Ok(image)
     }
 
     /// Builds what a sandbox is to be made of, then launches it. How that ended is in the record.
@@ -200,4 +237,10 @@ impl ControlPlane {
             drop(self.spawn_launch(&id).await);
         }
     }
+}
+
+/// What an engine calls the image of a build: the same for the same input, so that nothing piles up there.
+fn engine_tag(info: &BuildInfo) -> String {
+    let hash: String = info.snapshot_ref.chars().filter(char::is_ascii_hexdigit).take(40).collect();
+    format!("localhost/daytona-mock:{hash}")
 }

@@ -141,7 +141,7 @@ impl ControlPlane {
         let ttl = new.ttl_minutes.filter(|minutes| *minutes > 0);
         let phase = if source.is_some() { Phase::NEW } else { Phase::UNBUILT };
         let (cpu, memory, disk, root, user) = match source {
-            Some(Source::General(general)) => (general.cpu, general.memory, general.disk, Arc::default(), "daytona"),
+            Some(Source::General(general, _)) => (general.cpu, general.memory, general.disk, Arc::default(), "daytona"),
             Some(Source::Own(own)) => (own.cpu, own.memory, own.disk, own.root.clone(), own.user.as_str()),
             None => {
                 let asked = |given: Option<u32>, default| given.filter(|n| *n > 0).unwrap_or(default);

@@ -88,6 +88,8 @@ pub struct ModelConfig {
     /// What happens to requests that break the contract's rules, in worlds that don't say otherwise.
     pub strict: Option<crate::strict::Strictness>,
     pub offline_base: OfflineBase,
+    /// Who builds Dockerfiles instead of this server.
+    pub builder: Option<crate::builds::Engine>,
     /// What each organisation may use; `None`: as much as it likes.
     pub quota: Option<quota::Quota>,
 }
@@ -146,6 +148,8 @@ pub struct ControlPlane {
     audit: AuditLog,
     /// What started sandboxes used, since this server started.
     samples: telemetry::Samples,
+    /// What `--offline-base` names, once it was needed.
+    offline_image: tokio::sync::Mutex<Option<crate::images::Image>>,
     /// Held while a warm pool is filled.
     tending: tokio::sync::Mutex<()>,
     /// Logs of builds that are under way, by the id of what is built.

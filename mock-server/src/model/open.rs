@@ -92,6 +92,7 @@ impl ControlPlane {
             audit,
             samples: telemetry::Samples::new(config.limits.metric_samples),
             tending: tokio::sync::Mutex::default(),
+            offline_image: tokio::sync::Mutex::default(),
             logs: parking_lot::Mutex::default(),
             config,
         });

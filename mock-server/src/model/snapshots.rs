@@ -47,6 +47,15 @@ pub const GENERAL: [GeneralSnapshot; 6] = [
 /// What a sandbox is made from when nobody says (`/config.defaultSnapshot`).
 pub const DEFAULT: &str = "daytona-small";
 
+/// The image that self-hosted servers have as their default snapshot, by its own name (`DEFAULT_SNAPSHOT`).
+const IMAGE: &str = "daytonaio/sandbox:";
+
+/// The default snapshot, under a name that self-hosted servers have for it: `daytonaio/sandbox:<tag>`.
+pub fn by_image(name: &str) -> Option<&'static GeneralSnapshot> {
+    let tag = name.trim_start_matches("docker.io/").strip_prefix(IMAGE)?;
+    general(DEFAULT).filter(|_| !tag.is_empty())
+}
+
 /// A general snapshot by id or name.
 pub fn general(id_or_name: &str) -> Option<&'static GeneralSnapshot> {
     GENERAL.iter().find(|snapshot| snapshot.id == id_or_name || snapshot.name == id_or_name)
@@ -134,7 +143,8 @@ fn shared_region() -> String {
 
 /// What a sandbox can be made from.
 pub enum Source {
-    General(&'static GeneralSnapshot),
+    /// Under the name that it was asked for by.
+    General(&'static GeneralSnapshot, String),
     Own(Arc<Snapshot>),
 }
 
@@ -142,21 +152,21 @@ impl Source {
     /// The region that it can be used in.
     pub fn region(&self) -> &str {
         match self {
-            Source::General(_) => super::REGION,
+            Source::General(..) => super::REGION,
             Source::Own(snapshot) => &snapshot.region,
         }
     }
 
     pub fn name(&self) -> &str {
         match self {
-            Source::General(snapshot) => snapshot.name,
+            Source::General(_, name) => name,
             Source::Own(snapshot) => &snapshot.name,
         }
     }
 
     pub fn class(&self) -> Class {
         match self {
-            Source::General(snapshot) => snapshot.class,
+            Source::General(snapshot, _) => snapshot.class,
             Source::Own(snapshot) => snapshot.class,
         }
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     ControlPlane, Identity, ModelEvent, SnapshotEvent,
+    building::Pulled,
     error::ModelError,
     rules::{Operation, Progress},
     sandbox::{Class, DesiredState, Sandbox},
@@ -72,7 +73,9 @@ impl ControlPlane {
             return Ok(Source::Own(own));
         }
         let text = || format!("Snapshot {name} not found. Did you add it through the Daytona Dashboard?");
-        snapshots::general(name).map(Source::General).ok_or_else(|| ModelError::bad_request(text()))
+        let found = snapshots::general(name).map(|general| Source::General(general, general.name.to_owned()));
+        let found = found.or_else(|| Some(Source::General(snapshots::by_image(name)?, name.to_owned())));
+        found.ok_or_else(|| ModelError::bad_request(text()))
     }
 
     /// Registers a snapshot, and begins to make it. 409 if its name is taken.
@@ -204,7 +207,8 @@ impl ControlPlane {
             Some(build) => self.build(&snapshot.organization_id, &snapshot.id, build).await,
             None => {
                 let told = Arc::new(|line| tracing::info!("{line}"));
-                self.pull_image(&snapshot.organization_id, &snapshot.image_name, policy, told).await
+                let pulled = self.pull_image(&snapshot.organization_id, &snapshot.image_name, policy, told).await;
+                pulled.map(|pulled| pulled.root)
             }
         };
         if self.closing.is_cancelled() {
@@ -239,7 +243,7 @@ impl ControlPlane {
         name: &str,
         policy: Policy,
         told: Told,
-    ) -> Result<Root, String> {
+    ) -> Result<Pulled, String> {
         if !self.runtime().has_roots() {
             return Err("images need a root file system of their own, which isolation process doesn't have".into());
         }
@@ -249,15 +253,15 @@ impl ControlPlane {
         let image: Image = match puller.pull(&reference, policy, |layer| runtime.has_layer(layer)).await {
             Ok(image) => image,
             Err(error) => {
-                return self.substitute(&reference, &error).map_or(Err(error.to_string()), |(root, line)| {
-                    told(line);
-                    Ok(root)
-                });
+                let (root, line) = self.substitute(&reference, &error).await.unwrap_or(Err(error.to_string()))?;
+                told(line);
+                return Ok(Pulled { root, substitute: true });
             }
         };
         runtime.unpack(&image).await.map_err(|error| error.to_string())?;
         let config = image.config.clone();
-        Ok(Root { image: Some(image), config: Some(config), ..Root::default() })
+        let root = Root { image: Some(image), config: Some(config), ..Root::default() };
+        Ok(Pulled { root, substitute: false })
     }
 
     async fn root_size(&self, root: &Root) -> u64 {

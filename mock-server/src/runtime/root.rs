@@ -95,6 +95,12 @@ impl Runtime {
         Ok(())
     }
 
+    /// Whether an unpacked image knows a user by this name.
+    pub fn image_has_user(&self, image: &Image, name: &str) -> bool {
+        let unpacked = self.images.lock().get(&image.digest).cloned();
+        unpacked.is_some_and(|unpacked| base::find_user_in(&unpacked.layers, name).is_some())
+    }
+
     /// Says what the server's base is made of, for names of layers above it.
     pub fn base_key(&self) -> String {
         format!("{:?}", self.base.overlays)

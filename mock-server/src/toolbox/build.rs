@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncReadExt, net::unix::pipe, process::Command, sync::mpsc};
 use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 
-use crate::runtime::users;
+use crate::{builds::glob::pattern, runtime::users};
 
 /// Bytes of the exit code at the end of an output.
 pub const TAIL: usize = 4;
@@ -50,6 +50,7 @@ pub fn routes() -> Router {
         .route("/build/run", post(run))
         .route("/build/put", put(unpack))
         .route("/build/get", get(pack))
+        .route("/build/glob", get(glob))
         .layer(DefaultBodyLimit::disable())
 }
 
@@ -207,7 +208,7 @@ async fn pack(Query(query): Query<GetQuery>) -> Response {
         out.follow_symlinks(false);
         // A broken archive tells the other side.
         let packed = if path.is_dir() {
-            out.append_dir_all("", &path)
+            append_tree(&mut out, &path)
         } else {
             let name = query.path.file_name().unwrap_or(path.file_name().unwrap_or_default()).to_owned();
             out.append_path_with_name(&path, name)
@@ -217,4 +218,44 @@ async fn pack(Query(query): Query<GetQuery>) -> Response {
         }
     });
     Body::from_stream(ReaderStream::new(reader)).into_response()
+}
+
+/// What is in a directory, but what only a kernel makes.
+fn append_tree(out: &mut tar::Builder<impl io::Write>, dir: &Path) -> io::Result<()> {
+    let kernel = |path: &Path| ["/proc", "/sys", "/dev"].iter().any(|own| path == Path::new(own));
+    let walk = walkdir::WalkDir::new(dir).min_depth(1).into_iter().filter_entry(|entry| !kernel(entry.path()));
+    for entry in walk {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type());
+        if kind.is_file() || kind.is_dir() || kind.is_symlink() {
+            out.append_path_with_name(path, path.strip_prefix(dir).map_err(io::Error::other)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct GlobQuery {
+    /// Absolute.
+    pattern: String,
+}
+
+/// The paths that fit a pattern, in order.
+async fn glob(Query(query): Query<GlobQuery>) -> Response {
+    match tokio::task::spawn_blocking(move || matching(&query.pattern)).await {
+        Ok(Ok(paths)) => Json(paths).into_response(),
+        Ok(Err(reason)) => refuse(reason),
+        Err(error) => refuse(error),
+    }
+}
+
+fn matching(glob: &str) -> Result<Vec<String>, String> {
+    let pattern = pattern(glob).ok_or_else(|| format!("{glob}: a bad pattern"))?;
+    let parts: Vec<&str> = glob.split('/').collect();
+    let plain = parts.iter().take_while(|part| !part.contains(['*', '?', '[', '\\'])).count();
+    let root = format!("/{}", parts[..plain].join("/").trim_start_matches('/'));
+    let walk = walkdir::WalkDir::new(root).min_depth(1).max_depth(parts.len() - plain).sort_by_file_name();
+    let paths = walk.into_iter().filter_map(Result::ok).map(|entry| entry.into_path().to_string_lossy().into_owned());
+    let found: Vec<String> = paths.filter(|path| pattern.is_match(path)).collect();
+    if found.is_empty() { Err(format!("{glob}: nothing fits")) } else { Ok(found) }
 }

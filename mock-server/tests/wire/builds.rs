@@ -15,13 +15,13 @@ use crate::{
     support::{eventually, server},
 };
 
-struct Built {
-    account: Account,
-    snapshot: Value,
-    log: String,
+pub struct Built {
+    pub account: Account,
+    pub snapshot: Value,
+    pub log: String,
 }
 
-async fn base_image(registry: &Registry) -> String {
+pub async fn base_image(registry: &Registry) -> String {
     registry.push(
         "some/base:1",
         &[programs(), layer(Pack::Gzip, "mkdir -p srv; echo base > srv/base")],
@@ -30,7 +30,7 @@ async fn base_image(registry: &Registry) -> String {
 }
 
 /// Builds a snapshot and reads its log while it grows.
-async fn build(account: Account, name: &str, dockerfile: &str, hashes: &[String]) -> Built {
+pub async fn build(account: Account, name: &str, dockerfile: &str, hashes: &[String]) -> Built {
     let info = json!({"dockerfileContent": dockerfile, "contextHashes": hashes});
     let made = account.ok(Method::POST, "/snapshots", json!({"name": name, "buildInfo": info})).await;
     let id = made["id"].as_str().expect("an id");
@@ -110,7 +110,7 @@ async fn stages_give_each_other_files() {
 }
 
 /// What an SDK uploads to the object storage before it asks for a build.
-async fn upload(account: &Account, hash: &str, script: &str) {
+pub async fn upload(account: &Account, hash: &str, script: &str) {
     let bucket = Bucket::of(account).await;
     bucket.put(&bucket.key(&format!("{hash}/context.tar")), layer(Pack::Plain, script).blob).await;
 }
@@ -152,7 +152,7 @@ async fn the_context_is_copied_but_for_what_is_ignored() {
         ("COPY nothing /x", "nothing: not found in the build context"),
         ("COPY ../../etc/passwd /x", "outside of the build context"),
         ("COPY leak /x", "not found in the build context"),
-        ("ADD https://example.org/x /x", "only files of the context"),
+        ("ADD https://example.org/x.git /x", "repositories can't be added"),
         ("RUN exit 3", "non-zero code: 3"),
         ("ONBUILD RUN true", "ONBUILD is not supported"),
         ("RUN --mount=type=secret,id=x,required=true true", "not supported"),

@@ -5,6 +5,8 @@ mod archive;
 mod audit;
 mod auth;
 mod base;
+mod build_sources;
+mod builders;
 mod builds;
 mod cli;
 mod code_run;

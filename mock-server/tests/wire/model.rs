@@ -36,6 +36,7 @@ impl World {
         let api_version = "0.205.1".into();
         let config = ModelConfig {
             offline_base: Default::default(),
+            builder: None,
             data_dir: dir.path().to_owned(),
             env: vec![],
             api_keys: vec![],

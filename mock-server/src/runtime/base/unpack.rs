@@ -3,7 +3,7 @@
 use std::{
     ffi::{CString, OsStr},
     fs::{self, File, Permissions},
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufReader, Read},
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, PermissionsExt, lchown},
@@ -20,7 +20,10 @@ use super::{
     layer::{Owners, seen_by_others},
     tree::OPAQUE,
 };
-use crate::runtime::{idmap, sys::xattr};
+use crate::{
+    images::decompressed,
+    runtime::{idmap, sys::xattr},
+};
 
 /// What the names of whiteouts start with (OCI image layer specification).
 const WHITEOUT: &[u8] = b".wh.";
@@ -88,18 +91,6 @@ impl<R: Read> Read for Hashed<R> {
         self.hash.update(&buffer[..length]);
         Ok(length)
     }
-}
-
-fn decompressed<R: BufRead + 'static>(mut reader: R) -> io::Result<Box<dyn Read>> {
-    let start = reader.fill_buf()?;
-    Ok(match start {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(reader)?),
-        [0xfd, b'7', b'z', ..] | [b'B', b'Z', b'h', ..] => {
-            return Err(invalid("compressed by xz or bzip2; repack it as .tar, .tar.gz or .tar.zst"));
-        }
-        _ => Box::new(reader),
-    })
 }
 
 fn unpack(reader: impl Read, dir: &Path, owners: Owners, kind: Kind) -> io::Result<()> {

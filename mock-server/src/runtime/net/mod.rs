@@ -151,7 +151,7 @@ impl OwnPorts {
         self.0.write().remove(&port);
     }
 
-    fn contains(&self, port: u16) -> bool {
+    pub fn contains(&self, port: u16) -> bool {
         self.0.read().contains(&port)
     }
 }
