@@ -32,6 +32,7 @@ pub mod images;
 pub mod journal;
 pub mod limits;
 pub mod model;
+pub mod registry;
 pub mod runtime;
 pub mod seed;
 mod server;

@@ -70,6 +70,8 @@ limits! {
     objects = 100_000;
     /// Bytes of one object.
     object_size = 16 << 30;
+    /// Layers and configurations of images that one organisation pushed.
+    registry_blobs = 10_000;
     /// Multipart uploads of one organisation at a time.
     uploads = 1_000;
     /// Bytes of one build's log; what comes after is left out.

@@ -132,7 +132,7 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/users/mfa/sms/enroll", post(users::no_providers))
         .merge(organization_routes())
         .route("/docker-registry", get(registries::list).post(registries::create))
-        .route("/docker-registry/registry-push-access", get(transport::unrouted))
+        .route("/docker-registry/registry-push-access", get(registries::push_access))
         .route("/docker-registry/{id}", get(registries::get).patch(registries::update).delete(registries::delete))
         .route("/secret", get(secrets::list).post(secrets::create))
         .route("/secret/paginated", get(secrets::paginated))

@@ -216,7 +216,7 @@ pub const OPERATIONS: &[Operation] = &[
     op("deleteWarmPool", "DELETE", "/warm-pools/{id}", Emulated),
     op("createRegistry", "POST", "/docker-registry", Emulated),
     op("listRegistries", "GET", "/docker-registry", Emulated),
-    op("getTransientPushAccess", "GET", "/docker-registry/registry-push-access", Later),
+    op("getTransientPushAccess", "GET", "/docker-registry/registry-push-access", Emulated),
     op("getRegistry", "GET", "/docker-registry/{id}", Emulated),
     op("updateRegistry", "PATCH", "/docker-registry/{id}", Emulated),
     op("deleteRegistry", "DELETE", "/docker-registry/{id}", Emulated),

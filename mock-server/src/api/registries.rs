@@ -7,9 +7,10 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    auth::Caller,
+    auth::{Caller, Client},
     body::Body,
     error::{ApiResult, created, ok, time},
+    query::Query,
     validate::Checks,
 };
 use crate::model::{ControlPlane, Registry, RegistryChange};
@@ -65,6 +66,30 @@ pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(bo
 pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResult {
     let all = cp.registries(caller.organization());
     Ok(ok(&all.iter().map(|registry| dto(registry)).collect::<Vec<_>>()))
+}
+
+/// What the server's own registry is called (of the contract: any id).
+const OWN: &str = "5d2f6b0a-0101-4d61-8f00-da7700000001";
+
+/// `getTransientPushAccess`: credentials for an hour for the registry at `/v2`, where everybody has a project of their own.
+pub async fn push_access(
+    State(cp): State<Arc<ControlPlane>>,
+    caller: Caller,
+    client: Client,
+    query: Query,
+) -> ApiResult {
+    if let Some(region) = query.get("regionId").filter(|region| !region.is_empty()) {
+        cp.region(caller.organization(), region)?;
+    }
+    let access = cp.push_access(caller.organization());
+    Ok(ok(&json!({
+        "username": access.username,
+        "secret": access.secret,
+        "registryId": OWN,
+        "registryUrl": client.origin.authority,
+        "project": caller.organization(),
+        "expiresAt": time(access.expires_at),
+    })))
 }
 
 /// `getRegistry`.

@@ -68,6 +68,7 @@ use crate::{
     journal::Journal,
     limits::Limits,
     model::{ControlPlane, PreviewPort},
+    registry,
     storage::Storage,
     webhooks::Webhooks,
 };
@@ -254,6 +255,7 @@ impl Gateway {
                 let page = portal::answer(&request);
                 page.unwrap_or_else(|| refuse(&request, ProxyError::not_found("not found")))
             }
+            ("v2", _) => registry::answer(&self.0.cp, request).await,
             (_, sign_in::PATH) => sign_in::answer(self, &origin, request).await,
             ("api", _) => {
                 request.extensions_mut().insert(origin);

@@ -7,6 +7,7 @@
 mod config;
 mod credentials;
 mod local;
+mod parts;
 mod pull;
 mod store;
 

@@ -11,20 +11,15 @@ use oci_client::{
     Client, Reference, RegistryOperation,
     client::{ClientConfig, ClientProtocol},
     errors::{OciDistributionError, OciErrorCode},
-    manifest::{ImageIndexEntry, OciDescriptor, OciImageManifest, OciManifest},
+    manifest::{OciDescriptor, OciImageManifest, OciManifest},
     secrets::RegistryAuth,
 };
 
 use super::{
     Credentials, Image, ImageError, ImageLayer, ImageStore,
-    config::ConfigFile,
     credentials::{self},
+    parts::{self, MAX_CONFIG},
 };
-
-/// Bounds on what a registry may send.
-const MAX_LAYERS: usize = 400;
-const MAX_CONFIG: i64 = 8 << 20;
-const MAX_BLOB: u64 = 32 << 30;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer.
@@ -122,17 +117,7 @@ impl Connection<'_> {
     /// What the image is for this platform, according to the registry.
     async fn describe(&self) -> Result<Image, ImageError> {
         let (manifest, digest) = self.manifest().await?;
-        let layers: Vec<&OciDescriptor> = manifest.layers.iter().collect();
-        if layers.len() > MAX_LAYERS {
-            return Err(self.invalid(format!("{} layers are too many", layers.len())));
-        }
-        let file = self.config(&manifest.config).await?;
-        if file.diff_ids().len() != layers.len() {
-            return Err(self.invalid("its configuration names other layers than its manifest"));
-        }
-        let layers = layers.iter().zip(file.diff_ids()).map(|(layer, diff_id)| self.layer(layer, diff_id));
-        let layers = layers.collect::<Result<Vec<_>, _>>()?;
-        Ok(Image { name: self.image.whole(), digest, config: file.into_config(), layers })
+        parts::assemble(self.image.whole(), digest, &manifest, &self.config(&manifest.config).await?)
     }
 
     async fn manifest(&self) -> Result<(OciImageManifest, String), ImageError> {
@@ -142,11 +127,7 @@ impl Connection<'_> {
             OciManifest::Image(manifest) => return Ok((manifest, digest)),
             OciManifest::ImageIndex(index) => index,
         };
-        let digest = pick(&index.manifests).ok_or_else(|| ImageError::Platform {
-            image: self.image.whole(),
-            platform: this_platform(),
-            offered: offered(&index.manifests),
-        })?;
+        let digest = parts::pick(&self.image.whole(), &index.manifests)?;
         let variant = self.image.clone_with_digest(digest.clone());
         match self.client.pull_manifest(&variant, &self.auth).await.map_err(|e| self.error(e))? {
             (OciManifest::Image(manifest), _) => Ok((manifest, digest)),
@@ -154,7 +135,7 @@ impl Connection<'_> {
         }
     }
 
-    async fn config(&self, descriptor: &OciDescriptor) -> Result<ConfigFile, ImageError> {
+    async fn config(&self, descriptor: &OciDescriptor) -> Result<Vec<u8>, ImageError> {
         if !(0..=MAX_CONFIG).contains(&descriptor.size) {
             return Err(self.invalid("its configuration is too large"));
         }
@@ -166,26 +147,7 @@ impl Connection<'_> {
                 return Err(self.invalid("its configuration is too large"));
             }
         }
-        let file: ConfigFile =
-            serde_json::from_slice(&bytes).map_err(|e| self.invalid(format!("its configuration: {e}")))?;
-        let platform = format!("{}/{}", file.os, file.architecture);
-        if platform != this_platform() && !file.os.is_empty() {
-            return Err(ImageError::Platform {
-                image: self.image.whole(),
-                platform: this_platform(),
-                offered: platform,
-            });
-        }
-        Ok(file)
-    }
-
-    fn layer(&self, layer: &OciDescriptor, diff_id: &str) -> Result<ImageLayer, ImageError> {
-        let size = u64::try_from(layer.size).ok().filter(|size| *size <= MAX_BLOB);
-        let size = size.ok_or_else(|| self.invalid("a layer is too large"))?;
-        if !is_sha256(&layer.digest) || !is_sha256(diff_id) {
-            return Err(self.invalid("a layer has no SHA-256 digest"));
-        }
-        Ok(ImageLayer { digest: layer.digest.clone(), diff_id: diff_id.to_owned(), size })
+        Ok(bytes)
     }
 
     /// Downloads a blob. The stream checks the digest before its end.
@@ -279,36 +241,6 @@ fn is_loopback(registry: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// `sha256:` and 64 hexadecimal digits.
-fn is_sha256(digest: &str) -> bool {
-    digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
-/// As images name it: `linux/amd64`.
-fn this_platform() -> String {
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    format!("linux/{arch}")
-}
-
-fn platform(entry: &ImageIndexEntry) -> Option<String> {
-    entry.platform.as_ref().map(|platform| format!("{}/{}", platform.os, platform.architecture))
-}
-
-fn pick(entries: &[ImageIndexEntry]) -> Option<String> {
-    let wanted = Some(this_platform());
-    entries.iter().find(|entry| platform(entry) == wanted).map(|entry| entry.digest.clone())
-}
-
-fn offered(entries: &[ImageIndexEntry]) -> String {
-    let mut all: Vec<String> = entries.iter().filter_map(platform).take(20).collect();
-    all.dedup();
-    if all.is_empty() { "none".into() } else { all.join(", ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,14 +252,6 @@ mod tests {
         }
         for host in ["index.docker.io", "10.0.0.1:5000", "localhost.example", "127.0.0.1.example:1"] {
             assert!(!is_loopback(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn digests_are_whole() {
-        assert!(is_sha256(&format!("sha256:{}", "a1".repeat(32))));
-        for bad in ["sha256:", "sha512:00", "../x", ""] {
-            assert!(!is_sha256(bad));
         }
     }
 }

@@ -334,6 +334,7 @@ impl ControlPlane {
         self.wipe_volumes(organization_id).await;
         self.wipe_objects(organization_id).await;
         self.wipe_uploads(organization_id).await;
+        self.wipe_pushed(organization_id).await;
         all
     }
 

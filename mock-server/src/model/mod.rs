@@ -19,6 +19,7 @@ mod open;
 pub mod organization;
 mod pausing;
 mod preview;
+pub mod pushed;
 pub mod quota;
 mod recovering;
 pub mod regions;

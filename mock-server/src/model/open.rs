@@ -200,6 +200,7 @@ impl ControlPlane {
             self.world.read().sandboxes.values().map(|entry| entry.record.clone()).collect();
         self.remove_orphans().await;
         self.tidy_archives().await;
+        self.tidy_pushed().await;
         self.wipe_strays();
         self.tidy_layers().await;
         self.revive_snapshots().await;

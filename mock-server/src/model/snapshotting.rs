@@ -249,6 +249,12 @@ impl ControlPlane {
         }
         let reference = parse_reference(name).map_err(|error| error.to_string())?;
         let runtime = self.runtime().clone();
+        if let Some(pushed) = self.pushed_image(organization_id, &reference).await {
+            let image = pushed.map_err(|error| error.to_string())?;
+            runtime.unpack(&image).await.map_err(|error| error.to_string())?;
+            let config = Some(image.config.clone());
+            return Ok(Pulled { root: Root { image: Some(image), config, ..Root::default() }, substitute: false });
+        }
         let puller = Puller::new(runtime.image_store(), self.registry_credentials(organization_id), told.clone());
         let image: Image = match puller.pull(&reference, policy, |layer| runtime.has_layer(layer)).await {
             Ok(image) => image,

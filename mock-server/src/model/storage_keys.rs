@@ -89,12 +89,22 @@ impl ControlPlane {
         Some(self.storage_key.derive("secret", access_key))
     }
 
+    /// When an access key ends.
+    pub(super) fn storage_end(&self, access_key: &str) -> Option<DateTime<Utc>> {
+        read(access_key).map(|(_, end)| end)
+    }
+
+    /// Whose an access key is, unless it has ended. Its secret was checked.
+    pub(super) fn storage_owner_of(&self, access_key: &str) -> Result<String, Refusal> {
+        let (organization_id, end) = read(access_key).ok_or(Refusal::Token)?;
+        if end <= self.clock().now() { Err(Refusal::Expired) } else { Ok(organization_id) }
+    }
+
     /// Whose objects the holder of an access key may use. Its signature was checked.
     pub fn storage_owner(&self, access_key: &str, session_token: &str) -> Result<String, Refusal> {
-        let (organization_id, end) = read(access_key).ok_or(Refusal::Token)?;
         if self.storage_key.derive("session", access_key) != session_token {
             return Err(Refusal::Token);
         }
-        if end <= self.clock().now() { Err(Refusal::Expired) } else { Ok(organization_id) }
+        self.storage_owner_of(access_key)
     }
 }

@@ -123,7 +123,7 @@ async fn an_engine_builds_where_it_is_asked_to() {
         for line in ["FROM whatever:1", "\nbuilt it\n", "Successfully built"] {
             assert!(log.contains(line), "{name}, {line}: {log}");
         }
-        assert_eq!(said(&api, "made", "cat /srv/made; echo $BY").await, "engine\nengine");
+        assert_eq!(said(&api, "made", "cat /srv/made; echo $BY").await, "engine\nengine\n");
         let calls = fs::read_to_string(dir.path().join("calls")).expect("calls");
         assert!(calls.contains("--build-arg PROXY=none") && calls.contains("localhost/daytona-mock:"), "{calls}");
         let (failed, log) = built(&api, "failed", "FROM whatever:1\nRUN FAIL\n").await;

@@ -40,7 +40,7 @@ async fn operations_of_both_planes_are_listed() {
         all.iter().find(|op| op["operationId"] == id && op["plane"] == plane).map(|op| op["emulated"].clone())
     };
     assert_eq!(emulated("createSandbox", "api"), Some(json!(true)));
-    assert_eq!(emulated("getTransientPushAccess", "api"), Some(json!(false)));
+    assert_eq!(emulated("listPendingSsoLinks", "api"), Some(json!(false)));
     assert_eq!(emulated("ExecuteCommand", "toolbox"), Some(json!(true)));
 }
 

@@ -103,18 +103,18 @@ async fn a_machine_that_started_is_there_whatever_the_store_says() {
 }
 
 /// What a client was told and may rely on: a name for each fact, and its value.
-type Facts = BTreeMap<String, Value>;
+pub type Facts = BTreeMap<String, Value>;
 
 /// One client's view: what was acknowledged, and what it had asked for when the server died.
 #[derive(Default)]
-struct Witness {
-    acknowledged: Facts,
-    in_flight: Facts,
+pub struct Witness {
+    pub acknowledged: Facts,
+    pub in_flight: Facts,
 }
 
 impl Witness {
     /// Runs one request that makes these facts true. False once the server is gone.
-    async fn tell(&mut self, facts: &[(&str, &str, Value)], request: impl Future<Output = Option<bool>>) -> bool {
+    pub async fn tell(&mut self, facts: &[(&str, &str, Value)], request: impl Future<Output = Option<bool>>) -> bool {
         let facts = facts.iter().map(|(kind, name, value)| (format!("{kind} {name}"), value.clone()));
         self.in_flight = facts.collect();
         if request.await.is_none() {
@@ -125,8 +125,19 @@ impl Witness {
     }
 }
 
+impl Witness {
+    /// Asserts that what was acknowledged is there, or what was asked for on top of it.
+    pub async fn compare(&self, observe: impl AsyncFn(&str) -> Value, after: usize) {
+        for (fact, value) in &self.acknowledged {
+            let now = observe(fact).await;
+            let fine = now == *value || self.in_flight.get(fact) == Some(&now);
+            assert!(fine, "killed after {after}: {fact} was {value}, is {now}");
+        }
+    }
+}
+
 /// One request; none if the server died meanwhile.
-async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Option<bool> {
+pub async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Option<bool> {
     let answer = api.request(method, path).json(&body).send().await.ok()?;
     let status = answer.status();
     let text = answer.text().await.ok()?;
@@ -135,7 +146,7 @@ async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Option<bool> {
 }
 
 /// Writes a note into a sandbox, by an upload.
-async fn note(api: &Api, name: &str, text: &str) -> Option<bool> {
+pub async fn note(api: &Api, name: &str, text: &str) -> Option<bool> {
     let sandbox: Value = api.request("GET", &format!("/sandbox/{name}")).send().await.ok()?.json().await.ok()?;
     let base = sandbox["toolboxProxyUrl"].as_str()?;
     let url = format!("{base}/{}/files/upload?path=note", sandbox["id"].as_str()?);
@@ -195,7 +206,7 @@ async fn load(api: Api, worker: String, told: mpsc::UnboundedSender<()>) -> Witn
 }
 
 /// What is true of a fact now.
-async fn observe(api: &Api, fact: &str) -> Value {
+pub async fn observe(api: &Api, fact: &str) -> Value {
     let (kind, name) = fact.split_once(' ').expect("kind and name");
     if kind == "key" {
         return api.get(&format!("/api-keys/{name}")).await.1["name"].clone();
@@ -206,8 +217,8 @@ async fn observe(api: &Api, fact: &str) -> Value {
         "desired" => sandbox["desiredState"].clone(),
         _ if sandbox["id"].is_null() => Value::Null,
         _ => {
-            if sandbox["desiredState"] == "stopped" {
-                api.until(name, "stopped").await;
+            if let Some(resting) = ["stopped", "archived"].iter().find(|state| sandbox["desiredState"] == **state) {
+                api.until(name, resting).await;
                 assert_eq!(api.post(&format!("/sandbox/{name}/start"), Value::Null).await.0, 200);
             }
             api.until(name, "started").await;
@@ -236,11 +247,7 @@ async fn sigkill_under_load_loses_nothing_that_was_acknowledged() {
         let again = serve(dir.path()).await;
         for worker in workers {
             let witness = worker.await.expect("a witness");
-            for (fact, value) in &witness.acknowledged {
-                let now = observe(&again.api, fact).await;
-                let fine = now == *value || witness.in_flight.get(fact) == Some(&now);
-                assert!(fine, "killed after {after}: {fact} was {value}, is {now}");
-            }
+            witness.compare(async |fact| observe(&again.api, fact).await, after).await;
         }
         again.api.control("POST", "/reset", Value::Null).await;
         again.kill();

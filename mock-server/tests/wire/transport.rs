@@ -145,10 +145,10 @@ async fn snapshots_and_organisations_can_be_read() {
 #[tokio::test]
 async fn what_is_not_emulated_yet_says_so_by_name() {
     let api = Api::new().await;
-    let path = "/docker-registry/registry-push-access";
+    let path = "/users/me/pending-sso-links";
     let (status, body) = api.get(path).await;
     assert_eq!((status, &body["error"]), (501, &json!("Not Implemented")));
-    let text = format!("getTransientPushAccess is not emulated yet by daytona-mock {}", env!("CARGO_PKG_VERSION"));
+    let text = format!("listPendingSsoLinks is not emulated yet by daytona-mock {}", env!("CARGO_PKG_VERSION"));
     assert_eq!(body["message"], text);
     api.with_key("wrong").refused("GET", path, Value::Null, 401, "Invalid credentials").await;
     api.refused("GET", "/jobs", Value::Null, 403, "Invalid authentication context").await;

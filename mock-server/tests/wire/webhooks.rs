@@ -277,3 +277,42 @@ async fn the_server_can_be_told_whom_to_tell() {
     };
     assert!(MockServer::start(bad).await.is_err());
 }
+
+/// The fields of a message, and those of a list in the same order.
+fn has_fields(message: &Message, more: &[&str]) {
+    let body = parsed(message);
+    let fields: Vec<&str> = body.as_object().expect("an object").keys().map(String::as_str).collect();
+    assert_eq!(fields, [&["event", "timestamp", "id", "organizationId"], more].concat(), "{body}");
+}
+
+#[tokio::test]
+async fn volumes_and_snapshots_are_told_with_their_fields() {
+    let (api, receiver) = (Api::new().await, Receiver::new().await);
+    let events = ["volume.created", "volume.state.updated", "snapshot.created", "snapshot.state.updated", "snapshot.removed"];
+    add(&api, json!({"url": receiver.url, "eventTypes": events})).await;
+    let (_, volume) = api.post("/volumes", json!({"name": "v"})).await;
+    let got = receiver.messages(3).await;
+    has_fields(&got[0], &["name", "state", "createdAt"]);
+    let updated = ["name", "oldState", "newState", "updatedAt"];
+    has_fields(&got[1], &updated);
+    assert_eq!(parsed(&got[0])["id"], volume["id"]);
+    let seen: Vec<String> = got[1..].iter().map(told).collect();
+    assert_eq!(seen, ["pending_create>creating", "creating>ready"]);
+    assert_eq!(api.delete(&format!("/volumes/{}", id(&volume))).await.0, 200);
+    let got = receiver.messages(6).await;
+    let seen: Vec<String> = got[3..].iter().map(told).collect();
+    assert_eq!(seen, ["ready>pending_delete", "pending_delete>deleting", "deleting>deleted"]);
+
+    receiver.forget();
+    // One that can't be made will do.
+    let (_, snapshot) = api.post("/snapshots", json!({"name": "s", "imageName": "127.0.0.1:1/none:1"})).await;
+    let got = receiver.messages(3).await;
+    has_fields(&got[0], &["name", "state", "createdAt"]);
+    has_fields(&got[1], &updated);
+    let seen: Vec<String> = got[1..].iter().map(told).collect();
+    assert_eq!(seen, ["pending>pulling", "pulling>error"]);
+    assert_eq!(api.delete(&format!("/snapshots/{}", id(&snapshot))).await.0, 200);
+    let got = receiver.messages(5).await;
+    assert_eq!((told(&got[3]).as_str(), &parsed(&got[4])["event"]), ("error>removing", &json!("snapshot.removed")));
+    has_fields(&got[4], &["name", "removedAt"]);
+}

@@ -101,6 +101,39 @@ async fn local_forwards_reach_ports_and_sockets_inside() {
     assert!(rest.get(3) != Some(&0), "{rest:?}");
 }
 
+/// What a VS Code does: a script over the input of a shell starts a server and stays, its port is reached by SOCKS on the
+/// same connection; others share that connection, or take its place (`-W`).
+#[tokio::test]
+async fn an_editor_finds_its_way_in() {
+    let access = access().await;
+    let (dynamic, control) = (free_port(), format!("/tmp/mux-{}", access.sandbox.id));
+    let mut ssh = access.ssh();
+    ssh.args(["-T", "-M", &format!("-S{control}"), &format!("-D{dynamic}"), &access.host(), "sh"]);
+    let mut ssh = ssh.spawn().expect("ssh");
+    let mut script = "# a long preamble\n".repeat(5_000);
+    script += &format!("{ECHO} 7009 >/dev/null 2>&1 &\necho \"listening: $!\"\nwait\n");
+    let mut input = ssh.stdin.take().expect("stdin");
+    input.write_all(script.as_bytes()).await.expect("written");
+    let mut said = [0; 10];
+    ssh.stdout.as_mut().expect("stdout").read_exact(&mut said).await.expect("read");
+    assert_eq!(&said, b"listening:");
+    let stream = eventually("the server is reached by SOCKS", async || {
+        let mut socks = TcpStream::connect(("127.0.0.1", dynamic)).await.ok()?;
+        socks.write_all(&[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1]).await.ok()?;
+        socks.write_all(&7009u16.to_be_bytes()).await.ok()?;
+        let mut answer = [0; 12];
+        socks.read_exact(&mut answer).await.ok().filter(|_| answer[3] == 0)?;
+        Some(socks)
+    })
+    .await;
+    echoes(stream).await;
+    let shared = access.run(&[&format!("-S{control}")], "echo shared", b"").await;
+    assert_eq!(good(&shared), "shared\n");
+    let mut through = access.ssh();
+    through.args(["-W", "127.0.0.1:7009", &access.host()]);
+    assert_eq!(good(&super::run(through, b"through").await), "through");
+}
+
 #[tokio::test]
 async fn remote_forwards_bring_connections_out() {
     let access = access().await;

@@ -1,0 +1,124 @@
+//! Blobs on their way: whole in one request, or in pieces that come in order.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use futures_util::StreamExt;
+use http::{HeaderName, Request, StatusCode, header};
+use tokio::io::AsyncWriteExt;
+
+use super::{
+    Place,
+    answers::{Problem, digest_header},
+};
+
+impl Place {
+    /// Begins an upload, or makes one of what is here already (`mount`), or takes it all at once (`digest`).
+    pub(super) async fn begin(&self, request: Request<Body>) -> Result<Response, Problem> {
+        if let Some(digest) = query(&request, "mount")
+            && self.images.blob(&digest).is_some_and(|path| path.is_file())
+        {
+            return Ok(self.created(&digest));
+        }
+        let most = self.cp.config().limits.uploads;
+        let id = self.images.begin(most).map_err(Problem::internal)?.ok_or(Problem::TooMany)?;
+        if query(&request, "digest").is_some() {
+            return self.finish(&id, request).await;
+        }
+        Ok(self.accepted(&id, 0))
+    }
+
+    pub(super) async fn append(&self, id: &str, request: Request<Body>) -> Result<Response, Problem> {
+        let length = self.take(id, request).await?;
+        Ok(self.accepted(id, length))
+    }
+
+    pub(super) async fn finish(&self, id: &str, request: Request<Body>) -> Result<Response, Problem> {
+        let digest = query(&request, "digest").ok_or(Problem::DigestInvalid)?;
+        self.take(id, request).await?;
+        let (images, most) = (self.images.clone(), self.cp.config().limits.registry_blobs);
+        let (upload, wanted) = (id.to_owned(), digest.clone());
+        let finish = move || images.finish(&upload, &wanted, most);
+        match tokio::task::spawn_blocking(finish).await.map_err(Problem::internal)? {
+            Ok(true) => Ok(self.created(&digest)),
+            Ok(false) => Err(Problem::DigestInvalid),
+            Err(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => Err(Problem::TooMany),
+            Err(error) => Err(Problem::internal(error)),
+        }
+    }
+
+    pub(super) async fn progress(&self, id: &str) -> Result<Response, Problem> {
+        let length = self.length(id).await?;
+        let mut response = self.accepted(id, length);
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        Ok(response)
+    }
+
+    pub(super) async fn give_up(&self, id: &str) -> Result<Response, Problem> {
+        let path = self.images.upload(id).ok_or(Problem::UploadUnknown)?;
+        tokio::fs::remove_file(path).await.map_err(|_| Problem::UploadUnknown)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    async fn length(&self, id: &str) -> Result<u64, Problem> {
+        let path = self.images.upload(id).ok_or(Problem::UploadUnknown)?;
+        tokio::fs::metadata(path).await.map(|meta| meta.len()).map_err(|_| Problem::UploadUnknown)
+    }
+
+    /// Appends a body to an upload; its length then.
+    async fn take(&self, id: &str, request: Request<Body>) -> Result<u64, Problem> {
+        let mut length = self.length(id).await?;
+        if range_start(&request).is_some_and(|start| start != length) {
+            return Err(Problem::Range);
+        }
+        let path = self.images.upload(id).ok_or(Problem::UploadUnknown)?;
+        let mut file =
+            tokio::fs::OpenOptions::new().append(true).open(&path).await.map_err(|_| Problem::UploadUnknown)?;
+        let (before, most) = (length, self.cp.config().limits.object_size as u64);
+        let mut pieces = request.into_body().into_data_stream();
+        let taken: Result<(), Problem> = async {
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(|_| Problem::UploadInvalid)?;
+                length += piece.len() as u64;
+                if length > most {
+                    return Err(Problem::SizeInvalid);
+                }
+                file.write_all(&piece).await.map_err(Problem::internal)?;
+            }
+            file.flush().await.map_err(Problem::internal)
+        }
+        .await;
+        if let Err(problem) = taken {
+            // A failed request changes nothing.
+            file.set_len(before).await.map_err(Problem::internal)?;
+            return Err(problem);
+        }
+        Ok(length)
+    }
+
+    fn accepted(&self, id: &str, length: u64) -> Response {
+        let headers = [
+            (header::LOCATION, format!("/v2/{}/blobs/uploads/{id}", self.repository)),
+            (header::RANGE, format!("0-{}", length.saturating_sub(1))),
+            (HeaderName::from_static("docker-upload-uuid"), id.to_owned()),
+        ];
+        (StatusCode::ACCEPTED, headers).into_response()
+    }
+
+    fn created(&self, digest: &str) -> Response {
+        let location = format!("/v2/{}/blobs/{digest}", self.repository);
+        (StatusCode::CREATED, [(header::LOCATION, location), (digest_header(), digest.to_owned())]).into_response()
+    }
+}
+
+/// Where a piece begins: `Content-Range: 10-19`, as the specification has it.
+fn range_start(request: &Request<Body>) -> Option<u64> {
+    let range = request.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.trim_start_matches("bytes ").split('-').next()?.parse().ok()
+}
+
+fn query(request: &Request<Body>, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(request.uri().query()?.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+}

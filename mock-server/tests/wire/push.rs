@@ -1,0 +1,164 @@
+//! `getTransientPushAccess`, and what container engines do with it: an image pushed to the server's own registry becomes a
+//! snapshot.
+
+use reqwest::{Method, Response};
+use serde_json::{Value, json};
+
+use crate::{
+    images::{
+        has_images,
+        registry::{Pack, arch, layer, programs, sha256},
+    },
+    snapshots::Account,
+    support::server,
+};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Somebody who is logged in.
+struct Pusher {
+    access: Value,
+    client: reqwest::Client,
+}
+
+impl Pusher {
+    async fn of(account: &Account) -> Pusher {
+        let access = account.ok(Method::GET, "/docker-registry/registry-push-access", json!({})).await;
+        Pusher { access, client: reqwest::Client::new() }
+    }
+
+    fn repository(&self, name: &str) -> String {
+        format!("{}/{name}", self.access["project"].as_str().expect("a project"))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let text = |name: &str| self.access[name].as_str().expect("text");
+        let url = format!("http://{}{path}", text("registryUrl"));
+        self.client.request(method, url).basic_auth(text("username"), Some(text("secret")))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Response {
+        self.request(method, path).body(body).send().await.expect("answer")
+    }
+
+    /// In two pieces, as engines do.
+    async fn blob(&self, repository: &str, bytes: &[u8]) -> String {
+        let digest = sha256(bytes);
+        let begun = self.send(Method::POST, &format!("/v2/{repository}/blobs/uploads/"), Vec::new()).await;
+        assert_eq!(begun.status(), 202);
+        let place = begun.headers()["location"].to_str().expect("text").to_owned();
+        let half = bytes.len() / 2;
+        let first = self.send(Method::PATCH, &place, bytes[..half].to_vec()).await;
+        assert_eq!((first.status().as_u16(), &first.headers()["range"]), (202, &*format!("0-{}", half - 1)));
+        let whole = self.send(Method::PUT, &format!("{place}?digest={digest}"), bytes[half..].to_vec()).await;
+        assert_eq!(whole.status(), 201, "{}", whole.text().await.unwrap_or_default());
+        digest
+    }
+
+    async fn manifest(&self, repository: &str, name: &str, manifest: &Value) -> Response {
+        let request = self.request(Method::PUT, &format!("/v2/{repository}/manifests/{name}"));
+        request.header("content-type", MANIFEST).body(manifest.to_string()).send().await.expect("answer")
+    }
+}
+
+fn code(answer: &str) -> String {
+    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+    answer["errors"][0]["code"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_pushed_image_becomes_a_snapshot() {
+    if !has_images() {
+        return;
+    }
+    let account = Account::new().await;
+    let pusher = Pusher::of(&account).await;
+    let fields: Vec<&String> = pusher.access.as_object().expect("an object").keys().collect();
+    assert_eq!(fields, ["username", "secret", "registryId", "registryUrl", "project", "expiresAt"]);
+    let repository = pusher.repository("some/app");
+    let layers = [programs(), layer(Pack::Zstd, "mkdir srv; echo pushed > srv/file")];
+    let mut parts = Vec::new();
+    for layer in &layers {
+        let digest = pusher.blob(&repository, &layer.blob).await;
+        parts.push(json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": layer.blob.len()}));
+    }
+    let config = json!({"os": "linux", "architecture": arch(), "config": {"WorkingDir": "/srv"},
+        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>()}});
+    let config = config.to_string().into_bytes();
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": parts, "config":
+        {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": sha256(&config), "size": config.len()}});
+    let early = pusher.manifest(&repository, "1", &manifest).await;
+    assert_eq!((early.status().as_u16(), code(&early.text().await.expect("text")).as_str()), (404, "BLOB_UNKNOWN"));
+    // The configuration at once.
+    let path = format!("/v2/{repository}/blobs/uploads/?digest={}", sha256(&config));
+    assert_eq!(pusher.send(Method::POST, &path, config).await.status(), 201);
+    let done = pusher.manifest(&repository, "1", &manifest).await;
+    assert_eq!(done.status(), 201);
+    let digest = done.headers()["docker-content-digest"].to_str().expect("text").to_owned();
+    assert_eq!(digest, sha256(manifest.to_string().as_bytes()));
+    let head = pusher.send(Method::HEAD, &format!("/v2/{repository}/manifests/1"), Vec::new()).await;
+    assert_eq!((head.status().as_u16(), &head.headers()["content-type"]), (200, &*MANIFEST));
+    let tags = pusher.send(Method::GET, &format!("/v2/{repository}/tags/list"), Vec::new()).await;
+    assert_eq!(tags.json::<Value>().await.expect("JSON")["tags"], json!(["1"]));
+    let blob = pusher.send(Method::GET, &format!("/v2/{repository}/blobs/{}", sha256(&layers[1].blob)), Vec::new()).await;
+    assert_eq!(blob.bytes().await.expect("bytes"), layers[1].blob);
+
+    let host = pusher.access["registryUrl"].as_str().expect("text").to_owned();
+    for (name, image) in [("by-tag", format!("{host}/{repository}:1")), ("by-digest", format!("{host}/{repository}@{digest}"))] {
+        account.ok(Method::POST, "/snapshots", json!({"name": name, "imageName": image})).await;
+        let made = account.made(name).await;
+        assert_eq!(made["state"], "active", "{made}");
+    }
+    let one = account.sandbox(json!({"snapshot": "by-tag"})).await;
+    one.until("started").await;
+    assert_eq!(one.run("pwd; cat file").await, "/srv\npushed\n");
+    // Others can't have it.
+    let other = Account::new().await;
+    other.ok(Method::POST, "/snapshots", json!({"name": "stolen", "imageName": format!("{host}/{repository}:1")})).await;
+    assert_eq!(other.made("stolen").await["state"], "error");
+}
+
+#[tokio::test]
+async fn a_registry_refuses_as_registries_do() {
+    let account = Account::new().await;
+    let pusher = Pusher::of(&account).await;
+    let anonymous = reqwest::get(format!("{}/v2/", server().base_url)).await.expect("answer");
+    assert_eq!(anonymous.status(), 401);
+    assert!(anonymous.headers()["www-authenticate"].to_str().expect("text").starts_with("Basic realm="));
+    let wrong = pusher.client.get(format!("{}/v2/", server().base_url)).basic_auth("x", Some("y")).send().await;
+    assert_eq!(wrong.expect("answer").status(), 401);
+    assert_eq!(pusher.send(Method::GET, "/v2/", Vec::new()).await.status(), 200);
+    let (own, nobody) = (pusher.repository("a"), "sha256:".to_owned() + &"0".repeat(64));
+    let other = Pusher::of(&Account::new().await).await.repository("a");
+    let begun = pusher.send(Method::POST, &format!("/v2/{own}/blobs/uploads/"), Vec::new()).await;
+    let place = begun.headers()["location"].to_str().expect("text").to_owned();
+    for (method, path, body, status, expected) in [
+        (Method::GET, format!("/v2/{own}/blobs/{nobody}"), "", 404, "BLOB_UNKNOWN"),
+        (Method::GET, format!("/v2/{own}/blobs/sha256:x"), "", 400, "DIGEST_INVALID"),
+        (Method::GET, format!("/v2/{own}/manifests/none"), "", 404, "MANIFEST_UNKNOWN"),
+        (Method::PUT, format!("/v2/{own}/manifests/1"), "{", 400, "MANIFEST_INVALID"),
+        (Method::PUT, format!("/v2/{own}/manifests/1"), "{}", 404, "BLOB_UNKNOWN"),
+        (Method::GET, format!("/v2/{other}/manifests/1"), "", 403, "DENIED"),
+        (Method::POST, format!("/v2/{other}/blobs/uploads/"), "", 403, "DENIED"),
+        (Method::GET, "/v2/Upper/manifests/1".into(), "", 404, "NAME_UNKNOWN"),
+        (Method::DELETE, format!("/v2/{own}/manifests/1"), "", 405, "UNSUPPORTED"),
+        (Method::PUT, format!("{place}?digest={nobody}"), "content", 400, "DIGEST_INVALID"),
+        (Method::PATCH, format!("/v2/{own}/blobs/uploads/{}", uuid::Uuid::new_v4()), "x", 404, "BLOB_UPLOAD_UNKNOWN"),
+        (Method::PATCH, format!("/v2/{own}/blobs/uploads/x"), "x", 404, "BLOB_UPLOAD_UNKNOWN"),
+    ] {
+        let answer = pusher.send(method.clone(), &path, body.into()).await;
+        let (got, text) = (answer.status().as_u16(), answer.text().await.expect("text"));
+        assert_eq!((got, code(&text).as_str()), (status, expected), "{method} {path}: {text}");
+    }
+    let skipped = pusher.request(Method::PATCH, &place).header("content-range", "100-104").body("12345").send().await;
+    assert_eq!(skipped.expect("answer").status(), 416);
+    assert_eq!(pusher.send(Method::DELETE, &place, Vec::new()).await.status(), 204);
+    assert_eq!(pusher.send(Method::DELETE, &place, Vec::new()).await.status(), 404);
+    // Who may not push, and a region that isn't there.
+    let body = json!({"name": "none", "permissions": ["read:volumes"]});
+    let none = account.ok(Method::POST, "/api-keys", body).await["value"].as_str().expect("a key").to_owned();
+    let url = format!("{}/docker-registry/registry-push-access", server().api_url);
+    assert_eq!(reqwest::Client::new().get(&url).bearer_auth(none).send().await.expect("answer").status(), 403);
+    let (status, refused) = account.call(Method::GET, "/docker-registry/registry-push-access?regionId=mars", json!({})).await;
+    assert_eq!((status, refused["message"].as_str()), (404, Some("Region not found")));
+}
