@@ -19,6 +19,12 @@ scenarios! { "registries";
     /// An unknown registry is 404, for reading, changing and deleting. (getRegistry, updateRegistry, deleteRegistry)
     unknown_registry_is_not_found: Must, covers ["getRegistry", "updateRegistry", "deleteRegistry"];
 
+    /// Access to push images names user, secret, registry and project, and ends. (getTransientPushAccess)
+    push_access_is_given: Must, covers ["getTransientPushAccess"];
+
+    /// Access to push images needs a permission to write snapshots or sandboxes. (getTransientPushAccess)
+    push_access_needs_a_permission: Must, covers ["getTransientPushAccess"], needs [ApiKeys];
+
     /// Another organisation neither lists nor reads nor deletes it.
     others_see_nothing: Must, covers ["listRegistries", "getRegistry", "deleteRegistry"], needs [SecondAccount];
 }
@@ -112,4 +118,29 @@ async fn others_see_nothing(cx: Cx) -> Result {
     cx.check("delete").status_in(&other.delete(&path).send().await?, &[403, 404]);
     cx.check("still-there").status(&cx.get(&path).send().await?, 200);
     remove(&cx, &id).await
+}
+
+const PUSH: &str = "/docker-registry/registry-push-access";
+
+async fn push_access_is_given(cx: Cx) -> Result {
+    let access = cx.get(PUSH).send().await?;
+    cx.check("status").status(&access, 200);
+    for field in ["username", "secret", "registryId", "registryUrl", "project"] {
+        let text = access.at(&format!("/{field}")).as_str().unwrap_or_default();
+        cx.check(field).that(!text.is_empty(), "a text", text.len());
+    }
+    let url = access.string("/registryUrl")?;
+    cx.check("bare-host").on(&access).that(!url.contains("://"), "a host without a scheme", &url);
+    let end = chrono::DateTime::parse_from_rfc3339(&access.string("/expiresAt")?);
+    let later = end.as_ref().is_ok_and(|end| *end > chrono::Utc::now());
+    cx.check("ends-later").on(&access).that(later, "a time to come", access.string("/expiresAt")?);
+    Ok(())
+}
+
+async fn push_access_needs_a_permission(cx: Cx) -> Result {
+    let body = json!({"name": cx.name("key"), "permissions": ["read:volumes"]});
+    let key = cx.post("/api-keys").json(body).send().await?.ok()?.string("/value")?;
+    let denied = cx.api().with_key(&key).get(PUSH).send().await?;
+    cx.check("denied").error(&denied, 403, "Access denied");
+    Ok(())
 }

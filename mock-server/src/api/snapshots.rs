@@ -26,6 +26,7 @@ fn general_dto(snapshot: &GeneralSnapshot, runner: &str, organization: &str) -> 
         "general": true,
         "name": snapshot.name,
         "imageName": snapshot.name,
+        "enabled": true,
         "state": "active",
         "size": 0.1,
         "entrypoint": null,
@@ -54,6 +55,8 @@ pub(super) fn dto(snapshot: &Snapshot, runner: &str) -> Value {
         "general": false,
         "name": snapshot.name,
         "imageName": snapshot.image_name,
+        // Only the Python models of 0.21 still ask for it.
+        "enabled": snapshot.state != SnapshotState::Inactive,
         "state": snapshot.state,
         "size": snapshot.size.map(gigabytes),
         "entrypoint": snapshot.entrypoint,

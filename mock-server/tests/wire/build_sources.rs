@@ -117,6 +117,7 @@ async fn the_default_image_is_a_snapshot_under_its_own_name() {
     assert_eq!((&record["snapshot"], &record["cpu"]), (&json!("daytonaio/sandbox:0.5.0"), &json!(1)));
     let seen = account.ok(Method::GET, "/snapshots/daytonaio%2Fsandbox:0.5.0", json!({})).await;
     assert_eq!((&seen["name"], &seen["general"]), (&json!("daytonaio/sandbox:0.5.0"), &json!(true)));
+    assert_eq!(seen["enabled"], true, "Python models of 0.21 fail without it");
     for unknown in ["daytonaio/sandbox:", "daytonaio/other:1", "x/daytonaio/sandbox:1"] {
         assert_eq!(account.call(Method::POST, "/sandbox", json!({"snapshot": unknown})).await.0, 400, "{unknown}");
     }
