@@ -240,3 +240,32 @@ async fn the_sdk_s_slim_image_builds_offline() {
     one.until("started").await;
     assert_eq!(one.run("python -c 'import tiny; print(tiny.x)'; echo $MODE; pwd").await, "42\ntest\n/root\n");
 }
+
+/// Every sort of line that the SDKs' `Image` writes (TypeScript 0.216, Python 0.226), quoted as they quote.
+#[tokio::test]
+async fn every_line_of_the_sdks_builders_is_understood() {
+    if !has_images() {
+        return;
+    }
+    let registry = Registry::start().await;
+    let image = base_image(&registry).await;
+    let account = Account::new().await;
+    let hash = "d".repeat(32);
+    upload(&account, &hash, "mkdir -p tmp/x; echo file > 'tmp/x/a b.txt'; echo r > tmp/x/requirements.txt; echo d > tmp/x/d").await;
+    let dockerfile = format!(
+        "FROM {image}\nCOPY [\"tmp/x/a b.txt\", \"/srv/a b.txt\"]\nCOPY tmp/x/requirements.txt /.requirements.txt\n\
+         COPY tmp/x /srv/dir\n\
+         RUN \"sh\" \"-c\" \"echo Hello, \\\\\\\"world\\\\\\\" > /srv/list\"\n\
+         ENV PLAIN=plain\nENV QUOTED='two words'\nENV ODD='it'\"'\"'s $HOME'\n\
+         WORKDIR '/srv/a dir'\nRUN echo \"$QUOTED\" > here\nENTRYPOINT [\"/bin/sh\", \"-c\", \"sleep infinity\"]\nCMD []\n"
+    );
+    let built = build(account, "lines", &dockerfile, &[hash]).await;
+    assert_eq!(built.snapshot["state"], "active", "{}", built.log);
+    assert_eq!(built.snapshot["entrypoint"], json!(["/bin/sh", "-c", "sleep infinity"]));
+    let one = built.account.sandbox(json!({"snapshot": "lines"})).await;
+    one.until("started").await;
+    let said = one.run("pwd; cat '/srv/a b.txt' /.requirements.txt /srv/dir/d /srv/list here; echo \"$PLAIN|$QUOTED|$ODD\"").await;
+    assert_eq!(said, "/srv/a dir\nfile\nr\nd\nHello, \"world\"\ntwo words\nplain|two words|it's $HOME\n");
+    let empty = build(built.account, "empty", &format!("FROM {image}\nENTRYPOINT []\nCMD []\n"), &[]).await;
+    assert_eq!(empty.snapshot["state"], "active", "{}", empty.log);
+}
