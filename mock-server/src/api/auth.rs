@@ -14,7 +14,6 @@ use crate::{
     },
 };
 
-
 /// The holder of a good key, who may ask for the operation: [`super::permissions`] was there first.
 pub struct Caller(pub Identity);
 

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::model::{ControlPlane, Registry, RegistryChange};
 
-
 /// `DockerRegistry` of the contract.
 fn dto(registry: &Registry) -> Value {
     json!({

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::model::{ControlPlane, Volume};
 
-
 /// `VolumeDto` of the contract. `lastUsedAt` is absent until a sandbox gets the volume (observed).
 pub(super) fn dto(volume: &Volume) -> Value {
     let mut dto = json!({

@@ -48,11 +48,7 @@ impl Builder<'_> {
                 }
                 CopySource::HereDoc(document) => {
                     let value = document.value.to_string();
-                    documents.push(if document.expand {
-                        stage.text(&value)?
-                    } else {
-                        value
-                    });
+                    documents.push(if document.expand { stage.text(&value)? } else { value });
                 }
                 _ => return Err("this source is not supported".into()),
             }

@@ -142,9 +142,7 @@ mod tests {
 
     #[test]
     fn engines_are_known_by_their_program() {
-        for (text, kind) in
-            [("docker", Kind::Docker), ("podman", Kind::Podman), ("/usr/bin/buildah", Kind::Buildah)]
-        {
+        for (text, kind) in [("docker", Kind::Docker), ("podman", Kind::Podman), ("/usr/bin/buildah", Kind::Buildah)] {
             assert_eq!(text.parse::<Engine>().map(|engine| engine.kind), Ok(kind));
         }
         assert!("kaniko".parse::<Engine>().is_err());

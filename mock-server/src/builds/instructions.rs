@@ -35,7 +35,7 @@ const OPTIONAL: [&str; 3] =
 #[derive(Clone)]
 pub struct Stage {
     pub root: Root,
-    config: ImageConfig,
+    pub config: ImageConfig,
     /// Values of `ARG`s.
     args: BTreeMap<String, String>,
     substitute: bool,

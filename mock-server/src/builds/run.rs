@@ -92,7 +92,8 @@ impl Mounts {
         // One file comes by its own name, a directory as what is in it.
         let name = std::path::Path::new(&source).file_name().unwrap_or_default();
         let file = directory.join(name);
-        let single = !name.is_empty() && file.is_file() && std::fs::read_dir(&directory).is_ok_and(|all| all.count() == 1);
+        let single =
+            !name.is_empty() && file.is_file() && std::fs::read_dir(&directory).is_ok_and(|all| all.count() == 1);
         let source = if single { file } else { directory };
         self.binds.push(Bind { source, target: target.into(), read_only: true });
         Ok(())

@@ -82,8 +82,7 @@ impl ImageStore {
         for (path, diff_id) in saved.layers.iter().zip(file.diff_ids()) {
             layers.push(self.import_layer(&part(path)?, diff_id)?);
         }
-        let image =
-            Image { name: name.to_owned(), digest: sha256(&text), config: file.into_config(), layers };
+        let image = Image { name: name.to_owned(), digest: sha256(&text), config: file.into_config(), layers };
         // An image may have no layers, a root file system not.
         if image.layers.is_empty() { Ok(Image { layers: self.scratch()?.layers, ..image }) } else { Ok(image) }
     }
@@ -129,17 +128,18 @@ fn append_tree(out: &mut tar::Builder<impl Write>, root: &Path) -> io::Result<()
 }
 
 /// Hashes what is written through it.
-struct Hashing<W> {
+pub struct Hashing<W> {
     inner: W,
     hash: Sha256,
 }
 
 impl<W: Write> Hashing<W> {
-    fn new(inner: W) -> Hashing<W> {
+    pub fn new(inner: W) -> Hashing<W> {
         Hashing { inner, hash: Sha256::new() }
     }
 
-    fn digest(self) -> String {
+    /// `sha256:…`
+    pub fn digest(self) -> String {
         named(&self.hash.finalize())
     }
 }

@@ -13,6 +13,8 @@ mod store;
 
 pub use oci_client::Reference;
 
+pub(crate) use self::local::Hashing;
+
 pub use self::{
     config::ImageConfig,
     credentials::Credentials,

@@ -15,12 +15,7 @@ pub const MAX_CONFIG: i64 = 8 << 20;
 const MAX_BLOB: u64 = 32 << 30;
 
 /// The image of this manifest, whose configuration these bytes are.
-pub fn assemble(
-    name: String,
-    digest: String,
-    manifest: &OciImageManifest,
-    config: &[u8],
-) -> Result<Image, ImageError> {
+pub fn assemble(name: String, digest: String, manifest: &OciImageManifest, config: &[u8]) -> Result<Image, ImageError> {
     let invalid = |reason: String| ImageError::Invalid { image: name.clone(), reason };
     if manifest.layers.len() > MAX_LAYERS {
         return Err(invalid(format!("{} layers are too many", manifest.layers.len())));

@@ -173,8 +173,8 @@ impl ControlPlane {
                 Err(reason) => return Some(Err(reason)),
             },
         };
-        let daytona = sandbox
-            && image_of_path.as_ref().is_none_or(|imported| self.runtime().image_has_user(imported, "daytona"));
+        let daytona =
+            sandbox && image_of_path.as_ref().is_none_or(|imported| self.runtime().image_has_user(imported, "daytona"));
         let (user, work_dir) = if daytona { ("daytona", "/home/daytona") } else { ("root", "/") };
         let env = [("PATH", DEFAULT_PATH), ("LANG", "C.UTF-8")];
         let config = ImageConfig {

@@ -2,17 +2,14 @@
 //! `<data_dir>/registry/<organisation>`: `blobs/<sha256>`, `manifests/<sha256>`, and in `names/<hash>` what a name means.
 //! Each appears by a rename when it is whole, so what was acknowledged is there after a `kill -9`.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{ControlPlane, storage_keys::Refusal, tokens};
-use crate::images::{Image, ImageError, Reference};
+use crate::images::{Hashing, Image, ImageError, Reference};
 
 /// Manifests are descriptions, not content.
 pub const MAX_MANIFEST: usize = 4 << 20;
@@ -69,9 +66,9 @@ impl PushedImages {
     /// Blocking.
     pub fn finish(&self, id: &str, digest: &str, most: usize) -> io::Result<bool> {
         let (Some(from), Some(to)) = (self.upload(id), self.blob(digest)) else { return Ok(false) };
-        let mut hash = Sha256::new();
+        let mut hash = Hashing::new(io::sink());
         io::copy(&mut fs::File::open(&from)?, &mut hash)?;
-        if named(&hash.finalize()) != digest {
+        if hash.digest() != digest {
             return Ok(false);
         }
         let dir = self.make("blobs")?;
@@ -171,7 +168,8 @@ impl ControlPlane {
         let take = move || {
             let name = reference.digest().or(reference.tag()).unwrap_or("latest");
             images.find(reference.repository(), name)?;
-            let find = |name: &str| images.find(reference.repository(), name).map(|(pushed, bytes)| (bytes, pushed.digest));
+            let find =
+                |name: &str| images.find(reference.repository(), name).map(|(pushed, bytes)| (bytes, pushed.digest));
             let blob = |digest: &str| images.blob(digest);
             Some(runtime.image_store().import_pushed(&reference, name, &find, &blob))
         };
@@ -223,6 +221,8 @@ fn name_file(repository: &str, reference: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn images(dir: &Path) -> PushedImages {
@@ -255,7 +255,10 @@ mod tests {
         let kept = images.keep("o/a", "1", "type", b"{}").expect("kept");
         for name in ["1", kept.digest.as_str()] {
             let (found, bytes) = images.find("o/a", name).expect("found");
-            assert_eq!((found.digest.as_str(), found.media_type.as_str(), bytes.as_slice()), (kept.digest.as_str(), "type", b"{}".as_slice()));
+            assert_eq!(
+                (found.digest.as_str(), found.media_type.as_str(), bytes.as_slice()),
+                (kept.digest.as_str(), "type", b"{}".as_slice())
+            );
         }
         assert!(images.find("o/b", "1").is_none() && images.find("o/a", "2").is_none());
         assert_eq!(images.tags("o/a"), ["1"]);

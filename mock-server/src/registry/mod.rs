@@ -154,8 +154,6 @@ fn check_parts(images: &PushedImages, repository: &str, manifest: &Value) -> Res
     if parts.iter().all(there) { Ok(()) } else { Err(Problem::BlobUnknown) }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?
 }

@@ -53,7 +53,11 @@ async fn files_of_the_network_are_added() {
     let built = build(Account::new().await, "added", &dockerfile, &[]).await;
     let said = run_in(&built, "added", "cat /opt/tool.txt /renamed; stat -c %a /opt/tool.txt /renamed").await;
     assert_eq!(said, "a tool\na tool\n600\n755\n");
-    assert!(built.log.contains(&format!("Downloading {url}/d/tool.txt")) && built.log.contains(&digest), "{}", built.log);
+    assert!(
+        built.log.contains(&format!("Downloading {url}/d/tool.txt")) && built.log.contains(&digest),
+        "{}",
+        built.log
+    );
     let again = build(built.account, "again", &dockerfile, &[]).await;
     assert_eq!(again.log.matches("Using cache").count(), 2, "{}", again.log);
 
@@ -98,7 +102,9 @@ async fn stages_are_taken_from_by_pattern_and_by_mount_and_scratch_is_empty() {
     let other = dockerfile.replace("echo d", "echo other");
     let again = build(built.account, "other", &other, &[]).await;
     assert_eq!(run_in(&again, "other", "cat /d").await, "other\n", "another content is another step");
-    for (line, reason) in [("COPY --from=0 /out/*.rs /x/", "nothing fits"), ("RUN --mount=from=0,source=/none,target=/x true", "/none")] {
+    for (line, reason) in
+        [("COPY --from=0 /out/*.rs /x/", "nothing fits"), ("RUN --mount=from=0,source=/none,target=/x true", "/none")]
+    {
         let account = Account { key: again.account.key.clone(), client: again.account.client.clone() };
         let name = format!("bad-{}", line.len());
         let failed = build(account, &name, &format!("FROM {image}\nRUN mkdir /out\nFROM {image}\n{line}\n"), &[]).await;

@@ -251,7 +251,12 @@ async fn every_line_of_the_sdks_builders_is_understood() {
     let image = base_image(&registry).await;
     let account = Account::new().await;
     let hash = "d".repeat(32);
-    upload(&account, &hash, "mkdir -p tmp/x; echo file > 'tmp/x/a b.txt'; echo r > tmp/x/requirements.txt; echo d > tmp/x/d").await;
+    upload(
+        &account,
+        &hash,
+        "mkdir -p tmp/x; echo file > 'tmp/x/a b.txt'; echo r > tmp/x/requirements.txt; echo d > tmp/x/d",
+    )
+    .await;
     let dockerfile = format!(
         "FROM {image}\nCOPY [\"tmp/x/a b.txt\", \"/srv/a b.txt\"]\nCOPY tmp/x/requirements.txt /.requirements.txt\n\
          COPY tmp/x /srv/dir\n\
@@ -264,7 +269,9 @@ async fn every_line_of_the_sdks_builders_is_understood() {
     assert_eq!(built.snapshot["entrypoint"], json!(["/bin/sh", "-c", "sleep infinity"]));
     let one = built.account.sandbox(json!({"snapshot": "lines"})).await;
     one.until("started").await;
-    let said = one.run("pwd; cat '/srv/a b.txt' /.requirements.txt /srv/dir/d /srv/list here; echo \"$PLAIN|$QUOTED|$ODD\"").await;
+    let said = one
+        .run("pwd; cat '/srv/a b.txt' /.requirements.txt /srv/dir/d /srv/list here; echo \"$PLAIN|$QUOTED|$ODD\"")
+        .await;
     assert_eq!(said, "/srv/a dir\nfile\nr\nd\nHello, \"world\"\ntwo words\nplain|two words|it's $HOME\n");
     let empty = build(built.account, "empty", &format!("FROM {image}\nENTRYPOINT []\nCMD []\n"), &[]).await;
     assert_eq!(empty.snapshot["state"], "active", "{}", empty.log);

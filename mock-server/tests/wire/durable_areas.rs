@@ -36,7 +36,14 @@ fn records(name: &str, organisations: bool) -> Vec<Step> {
         step("registry", name, json!(name), "POST", "/docker-registry".into(), registry),
         Step {
             control: true,
-            ..step("webhook", &hook, json!(hook), "POST", "/webhooks".into(), json!({"url": hook, "eventTypes": ["volume.created"]}))
+            ..step(
+                "webhook",
+                &hook,
+                json!(hook),
+                "POST",
+                "/webhooks".into(),
+                json!({"url": hook, "eventTypes": ["volume.created"]}),
+            )
         },
     ];
     if organisations {
@@ -62,7 +69,8 @@ struct Worker {
 impl Worker {
     /// False once the server is gone.
     async fn take(&mut self, step: Step) -> bool {
-        let facts: Vec<_> = step.facts.iter().map(|(kind, name, value)| (*kind, name.as_str(), value.clone())).collect();
+        let facts: Vec<_> =
+            step.facts.iter().map(|(kind, name, value)| (*kind, name.as_str(), value.clone())).collect();
         let api = if step.control { &self.control } else { &self.api };
         let done = self.witness.tell(&facts, ask(api, step.method, &step.path, step.body)).await;
         done && self.told.send(()).is_ok()
@@ -105,7 +113,8 @@ impl Worker {
                 self.all(records(&name, round % 4 == 0)).await && self.resize_pool(pool).await && self.undo(&name).await
             } else if round % 2 == 0 {
                 let path = format!("/sandbox/{name}/archive");
-                self.rest(&name).await && self.take(step("desired", &name, json!("archived"), "POST", path, json!({}))).await
+                self.rest(&name).await
+                    && self.take(step("desired", &name, json!("archived"), "POST", path, json!({}))).await
             } else {
                 self.rest(&name).await && self.snapshot(&name).await
             };
@@ -183,8 +192,7 @@ async fn sigkill_loses_nothing_of_what_has_records_and_files_of_its_own() {
             // Two make what has files, where there are roots to keep.
             .map(|n| {
                 let api = serving.api.with_key(&serving.api.key);
-                let worker =
-                    Worker { control: control(&api), api, witness: Witness::default(), told: told.clone() };
+                let worker = Worker { control: control(&api), api, witness: Witness::default(), told: told.clone() };
                 tokio::spawn(worker.work(format!("d{attempt}{n}"), n > 1 && has_images()))
             })
             .collect();
@@ -206,7 +214,10 @@ async fn sigkill_loses_nothing_of_what_has_records_and_files_of_its_own() {
         }
         if let Some((fact, _)) = pools.first() {
             let now = look(api, &control, fact).await;
-            assert!(pools.iter().any(|(_, value)| *value == now), "killed after {after}: {fact} is {now}, not of {pools:?}");
+            assert!(
+                pools.iter().any(|(_, value)| *value == now),
+                "killed after {after}: {fact} is {now}, not of {pools:?}"
+            );
         }
         api.control("POST", "/reset", Value::Null).await;
         again.kill();

@@ -49,7 +49,10 @@ impl Pusher {
         let place = begun.headers()["location"].to_str().expect("text").to_owned();
         let half = bytes.len() / 2;
         let first = self.send(Method::PATCH, &place, bytes[..half].to_vec()).await;
-        assert_eq!((first.status().as_u16(), &first.headers()["range"]), (202, &*format!("0-{}", half - 1)));
+        assert_eq!(
+            (first.status().as_u16(), first.headers()["range"].to_str().expect("text")),
+            (202, &*format!("0-{}", half - 1))
+        );
         let whole = self.send(Method::PUT, &format!("{place}?digest={digest}"), bytes[half..].to_vec()).await;
         assert_eq!(whole.status(), 201, "{}", whole.text().await.unwrap_or_default());
         digest
@@ -80,7 +83,9 @@ async fn a_pushed_image_becomes_a_snapshot() {
     let mut parts = Vec::new();
     for layer in &layers {
         let digest = pusher.blob(&repository, &layer.blob).await;
-        parts.push(json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": layer.blob.len()}));
+        parts.push(
+            json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": layer.blob.len()}),
+        );
     }
     let config = json!({"os": "linux", "architecture": arch(), "config": {"WorkingDir": "/srv"},
         "rootfs": {"type": "layers", "diff_ids": layers.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>()}});
@@ -97,14 +102,17 @@ async fn a_pushed_image_becomes_a_snapshot() {
     let digest = done.headers()["docker-content-digest"].to_str().expect("text").to_owned();
     assert_eq!(digest, sha256(manifest.to_string().as_bytes()));
     let head = pusher.send(Method::HEAD, &format!("/v2/{repository}/manifests/1"), Vec::new()).await;
-    assert_eq!((head.status().as_u16(), &head.headers()["content-type"]), (200, &*MANIFEST));
+    assert_eq!((head.status().as_u16(), head.headers()["content-type"].to_str().expect("text")), (200, MANIFEST));
     let tags = pusher.send(Method::GET, &format!("/v2/{repository}/tags/list"), Vec::new()).await;
     assert_eq!(tags.json::<Value>().await.expect("JSON")["tags"], json!(["1"]));
-    let blob = pusher.send(Method::GET, &format!("/v2/{repository}/blobs/{}", sha256(&layers[1].blob)), Vec::new()).await;
+    let blob =
+        pusher.send(Method::GET, &format!("/v2/{repository}/blobs/{}", sha256(&layers[1].blob)), Vec::new()).await;
     assert_eq!(blob.bytes().await.expect("bytes"), layers[1].blob);
 
     let host = pusher.access["registryUrl"].as_str().expect("text").to_owned();
-    for (name, image) in [("by-tag", format!("{host}/{repository}:1")), ("by-digest", format!("{host}/{repository}@{digest}"))] {
+    for (name, image) in
+        [("by-tag", format!("{host}/{repository}:1")), ("by-digest", format!("{host}/{repository}@{digest}"))]
+    {
         account.ok(Method::POST, "/snapshots", json!({"name": name, "imageName": image})).await;
         let made = account.made(name).await;
         assert_eq!(made["state"], "active", "{made}");
@@ -114,7 +122,9 @@ async fn a_pushed_image_becomes_a_snapshot() {
     assert_eq!(one.run("pwd; cat file").await, "/srv\npushed\n");
     // Others can't have it.
     let other = Account::new().await;
-    other.ok(Method::POST, "/snapshots", json!({"name": "stolen", "imageName": format!("{host}/{repository}:1")})).await;
+    other
+        .ok(Method::POST, "/snapshots", json!({"name": "stolen", "imageName": format!("{host}/{repository}:1")}))
+        .await;
     assert_eq!(other.made("stolen").await["state"], "error");
 }
 
@@ -159,6 +169,7 @@ async fn a_registry_refuses_as_registries_do() {
     let none = account.ok(Method::POST, "/api-keys", body).await["value"].as_str().expect("a key").to_owned();
     let url = format!("{}/docker-registry/registry-push-access", server().api_url);
     assert_eq!(reqwest::Client::new().get(&url).bearer_auth(none).send().await.expect("answer").status(), 403);
-    let (status, refused) = account.call(Method::GET, "/docker-registry/registry-push-access?regionId=mars", json!({})).await;
+    let (status, refused) =
+        account.call(Method::GET, "/docker-registry/registry-push-access?regionId=mars", json!({})).await;
     assert_eq!((status, refused["message"].as_str()), (404, Some("Region not found")));
 }

@@ -288,7 +288,8 @@ fn has_fields(message: &Message, more: &[&str]) {
 #[tokio::test]
 async fn volumes_and_snapshots_are_told_with_their_fields() {
     let (api, receiver) = (Api::new().await, Receiver::new().await);
-    let events = ["volume.created", "volume.state.updated", "snapshot.created", "snapshot.state.updated", "snapshot.removed"];
+    let events =
+        ["volume.created", "volume.state.updated", "snapshot.created", "snapshot.state.updated", "snapshot.removed"];
     add(&api, json!({"url": receiver.url, "eventTypes": events})).await;
     let (_, volume) = api.post("/volumes", json!({"name": "v"})).await;
     let got = receiver.messages(3).await;
