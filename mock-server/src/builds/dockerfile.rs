@@ -8,7 +8,11 @@ use regex::Regex;
 /// A command of `RUN`, `CMD` or `ENTRYPOINT`.
 pub fn argv(command: &Command, shell: &[String], escape: char) -> Vec<String> {
     match command {
-        Command::Exec(words) => words.value.iter().map(|word| word.value.to_string()).collect(),
+        Command::Exec(words) => {
+            let words: Vec<String> = words.value.iter().map(|word| word.value.to_string()).collect();
+            // What `prepare` makes of none.
+            if words == [""] { Vec::new() } else { words }
+        }
         Command::Shell(text) => [shell, &[joined(text.value, escape)]].concat(),
         // Of a later version of the parser.
         _ => Vec::new(),
@@ -31,6 +35,8 @@ static MARK: LazyLock<Regex> =
 pub fn prepare(text: &str) -> String {
     static RUN: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"(?i)^(\s*RUN\s+(?:--\S+\s+)*)(.*)$").expect("a good pattern"));
+    static NONE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?i)^\s*ENTRYPOINT\s+\[\s*\]\s*$").expect("a good pattern"));
     let lines: Vec<&str> = text.lines().collect();
     let (mut out, mut n) = (String::new(), 0);
     while n < lines.len() {
@@ -39,6 +45,8 @@ pub fn prepare(text: &str) -> String {
         let body = lines[n + 1..=end].iter().flat_map(|line| [line, "\n"]).collect::<String>();
         match run {
             Some(run) => out += &format!("{}<<'{SCRIPT}'\n{}\n{body}{SCRIPT}\n", &run[1], &run[2]),
+            // The parser wants a word; without one it means that there is no entrypoint any more.
+            None if NONE.is_match(lines[n]) => out += "ENTRYPOINT [\"\"]\n",
             None => out += &format!("{}\n{body}", lines[n]),
         }
         n = end + 1;

@@ -147,7 +147,7 @@ async fn a_registry_refuses_as_registries_do() {
         (Method::GET, format!("/v2/{own}/blobs/sha256:x"), "", 400, "DIGEST_INVALID"),
         (Method::GET, format!("/v2/{own}/manifests/none"), "", 404, "MANIFEST_UNKNOWN"),
         (Method::PUT, format!("/v2/{own}/manifests/1"), "{", 400, "MANIFEST_INVALID"),
-        (Method::PUT, format!("/v2/{own}/manifests/1"), "{}", 404, "BLOB_UNKNOWN"),
+        (Method::PUT, format!("/v2/{own}/manifests/1"), "{}", 400, "MANIFEST_INVALID"),
         (Method::GET, format!("/v2/{other}/manifests/1"), "", 403, "DENIED"),
         (Method::POST, format!("/v2/{other}/blobs/uploads/"), "", 403, "DENIED"),
         (Method::GET, "/v2/Upper/manifests/1".into(), "", 404, "NAME_UNKNOWN"),
