@@ -14,6 +14,9 @@ const MAX_LAYERS: usize = 400;
 pub const MAX_CONFIG: i64 = 8 << 20;
 const MAX_BLOB: u64 = 32 << 30;
 
+/// What a name means: a manifest as it was pushed, and its digest.
+pub type Manifest = (Vec<u8>, String);
+
 /// The image of this manifest, whose configuration these bytes are.
 pub fn assemble(name: String, digest: String, manifest: &OciImageManifest, config: &[u8]) -> Result<Image, ImageError> {
     let invalid = |reason: String| ImageError::Invalid { image: name.clone(), reason };
@@ -48,7 +51,7 @@ impl ImageStore {
         &self,
         reference: &Reference,
         name: &str,
-        find: &dyn Fn(&str) -> Option<(Vec<u8>, String)>,
+        find: &dyn Fn(&str) -> Option<Manifest>,
         blob: &dyn Fn(&str) -> Option<PathBuf>,
     ) -> Result<Image, ImageError> {
         let whole = reference.whole();
