@@ -39,7 +39,7 @@ impl ControlPlane {
         };
         match result {
             Ok(()) => {
-                if let Err(error) = self.runtime().remove_files(&id).await {
+                if let Err(error) = self.runtime().clear_away(&id).await {
                     // What is left is removed at the next start.
                     tracing::warn!(sandbox = id, %error, "archived, but its files could not be removed");
                 }
@@ -125,7 +125,7 @@ impl ControlPlane {
                 Some(record)
                     if record.desired_state == DesiredState::Archived && record.actual_state == State::Archived =>
                 {
-                    self.runtime().remove_files(&id).await
+                    self.runtime().clear_away(&id).await
                 }
                 Some(_) => Ok(()),
             };

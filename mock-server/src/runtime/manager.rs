@@ -59,6 +59,9 @@ pub struct Runtime {
     pub(super) cpus: Cpus,
 }
 
+/// Files that have an archive are removed so much later.
+const LINGER: Duration = Duration::from_secs(5);
+
 impl Runtime {
     /// Probes the machine by building a throw-away sandbox, makes or finds the base, starts the zygote.
     pub async fn start(config: RuntimeConfig) -> Result<Arc<Runtime>, RuntimeError> {
@@ -237,19 +240,37 @@ impl Runtime {
     }
 
     /// Removes them but for its archive.
-    pub async fn remove_files(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn remove_files(&self, id: &str) -> Result<(), RuntimeError> {
+        let Some(trash) = self.put_aside(id).await? else { return Ok(()) };
+        let removed = userns::remove_tree(&self.config.binary, &self.idmap, trash).await;
+        removed.map_err(|error| RuntimeError::Io { what: format!("remove sandbox {id}"), source: error })
+    }
+
+    /// Takes the files of a sandbox away that has an archive: a rename. They are removed a little later, so that nobody
+    /// waits for it: removing thousands takes longer than archiving them, and ext4 makes new files slowly right after.
+    pub async fn clear_away(&self, id: &str) -> Result<(), RuntimeError> {
+        let Some(trash) = self.put_aside(id).await? else { return Ok(()) };
+        let (binary, idmap) = (self.config.binary.clone(), self.idmap.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            remove_all(vec![trash], binary, idmap).await;
+        });
+        Ok(())
+    }
+
+    /// Moves the directory of a sandbox where nobody looks for it; where that is, if there was one.
+    async fn put_aside(&self, id: &str) -> Result<Option<PathBuf>, RuntimeError> {
         let dir = self.dir(id)?;
         let trash = self.config.data_dir.join("trash").join(uuid::Uuid::new_v4().to_string());
         let moved = blocking({
             let trash = trash.clone();
             move || fs::rename(&dir, &trash)
         });
-        let removed = match moved.await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => userns::remove_tree(&self.config.binary, &self.idmap, trash).await,
-        };
-        removed.map_err(|error| RuntimeError::Io { what: format!("remove sandbox {id}"), source: error })
+        match moved.await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RuntimeError::Io { what: format!("remove sandbox {id}"), source }),
+            Ok(()) => Ok(Some(trash)),
+        }
     }
 
     /// Ids that have files here, for reconciliation at start.
@@ -268,6 +289,10 @@ impl Runtime {
         for id in self.volume_ids() {
             self.remove_volume(&id).await?;
         }
+        let trash = self.config.data_dir.join("trash");
+        let left = names_in(&trash).map_err(io_error("list what is to be removed".into()))?;
+        let left = left.iter().map(|name| trash.join(name)).collect();
+        remove_all(left, self.config.binary.clone(), self.idmap.clone()).await;
         Ok(())
     }
 
