@@ -1,7 +1,7 @@
 use super::{LONG, get, post, start};
 use crate::{client::Answer, prelude::*};
 
-scenarios! { "computer-use";
+scenarios! { "computer_use";
     /// The tree of a program has its widgets, with roles, names and where they are. (GetAccessibilityTree,
     /// FindAccessibilityNodes)
     tree_has_widgets: Must, covers ["GetAccessibilityTree", "FindAccessibilityNodes"], since "0.200";

@@ -1,7 +1,7 @@
 use super::{get, happened, open_window, post, start};
 use crate::prelude::*;
 
-scenarios! { "computer-use";
+scenarios! { "computer_use";
     /// The mouse moves where it is told, clicks, drags and scrolls; windows notice. (MoveMouse, GetMousePosition, Click,
     /// Drag, Scroll)
     mouse_acts_on_windows: Must, covers ["MoveMouse", "GetMousePosition", "Click", "Drag", "Scroll"], since "0.200";

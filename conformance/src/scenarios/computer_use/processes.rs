@@ -1,7 +1,7 @@
 use super::{LONG, get, post, start};
 use crate::prelude::*;
 
-scenarios! { "computer-use";
+scenarios! { "computer_use";
     /// A start tells of the processes, which run then; a second start changes nothing. (StartComputerUse,
     /// GetComputerUseSystemStatus, GetComputerUseStatus, GetProcessStatus; SDK ComputerUse)
     processes_start: Must,

@@ -1,7 +1,7 @@
 use super::{LONG, get, post, start};
 use crate::{client::Answer, prelude::*};
 
-scenarios! { "computer-use";
+scenarios! { "computer_use";
     /// A recording is started (201), listed while it goes on, stopped, downloaded as an mp4 film, and deleted.
     /// (StartRecording, StopRecording, ListRecordings, GetRecording, DownloadRecording, DeleteRecording)
     recordings_are_made: Must,

@@ -3,7 +3,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::{get, open_window, start};
 use crate::{client::Answer, prelude::*};
 
-scenarios! { "computer-use";
+scenarios! { "computer_use";
     /// A screenshot is a PNG of the whole display in base64; the cursor's position is 0, 0 unless it is shown.
     /// (TakeScreenshot; observed)
     screenshot_is_the_display: Must, covers ["TakeScreenshot", "GetDisplayInfo"], since "0.200";
