@@ -47,8 +47,6 @@ const NEVER_GOOD: &[(&str, &str)] = &[
     ("isPreviewWarningEnabled", "for the product's own proxy"),
     ("isValidAuthToken", "for the product's own proxy"),
     ("getSigningKey", "for the product's own proxy"),
-    ("GetEntrypointSession", "the ready-made snapshots have no entrypoint"),
-    ("GetEntrypointLogs", "the ready-made snapshots have no entrypoint"),
     ("Start", "needs a language server in the sandbox"),
     ("Stop", "needs a language server in the sandbox"),
     ("DidOpen", "needs a language server in the sandbox"),

@@ -37,18 +37,18 @@ pub async fn config(
         "maxAutoArchiveInterval": MAX_AUTO_ARCHIVE,
         "maintananceMode": false,
         "environment": "mock",
-        "rateLimit": limits.config(),
-        "mock": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "isolation": info.isolation,
-            "base": info.base,
-            "control": format!("{base}/__control"),
-        },
     });
     if let Some(port) = ssh.port {
         config["sshGatewayCommand"] = origin.ssh_command(port, "{{TOKEN}}").into();
         config["sshGatewayPublicKey"] = ssh.host_key.as_str().into();
     }
+    config["rateLimit"] = limits.config();
+    config["mock"] = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "isolation": info.isolation,
+        "base": info.base,
+        "control": format!("{base}/__control"),
+    });
     ok(&config)
 }
 

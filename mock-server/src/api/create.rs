@@ -13,7 +13,7 @@ use super::{
     secrets,
     validate::Checks,
 };
-use crate::model::{ControlPlane, Mount, NewSandbox};
+use crate::model::{ControlPlane, Mount, NewSandbox, Outward};
 
 const GPU_TYPES: [&str; 8] = ["H100", "RTX-PRO-6000", "H200", "RTX-4090", "RTX-5090", "B200", "B300", "MI355X"];
 
@@ -43,12 +43,16 @@ fn read(checks: &mut Checks) -> NewSandbox {
     let network_block_all = checks.boolean("networkBlockAll").unwrap_or(false);
     let network_allow_list = checks.string("networkAllowList");
     let domain_allow_list = checks.string("domainAllowList");
+    let outbound_proxy_url = checks.string("outboundProxyUrl");
+    let otel_endpoint_override = checks.string("otelEndpointOverride");
     let target = checks.string("target");
     let amount = |name| checks_amount(checks, name);
     let (cpus, memories, disks) = (amount("cpu"), amount("memory"), amount("disk"));
     let cpu = checks.resource("cpu", None);
     let gpu = checks.resource("gpu", Some(1.0));
     let has_gpu_type = checks.words("gpuType", &GPU_TYPES);
+    // Means something for GPUs only (contract), which nobody has here.
+    checks.boolean("spot");
     let memory = checks.resource("memory", None);
     let disk = checks.resource("disk", None);
     let auto_stop_interval = checks.minutes("autoStopInterval");
@@ -56,6 +60,7 @@ fn read(checks: &mut Checks) -> NewSandbox {
     let auto_archive_interval = checks.minutes("autoArchiveInterval");
     let auto_delete_interval = checks.minutes("autoDeleteInterval");
     let ttl_minutes = checks.minutes("ttlMinutes");
+    let queue_timeout = checks.minutes("queueTimeout");
     let volumes = volumes(checks);
     let build = checks.object("buildInfo").map(build_info);
     let linked_sandbox = checks.string("linkedSandbox");
@@ -70,11 +75,13 @@ fn read(checks: &mut Checks) -> NewSandbox {
         network_block_all,
         network_allow_list,
         domain_allow_list,
+        outward: Outward { outbound_proxy_url, otel_endpoint_override, queue_timeout },
         target,
         cpu: cpus,
         memory: memories,
         disk: disks,
         has_resources: cpu || gpu || memory || disk,
+        has_gpu: gpu,
         has_gpu_type,
         auto_stop_interval,
         auto_pause_interval,

@@ -36,7 +36,11 @@ impl Serialize for Full<'_> {
         map.serialize_entry("organizationId", &s.organization_id)?;
         map.serialize_entry("name", &s.name)?;
         map.serialize_entry("target", &s.target)?;
-        map.serialize_entry("snapshot", &s.snapshot)?;
+        // The answer to a creation that is to be built lacks them both (observed).
+        let is_known = !created || s.build.is_none();
+        if is_known {
+            map.serialize_entry("snapshot", &s.snapshot)?;
+        }
         map.serialize_entry("user", user(s))?;
         map.serialize_entry("env", &Strings(&s.env))?;
         map.serialize_entry("cpu", &s.cpu)?;
@@ -52,6 +56,8 @@ impl Serialize for Full<'_> {
         if !created || s.domain_allow_list.is_some() {
             map.serialize_entry("domainAllowList", &s.domain_allow_list)?;
         }
+        given(&mut map, "outboundProxyUrl", s.outward.outbound_proxy_url.as_ref())?;
+        given(&mut map, "otelEndpointOverride", s.outward.otel_endpoint_override.as_ref())?;
         map.serialize_entry("labels", &Strings(&s.labels))?;
         map.serialize_entry("volumes", &s.volumes)?;
         state(&mut map, s, created)?;
@@ -66,10 +72,10 @@ impl Serialize for Full<'_> {
         if !created || s.daemon_version.is_some() {
             map.serialize_entry("daemonVersion", &s.daemon_version)?;
         }
-        map.serialize_entry("runnerId", &s.runner_id)?;
-        if let Some(owner) = &s.linked_to {
-            map.serialize_entry("linkedSandboxId", owner)?;
+        if is_known {
+            map.serialize_entry("runnerId", &s.runner_id)?;
         }
+        given(&mut map, "linkedSandboxId", s.linked_to.as_ref())?;
         map.serialize_entry("toolboxProxyUrl", &toolbox_proxy_url(s, self.origin))?;
         map.end()
     }
@@ -97,10 +103,7 @@ fn state<M: SerializeMap>(map: &mut M, s: &Sandbox, created: bool) -> Result<(),
     }
     map.serialize_entry("recoverable", &s.recoverable)?;
     map.serialize_entry("backupState", &s.backup_state)?;
-    match s.backup_created_at {
-        Some(at) => map.serialize_entry("backupCreatedAt", &time(at)),
-        None => Ok(()),
-    }
+    given(map, "backupCreatedAt", s.backup_created_at.map(time))
 }
 
 fn intervals<M: SerializeMap>(map: &mut M, s: &Sandbox) -> Result<(), M::Error> {
@@ -108,15 +111,18 @@ fn intervals<M: SerializeMap>(map: &mut M, s: &Sandbox) -> Result<(), M::Error> 
     map.serialize_entry("autoPauseInterval", &s.auto_pause_interval)?;
     map.serialize_entry("autoArchiveInterval", &s.auto_archive_interval)?;
     map.serialize_entry("autoDeleteInterval", &s.auto_delete_interval)?;
-    match s.auto_destroy_at {
-        Some(at) => map.serialize_entry("autoDestroyAt", &time(at)),
-        None => Ok(()),
-    }
+    given(map, "autoDestroyAt", s.auto_destroy_at.map(time))?;
+    given(map, "queueTimeout", s.outward.queue_timeout)
 }
 
 /// Only while it waits there (contract).
 fn warm_pool<M: SerializeMap>(map: &mut M, s: &Sandbox) -> Result<(), M::Error> {
-    s.warm_pool_id.as_ref().map_or(Ok(()), |id| map.serialize_entry("warmPoolId", id))
+    given(map, "warmPoolId", s.warm_pool_id.as_ref())
+}
+
+/// An entry that is absent where there is nothing.
+fn given<M: SerializeMap>(map: &mut M, name: &str, value: Option<impl Serialize>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| map.serialize_entry(name, &value))
 }
 
 fn times<M: SerializeMap>(map: &mut M, s: &Sandbox, activity: bool) -> Result<(), M::Error> {

@@ -68,7 +68,6 @@ fn required_name(checks: &mut Checks) -> String {
 fn words(checks: &mut Checks, name: &str) -> Option<Vec<String>> {
     let value = checks.given(name)?;
     let Some(items) = value.as_array() else {
-        checks.problem(format!("each value in {name} must be a string"));
         checks.problem(format!("{name} must be an array"));
         return None;
     };

@@ -32,18 +32,19 @@ fn dto(registry: &Registry) -> Value {
 /// A password is needed at first, a project never.
 fn read(body: &Map<String, Value>, new: bool) -> ApiResult<RegistryChange> {
     let mut checks = Checks::new(body);
-    let mut text = |name: &str, required: bool| {
+    let text = |checks: &mut Checks, name: &str, required: bool| {
         if required && checks.given(name).is_none() {
             checks.problem(format!("{name} must be a string"));
         }
         if name == "name" { checks.name(name) } else { checks.string(name) }
     };
-    let (name, url) = (text("name", true), text("url", true));
-    let (username, password) = (text("username", true), text("password", new));
-    let project = text("project", false);
-    if url.as_deref().is_some_and(|url| !is_url(url)) {
+    let name = text(&mut checks, "name", true);
+    let url = checks.given("url").and_then(Value::as_str).filter(|url| is_url(url)).map(str::to_owned);
+    if url.is_none() {
         checks.problem("url must be a URL address");
     }
+    let (username, password) = (text(&mut checks, "username", true), text(&mut checks, "password", new));
+    let project = text(&mut checks, "project", false);
     checks.finish()?;
     Ok(RegistryChange { name, url, username, password, project })
 }

@@ -68,23 +68,24 @@ pub(super) fn dto(snapshot: &Snapshot, runner: &str) -> Value {
         "createdAt": time(snapshot.created_at),
         "updatedAt": time(snapshot.updated_at),
         "lastUsedAt": snapshot.last_used_at.map(time),
-        "regionIds": [snapshot.region],
-        "initialRunnerId": runner,
-        "ref": snapshot.reference,
-        "sourceSandboxId": snapshot.source_sandbox_id,
-        "sandboxClass": snapshot.class,
     });
     if let Some(build) = &snapshot.build {
         dto["buildInfo"] = build_info(build);
     }
+    dto["regionIds"] = json!([snapshot.region]);
+    dto["initialRunnerId"] = runner.into();
+    dto["ref"] = json!(snapshot.reference);
+    dto["sourceSandboxId"] = json!(snapshot.source_sandbox_id);
+    dto["sandboxClass"] = json!(snapshot.class);
     dto
 }
 
-/// `getAllSnapshots`. The name is a case-insensitive part of the snapshot's; general ones come last (observed).
+/// `getAllSnapshots`. The name is a case-insensitive part of the snapshot's, or a pattern
+/// of SQL; general ones come last (observed).
 pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut query: Query) -> ApiResult {
     let page = query.number("page", None, true).unwrap_or(1) as usize;
     let limit = query.number("limit", Some(200), true).unwrap_or(100) as usize;
-    let name = query.text("name").to_lowercase();
+    let name = format!("%{}", query.text("name"));
     let sorts = ["name", "state", "lastUsedAt", "createdAt"].map(|sort| (sort, sort));
     let sort = query.word("sort", &sorts, "lastUsedAt");
     let descending = query.word("order", &[("asc", false), ("desc", true)], true);
@@ -92,11 +93,11 @@ pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut query
     let source = query.get("sourceSandboxId").map(str::to_owned);
     let mut own = cp.own_snapshots(caller.organization());
     own.retain(|snapshot| {
-        snapshot.name.to_lowercase().contains(&name)
+        is_like(&name, &snapshot.name)
             && source.as_ref().is_none_or(|id| snapshot.source_sandbox_id.as_ref() == Some(id))
     });
     own.sort_by(|a, b| directed(compare(a, b, sort), descending).then_with(|| a.id.cmp(&b.id)));
-    let mut general: Vec<_> = GENERAL.iter().filter(|s| source.is_none() && s.name.contains(&name)).collect();
+    let mut general: Vec<_> = GENERAL.iter().filter(|s| source.is_none() && is_like(&name, s.name)).collect();
     if sort == "name" {
         general.sort_by(|a, b| directed(a.name.cmp(b.name), descending));
     }

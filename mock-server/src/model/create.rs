@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::Duration;
 
 use super::{
-    ControlPlane, Identity,
+    ControlPlane, Identity, Outward,
     error::ModelError,
     network,
     rules::Phase,
@@ -32,6 +32,7 @@ pub struct NewSandbox {
     pub network_block_all: bool,
     pub network_allow_list: Option<String>,
     pub domain_allow_list: Option<String>,
+    pub outward: Outward,
     pub target: Option<String>,
     /// Any of cpu, gpu, memory, disk was given and isn't 0.
     pub has_resources: bool,
@@ -40,6 +41,7 @@ pub struct NewSandbox {
     pub memory: Option<u32>,
     /// GiB.
     pub disk: Option<u32>,
+    pub has_gpu: bool,
     pub has_gpu_type: bool,
     pub auto_stop_interval: Option<i32>,
     pub auto_pause_interval: Option<i32>,
@@ -68,9 +70,16 @@ impl ControlPlane {
                 (Some(self.choose_snapshot(caller, &new, &region)?), owner)
             }
         };
+        if new.has_gpu && new.auto_delete_interval != Some(0) {
+            return Err(ModelError::bad_request("GPU sandboxes must be ephemeral - set autoDeleteInterval to 0"));
+        }
         self.check_active(&caller.organization_id)?;
         check_lists(&new)?;
+        new.outward.check()?;
         new.volumes = self.mounts(&caller.organization_id, std::mem::take(&mut new.volumes))?;
+        if new.has_gpu {
+            return Err(ModelError::bad_request("No available runners"));
+        }
         let secrets = self.attachments(&caller.organization_id, &new.secrets)?;
         check_intervals(&new, source.as_ref().is_some_and(|source| source.class().is_machine()))?;
         let record = Sandbox { linked_to: owner, secrets, ..self.record(caller, new, source.as_ref(), region) };
@@ -199,6 +208,7 @@ impl ControlPlane {
             forked_from: None,
             linked_to: None,
             secrets: Vec::new(),
+            outward: new.outward,
         }
     }
 }

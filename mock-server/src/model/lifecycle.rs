@@ -378,10 +378,10 @@ impl ControlPlane {
         self.note(id, edit).await
     }
 
-    /// The server's variables and its own over them.
+    /// The server's variables, those of its ways out over them, and its own over all.
     pub(super) fn own_variables(&self, sandbox: &Sandbox) -> Vec<(String, String)> {
         let own = sandbox.env.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        self.config().env.iter().cloned().chain(own).collect()
+        self.config().env.iter().cloned().chain(sandbox.outward.variables()).chain(own).collect()
     }
 
     fn spec(&self, sandbox: &Sandbox) -> SandboxSpec {

@@ -89,7 +89,7 @@ impl Filter {
 }
 
 /// SQL's `text ILIKE pattern || '%'`.
-fn is_like(pattern: &str, text: &str) -> bool {
+pub fn is_like(pattern: &str, text: &str) -> bool {
     if !pattern.contains(['%', '_']) {
         return text.get(..pattern.len()).is_some_and(|head| head.eq_ignore_ascii_case(pattern))
             || text.to_lowercase().starts_with(&pattern.to_lowercase());

@@ -2,7 +2,7 @@
 
 pub use super::string_map::StringMap;
 use super::{
-    network,
+    Outward, network,
     rules::{Nature, Phase},
     secrets::Attachment,
     snapshots::BuildInfo,
@@ -189,6 +189,8 @@ pub struct Sandbox {
     /// Which of its variables hold placeholders of secrets.
     #[serde(default)]
     pub secrets: Vec<Attachment>,
+    #[serde(default)]
+    pub outward: Outward,
     /// What its organisation and region say; the world keeps it up to date.
     #[serde(skip)]
     pub inherited: Inherited,
@@ -246,7 +248,10 @@ impl Sandbox {
 
     /// Nothing inside differs from what its snapshot makes.
     pub(super) fn has_nothing_inside(&self) -> bool {
-        self.env.iter().next().is_none() && self.linked_to.is_none() && self.secrets.is_empty()
+        self.env.iter().next().is_none()
+            && self.linked_to.is_none()
+            && self.secrets.is_empty()
+            && !self.outward.shows_inside()
     }
 
     /// Whether both have the same network settings.

@@ -49,13 +49,13 @@ pub struct Volume {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mount {
+    /// What of the volume; empty is all of it. First, as observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<String>,
     /// The id, whatever the client said.
     pub volume_id: String,
     /// Absolute path inside.
     pub mount_path: String,
-    /// What of the volume; empty is all of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subpath: Option<String>,
 }
 
 /// Where nothing is mounted (observed).

@@ -14,7 +14,7 @@ use std::{
 
 pub use pack::pack;
 use tokio_util::sync::CancellationToken;
-pub use unpack::unpack;
+pub use unpack::{make_like, unpack};
 
 use super::{
     Runtime, RuntimeError,

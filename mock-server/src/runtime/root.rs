@@ -16,12 +16,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Isolation, Runtime, RuntimeError, Sandbox,
+    archive::make_like,
     base::{self, Bind, OverlaySpec, Place},
     idmap::{self, IdMap},
     manager::{blocking, prepare_dir},
     userns,
 };
-use crate::images::{Image, ImageConfig};
+use crate::{
+    images::{Image, ImageConfig},
+    toolbox::IDLE_ENTRYPOINT,
+};
 
 /// What a root is made of, as records keep it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +146,8 @@ impl Runtime {
                 [&config.entrypoint[..], &config.cmd].concat(),
             ),
         };
-        let entrypoint = if root.entrypoint.is_empty() { main } else { root.entrypoint.clone() };
+        let entrypoint = [root.entrypoint.clone(), main].into_iter().find(|words| !words.is_empty());
+        let entrypoint = entrypoint.unwrap_or_else(|| IDLE_ENTRYPOINT.map(String::from).to_vec());
         let idmap =
             self.idmap_for(&overlays, user).map_err(|source| RuntimeError::Io { what: "id map".into(), source })?;
         Ok(Ground { overlays, binds, env, work_dir, entrypoint, idmap })
@@ -184,6 +189,7 @@ impl Runtime {
         let result = async {
             let from = dir.join("up");
             // Nobody may run over it.
+            let own = dir.clone();
             let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
             if self.has_archive(id) {
                 self.bring_back(id).await?;
@@ -194,7 +200,7 @@ impl Runtime {
             })
             .await
             {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => blocking(move || fs::create_dir(&to)).await,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => blocking(move || make_like(&to, &own)).await,
                 Err(error) => Err(error),
                 Ok(_) => userns::rename(&self.config.binary, &self.idmap, from, to).await,
             }

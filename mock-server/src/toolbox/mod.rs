@@ -27,6 +27,7 @@ pub mod pty;
 mod routing;
 pub mod sdk_version;
 mod session;
+pub use session::entrypoint::IDLE as IDLE_ENTRYPOINT;
 pub mod ssh;
 mod utf8;
 mod websocket;

@@ -103,6 +103,29 @@ async fn an_archived_one_is_deleted_and_an_ephemeral_one_is_not_archived() {
     api.refused("POST", &path, Value::Null, 400, "Sandbox is not stopped").await;
 }
 
+/// A snapshot takes a stopped sandbox's files away, as a layer below it: there is nothing to put into the archive.
+#[tokio::test]
+async fn one_without_files_of_its_own_comes_back() {
+    if !has_images() {
+        return;
+    }
+    let (api, sandbox) = stopped().await;
+    for round in 0..2 {
+        for name in ["of its files", "of none"] {
+            let body = json!({"name": format!("{name} {round}")});
+            assert_eq!(api.post(&format!("/sandbox/{}/snapshot", sandbox.id), body).await.0, 200);
+            sandbox.until("stopped").await;
+        }
+        assert_eq!(sandbox.api(Method::POST, "/archive").await.0, 200);
+        sandbox.until("archived").await;
+        assert_eq!(sandbox.api(Method::POST, "/start").await.0, 200);
+        api.until(&sandbox.id, "started").await;
+        assert_eq!(sandbox.run("cat ~/soft && touch ~/more && ls ~/more").await, "deep\n/home/daytona/more\n");
+        assert_eq!(sandbox.api(Method::POST, "/stop?force=true").await.0, 200);
+        sandbox.until("stopped").await;
+    }
+}
+
 #[tokio::test]
 async fn a_start_ends_the_archiving_and_so_does_a_deletion() {
     if !has_images() {

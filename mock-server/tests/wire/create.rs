@@ -87,6 +87,10 @@ async fn every_problem_of_the_body_is_told() {
         (json!({"autoStopInterval": 1.5}), "autoStopInterval must be an integer number".into()),
         (json!({"buildInfo": "x"}), "buildInfo must be an object".into()),
         (json!({"linkedSandbox": 5}), "linkedSandbox must be a string".into()),
+        (json!({"outboundProxyUrl": 5}), "outboundProxyUrl must be a string".into()),
+        (json!({"otelEndpointOverride": {}}), "otelEndpointOverride must be a string".into()),
+        (json!({"spot": "true"}), "spot must be a boolean value".into()),
+        (json!({"queueTimeout": 1.5}), "queueTimeout must be an integer number".into()),
         (
             json!({"volumes": "x"}),
             "volumes must be an array, each value in nested property volumes must be either object or array".into(),
@@ -143,6 +147,19 @@ async fn every_rule_has_its_message() {
             400,
             "Cannot specify GPU type when creating sandbox from snapshot. GPU type is inherited from snapshot.",
         ),
+        (
+            json!({"buildInfo": {"dockerfileContent": "FROM x:1"}, "gpu": 1}),
+            400,
+            "GPU sandboxes must be ephemeral - set autoDeleteInterval to 0",
+        ),
+        (
+            json!({"buildInfo": {"dockerfileContent": "FROM x:1"}, "gpu": 1, "autoDeleteInterval": 0}),
+            400,
+            "No available runners",
+        ),
+        (json!({"outboundProxyUrl": "socks5://p:1"}), 400, "outboundProxyUrl must be a valid http or https URL"),
+        (json!({"otelEndpointOverride": "otel"}), 400, "otelEndpointOverride must be a valid http or https URL"),
+        (json!({"queueTimeout": 0}), 400, "queueTimeout must not be less than 1"),
     ] {
         api.refused("POST", "/sandbox", body, status, message).await;
     }
@@ -160,13 +177,48 @@ async fn of_parallel_creations_of_one_name_one_succeeds() {
 }
 
 #[tokio::test]
+async fn ways_out_are_told_and_are_variables_inside() {
+    let api = Api::new().await;
+    let (proxy, collector) = ("http://user:pass@proxy.example.com:3128", "https://otel.example.com:4318");
+    let asked = json!({
+        "outboundProxyUrl": proxy, "otelEndpointOverride": collector, "queueTimeout": 5, "spot": true,
+        "env": {"https_proxy": "http://own:1"},
+    });
+    let sandbox = api.sandbox(asked).await;
+    let (_, read) = api.get(&format!("/sandbox/{}", id(&sandbox))).await;
+    for answer in [&sandbox, &read] {
+        assert_eq!((&answer["outboundProxyUrl"], &answer["otelEndpointOverride"]), (&json!(proxy), &json!(collector)));
+        assert_eq!(answer["queueTimeout"], 5);
+    }
+    let output = environment(&api, &sandbox).await;
+    for (name, value) in [
+        ("HTTP_PROXY", proxy),
+        ("http_proxy", proxy),
+        ("HTTPS_PROXY", proxy),
+        ("https_proxy", "http://own:1"),
+        ("DAYTONA_OTEL_ENDPOINT", collector),
+    ] {
+        let line = format!("{name}={value}");
+        assert!(output.lines().any(|own| own == line), "{line} in {output}");
+    }
+    let item = &api.get("/sandbox").await.1["items"][0];
+    assert!(item.get("outboundProxyUrl").is_none() && item.get("otelEndpointOverride").is_none(), "never in lists");
+    assert_eq!(item["queueTimeout"], 5);
+}
+
+/// What `env` prints inside.
+async fn environment(api: &Api, sandbox: &Value) -> String {
+    let url = format!("{}/toolbox/{}/process/execute", server().base_url, id(sandbox));
+    let run = api.client.post(url).bearer_auth(&api.key).json(&json!({"command": "env"})).send().await.expect("answer");
+    let output: Value = run.json().await.expect("JSON");
+    output["result"].as_str().expect("text").to_owned()
+}
+
+#[tokio::test]
 async fn the_environment_inside() {
     let api = Api::new().await;
     let sandbox = api.sandbox(json!({"env": {"OWN": "value", "DAYTONA_SANDBOX_ID": "forged"}})).await;
-    let url = format!("{}/toolbox/{}/process/execute", server().base_url, id(&sandbox));
-    let run = api.client.post(url).bearer_auth(&api.key).json(&json!({"command": "env"})).send().await.expect("answer");
-    let output: Value = run.json().await.expect("JSON");
-    let output = output["result"].as_str().expect("text");
+    let output = environment(&api, &sandbox).await;
     let organization = sandbox["organizationId"].as_str().expect("text");
     for line in [
         "OWN=value".to_owned(),

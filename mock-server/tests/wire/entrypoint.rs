@@ -85,3 +85,26 @@ async fn the_main_program_runs_in_its_session() {
     eventually("its end", async || get(&ends, "", None).await.1.contains(r#""exitCode":3"#).then_some(())).await;
     assert_eq!(ends.run("echo still here").await, "still here\n");
 }
+
+/// As in the default image; it is started for the first who asks.
+#[tokio::test]
+async fn the_main_program_of_the_ready_made_snapshots_does_nothing() {
+    let sandbox = crate::support::sandbox().await;
+    let sessions = sandbox.client.get(sandbox.url("/process/session")).send().await.expect("answer");
+    assert_eq!(sessions.text().await.expect("text"), "[]");
+    let asked = (0..5).map(|_| get(&sandbox, "", None));
+    let session = json!({"sessionId": "entrypoint", "commands": [
+        {"id": "entrypoint_command", "command": "'sleep' 'infinity'"}
+    ]});
+    for (status, text) in futures_util::future::join_all(asked).await {
+        assert_eq!((status, serde_json::from_str::<Value>(&text).expect("JSON")), (200, session.clone()));
+    }
+    eventually("one runs", async || (sandbox.run("pgrep -cx sleep || true").await == "1\n").then_some(())).await;
+    let logs = json!({"output": "", "stdout": "", "stderr": ""});
+    let (status, text) = get(&sandbox, "/logs", Some("0.200.0")).await;
+    assert_eq!((status, serde_json::from_str::<Value>(&text).expect("JSON")), (200, logs));
+    let path = "/command/entrypoint_command";
+    assert_eq!(get(&sandbox, path, None).await.0, 200);
+    sandbox.api(Method::POST, "/stop").await;
+    sandbox.until("stopped").await;
+}

@@ -105,8 +105,8 @@ async fn bad_sessions() {
 }
 
 #[tokio::test]
-async fn the_entrypoint_session_is_not_there() {
-    let s = session(NEW).await;
+async fn without_a_main_program_there_is_no_session_of_it() {
+    let s = local_session(NEW).await;
     for path in [
         "/process/session/entrypoint",
         "/process/session/entrypoint/logs",

@@ -188,11 +188,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }),
     ),
     answer(
-        "sessions/entrypoint-is-there",
-        "there is an entrypoint where there is none",
+        "sessions/entrypoint-by-another-name",
+        "the session of the main program doesn't say that it is",
         &["GetEntrypointSession"],
         |_, a| {
             a.restatus(404, 200);
+            a.edit(|v| set(v, "/sessionId", "main"));
         },
     ),
 ];

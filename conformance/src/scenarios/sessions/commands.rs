@@ -58,7 +58,8 @@ scenarios! { "sessions";
     /// A deletion ends every process of the session, also those that ignore to be asked. (DeleteSession; observed)
     delete_kills: Must, covers ["DeleteSession"];
 
-    /// Where there is no entrypoint, there is no session of it; nothing can be run in it or sent to it. (GetEntrypointSession; observed)
+    /// The main program has a session with one command, or there is none; nothing can be run in it or sent to it.
+    /// (GetEntrypointSession; observed)
     entrypoint_is_not_for_commands: Must, covers ["GetEntrypointSession", "GetEntrypointLogs", "DeleteSession"];
 
     /// Ids may have blanks and any letters. (observed)
@@ -331,6 +332,14 @@ async fn entrypoint_is_not_for_commands(cx: Cx) -> Result {
     if told.status == 404 {
         cx.check("not-there").json(&told, "/message", "not found: session not found");
         cx.check("no-logs").status(&sandbox.get("/process/session/entrypoint/logs").send().await?, 404);
+    } else {
+        cx.check("its-id").json(&told, "/sessionId", "entrypoint");
+        cx.check("its-command").json(&told, "/commands/0/id", "entrypoint_command");
+        cx.check("logs").status(&sandbox.get("/process/session/entrypoint/logs").send().await?, 200);
+    }
+    for (id, path) in [("session-keyless", ""), ("logs-keyless", "/logs")] {
+        let answer = sandbox.get(&format!("/process/session/entrypoint{path}")).no_key().send().await?;
+        cx.check(id).status(&answer, 401);
     }
     let body = json!({"command": "true"});
     for (id, request) in [

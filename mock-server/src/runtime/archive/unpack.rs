@@ -7,7 +7,7 @@ use std::{
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::{
         ffi::OsStrExt,
-        fs::{OpenOptionsExt, PermissionsExt, fchown, lchown, symlink},
+        fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink},
     },
     path::{Component, Path, PathBuf},
 };
@@ -25,11 +25,11 @@ use crate::runtime::sys::xattr;
 /// Zeros of this length become holes again.
 const HOLE: usize = 64 << 10;
 
-/// Makes `to` and unpacks an archive into it.
+/// Makes `to`, whose owner is that of the directory around it, and unpacks an archive into it.
 pub fn unpack(archive: &Path, to: &Path) -> io::Result<()> {
     let file = BufReader::with_capacity(1 << 18, File::open(archive)?);
     let mut archive = Archive::new(zstd::Decoder::with_buffer(file)?);
-    fs::create_dir(to)?;
+    make_like(to, to.parent().unwrap_or(to))?;
     // Set last: a directory may be closed to its owner, and what is made in it changes its time.
     let mut directories = Vec::new();
     let mut buffer = vec![0; HOLE];
@@ -67,6 +67,14 @@ pub fn unpack(archive: &Path, to: &Path) -> io::Result<()> {
         facts.touch(&path)?;
     }
     Ok(())
+}
+
+/// Makes an empty directory with another one's owner, so that a sandbox which had no files can make its own in it.
+pub fn make_like(dir: &Path, like: &Path) -> io::Result<()> {
+    fs::create_dir(dir)?;
+    let (made, like) = (fs::metadata(dir)?, fs::metadata(like)?);
+    let (owner, group) = (like.uid(), like.gid());
+    if (made.uid(), made.gid()) == (owner, group) { Ok(()) } else { lchown(dir, Some(owner), Some(group)) }
 }
 
 /// What an archive says about an entry.

@@ -161,7 +161,7 @@ fn parse_envs(token: &str) -> Result<BTreeMap<String, String>, String> {
 /// Says why there is no terminal, and closes.
 async fn refuse(socket: WebSocket, error: String, limits: &Limits) {
     let (mut sink, stream) = socket.split();
-    let control = text(&json!({"type": "control", "status": "error", "error": error}));
+    let control = text(&json!({"error": error, "status": "error", "type": "control"}));
     if let Ok(Ok(())) = tokio::time::timeout(limits.closing, sink.send(control)).await {
         websocket::close(sink, stream, close_code::ERROR, &error, limits.closing).await;
     }
@@ -197,7 +197,7 @@ async fn output(
     ping: &Notify,
     exit_control: bool,
 ) -> Result<(u16, String), axum::Error> {
-    sink.send(text(&json!({"type": "control", "status": "connected"}))).await?;
+    sink.send(text(&json!({"status": "connected", "type": "control"}))).await?;
     loop {
         let next = tokio::select! {
             next = attached.queue.recv() => next,

@@ -68,6 +68,7 @@ pub async fn logs(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ToolboxError> {
+    entrypoint::awaken(&ctx, &session).await;
     let command = ctx.sessions().get(&session)?.command(&command)?;
     answer(command, Style::of(&headers), query, headers, upgrade).await
 }
@@ -79,6 +80,7 @@ pub async fn entrypoint_logs(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ToolboxError> {
+    entrypoint::awaken(&ctx, ENTRYPOINT).await;
     let command = ctx.sessions().get(ENTRYPOINT)?.command(entrypoint::COMMAND)?;
     let style = match Style::of(&headers) {
         Style::Combined => Style::Marked,

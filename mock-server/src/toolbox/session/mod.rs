@@ -53,6 +53,8 @@ pub fn routes() -> Router<Ctx> {
 #[derive(Default)]
 pub struct Sessions {
     by_id: Mutex<HashMap<String, Arc<Session>>>,
+    /// Held while the entrypoint's is started for somebody who asks.
+    waking: tokio::sync::Mutex<()>,
 }
 
 struct Session {
@@ -168,6 +170,7 @@ async fn list(State(ctx): State<Ctx>) -> impl IntoResponse {
 
 /// `GetSession`, and `GetEntrypointSession`, which is 404 where nothing is run.
 async fn get_one(State(ctx): State<Ctx>, Path(id): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
+    entrypoint::awaken(&ctx, &id).await;
     Ok(GoJson(ctx.sessions().get(&id)?.to_wire(&id)))
 }
 
@@ -176,6 +179,7 @@ async fn get_command(
     State(ctx): State<Ctx>,
     Path((session, command)): Path<(String, String)>,
 ) -> Result<impl IntoResponse, ToolboxError> {
+    entrypoint::awaken(&ctx, &session).await;
     let command = ctx.sessions().get(&session)?.command(&command)?;
     Ok(GoJson(WireCommand::from(&*command)))
 }
