@@ -14,7 +14,9 @@ use super::{
     query::Query,
 };
 use crate::model::{
-    ControlPlane, REGION, no_snapshot,
+    ControlPlane, REGION,
+    list::is_like,
+    no_snapshot,
     snapshots::{self, GENERAL, GeneralSnapshot, Snapshot, SnapshotState},
 };
 

@@ -179,6 +179,7 @@ async fn a_running_sandbox_keeps_running_while_it_is_copied() {
     account.ok(Method::POST, &path, json!({"name": "copy"})).await;
     one.until("started").await;
     assert_eq!(account.ok(Method::GET, "/snapshots?name=copy", json!({})).await["total"], 1);
+    assert_eq!(account.ok(Method::GET, "/snapshots?name=C%25y", json!({})).await["total"], 1, "a pattern of SQL");
 }
 
 #[tokio::test]
@@ -326,7 +327,7 @@ async fn registries_of_the_organisation_give_their_credentials() {
         account.call(Method::POST, "/docker-registry", json!({"name": "x", "url": "no url", "username": "u"})).await;
     assert_eq!(
         (status, refused["message"].as_str()),
-        (400, Some("password must be a string, url must be a URL address"))
+        (400, Some("url must be a URL address, password must be a string"))
     );
     assert_eq!(Account::new().await.call(Method::GET, &path, json!({})).await.0, 404);
     assert_eq!(account.call(Method::DELETE, &path, json!({})).await.0, 204);
