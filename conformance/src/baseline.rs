@@ -73,14 +73,26 @@ impl Baseline {
             let untestable = (scenario.outcome == Outcome::Untestable
                 || scenario.accepted.iter().any(|c| c == UNTESTABLE))
             .then_some(UNTESTABLE);
-            let shown = scenario.outcome.is_failure() || !scenario.accepted.is_empty();
+            let shown = matches!(scenario.outcome, Outcome::Fail | Outcome::Untestable) || !scenario.accepted.is_empty();
             for check in failed.chain(untestable).filter(|_| shown) {
                 let entry = format!("{}:{check}", scenario.id);
                 let why = self.accepted.get(&entry).filter(|why| !why.is_empty());
                 lines.push(why.map_or(entry.clone(), |why| format!("{entry} # {why}")));
             }
         }
+        lines.extend(self.unjudged(report));
         lines.join("\n") + "\n"
+    }
+
+    /// Entries that a report says nothing of: its run left their scenarios out.
+    fn unjudged<'a>(&'a self, report: &'a Report) -> impl Iterator<Item = String> + 'a {
+        let is_judged = |entry: &str| {
+            let id = entry.split(':').next().unwrap_or_default();
+            let silent = [Outcome::NotApplicable, Outcome::NotRun, Outcome::Error];
+            report.scenarios.iter().any(|scenario| scenario.id == id && !silent.contains(&scenario.outcome))
+        };
+        let kept = self.accepted.iter().filter(move |(entry, _)| !is_judged(entry));
+        kept.map(|(entry, why)| if why.is_empty() { entry.clone() } else { format!("{entry} # {why}") })
     }
 }
 

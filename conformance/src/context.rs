@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     check::Pending,
-    client::{Client, Log, Made, Request, Watch},
+    client::{Client, Log, MAKES_SANDBOX, Made, Request, Watch},
     ledger::{RUN_LABEL, SUITE_LABEL},
     run::World,
     sandbox::Sandbox,
@@ -92,7 +92,7 @@ impl Cx {
 
     /// A request that makes a sandbox; whatever it answers, the sandbox is deleted when the scenario ends.
     pub fn create(&self, body: Value) -> Result<Request> {
-        self.world.budget.take_sandbox()?;
+        self.world.budget.has_room()?;
         Ok(self.post("/sandbox").json(self.sandbox_body(body)).timeout(Duration::from_secs(90)))
     }
 
@@ -169,6 +169,11 @@ impl Cx {
         &self.client.0.log
     }
 
+    /// Time that it waited because it was told to, which is none of the server's.
+    pub(crate) fn waited(&self) -> Duration {
+        self.client.0.waits.total()
+    }
+
     pub(crate) fn watch(&self) -> &Watch {
         &self.client.0.watch
     }
@@ -176,7 +181,7 @@ impl Cx {
     /// Deletes what the scenario made; says what is still there. Never part of a verdict.
     pub(crate) async fn clean_up(&self) -> Vec<String> {
         let made = self.watch().take_made();
-        let sandboxes = made.iter().filter(|made| made.operation == "createSandbox").count();
+        let sandboxes = made.iter().filter(|made| MAKES_SANDBOX.contains(&made.operation)).count();
         // What they use can only go after them.
         let (first, then): (Vec<_>, Vec<_>) = made.into_iter().partition(|made| made.path.starts_with("/sandbox/"));
         let mut left = self.remove_all(first).await;

@@ -30,25 +30,37 @@ pub struct Entry {
 /// once and don't stop a run.
 pub struct Ledger {
     api_url: String,
+    path: Option<PathBuf>,
     file: Mutex<Option<File>>,
 }
 
 impl Ledger {
     /// The ledger of a new run.
     pub fn create(run: &str, api_url: &str) -> Self {
-        let file = directory().and_then(|dir| {
+        let opened = directory().and_then(|dir| {
             fs::create_dir_all(&dir)?;
-            OpenOptions::new().create(true).append(true).open(dir.join(format!("{run}.jsonl")))
+            let path = dir.join(format!("{run}.jsonl"));
+            Ok((OpenOptions::new().create(true).append(true).open(&path)?, path))
         });
-        if let Err(error) = &file {
+        if let Err(error) = &opened {
             eprintln!("no ledger of what this run makes: {error}");
         }
-        Self { api_url: api_url.to_owned(), file: Mutex::new(file.ok()) }
+        let (file, path) = opened.ok().unzip();
+        Self { api_url: api_url.to_owned(), path, file: Mutex::new(file) }
     }
 
     /// One that keeps nothing: for a server that goes away with the run.
     pub fn none() -> Self {
-        Self { api_url: String::new(), file: Mutex::new(None) }
+        Self { api_url: String::new(), path: None, file: Mutex::new(None) }
+    }
+
+    /// The run is over: a ledger of which nothing is left goes away.
+    pub(crate) fn close(&self) {
+        let Some(path) = &self.path else { return };
+        *self.file.lock() = None;
+        if fs::read_to_string(path).is_ok_and(|text| left(&text).is_empty()) {
+            _ = fs::remove_file(path);
+        }
     }
 
     pub(crate) fn made(&self, operation: &str, path: &str) {

@@ -1,11 +1,12 @@
 //! `--target mock`: a private `daytona-mock` that ends with the run.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{mem, path::PathBuf, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
@@ -18,7 +19,10 @@ use crate::stop::{Result, Stop};
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running server. [`Mock::stop`] ends it; dropping it kills it.
+/// Those that run.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// A running server. [`Mock::stop`] ends it and waits; dropping it asks it to end.
 pub struct Mock {
     child: Child,
     pub api_url: String,
@@ -33,17 +37,26 @@ impl Mock {
         })?;
         let mut command = Command::new(&program);
         command.args(["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--json"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C in a terminal is for the suite: it has sandboxes to delete first.
         command.process_group(0);
-        let mut child = command.spawn().map_err(|error| Stop::harness(format!("{}: {error}", program.display())))?;
-        let mut stderr = child.stderr.take().ok_or_else(|| Stop::harness("no pipe to daytona-mock"))?;
+        let child = command.spawn().map_err(|error| Stop::harness(format!("{}: {error}", program.display())))?;
+        // From here on whatever goes wrong ends it.
+        let mut mock = Self { child, api_url: String::new(), api_key: String::new() };
+        RUNNING.lock().extend(mock.pid());
+        (mock.api_url, mock.api_key) = mock.ready().await?;
+        Ok(mock)
+    }
+
+    /// URL and key, once it is ready.
+    async fn ready(&mut self) -> Result<(String, String)> {
+        let mut stderr = self.child.stderr.take().ok_or_else(|| Stop::harness("no pipe to daytona-mock"))?;
         let said = tokio::spawn(async move {
             let mut said = Vec::new();
             _ = stderr.read_to_end(&mut said).await;
             String::from_utf8_lossy(&said).into_owned()
         });
-        let stdout = child.stdout.take().ok_or_else(|| Stop::harness("no pipe to daytona-mock"))?;
+        let stdout = self.child.stdout.take().ok_or_else(|| Stop::harness("no pipe to daytona-mock"))?;
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(START_TIMEOUT, lines.next_line()).await;
         // It goes on writing, and a full pipe would stop it.
@@ -57,17 +70,40 @@ impl Mock {
             let missing = || Stop::harness(format!("daytona-mock's first line has no {name}"));
             ready[name].as_str().map(str::to_owned).ok_or_else(missing)
         };
-        Ok(Self { api_url: field("apiUrl")?, api_key: field("apiKey")?, child })
+        Ok((field("apiUrl")?, field("apiKey")?))
     }
 
     /// Asks it to end, and waits until it has.
     pub async fn stop(mut self) {
-        if let Some(pid) = self.child.id() {
-            _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
-        }
+        self.end();
         if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             _ = self.child.kill().await;
         }
+    }
+
+    /// While it runs.
+    fn pid(&self) -> Option<Pid> {
+        self.child.id().map(|pid| Pid::from_raw(pid.cast_signed()))
+    }
+
+    fn end(&self) {
+        if let Some(pid) = self.pid() {
+            RUNNING.lock().retain(|running| *running != pid);
+            _ = kill(pid, Signal::SIGTERM);
+        }
+    }
+}
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Asks every mock of this process to end, for who has no time for more.
+pub(crate) fn end_all() {
+    for pid in mem::take(&mut *RUNNING.lock()) {
+        _ = kill(pid, Signal::SIGTERM);
     }
 }
 

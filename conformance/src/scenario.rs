@@ -59,6 +59,7 @@ pub struct Scenario {
     pub id: &'static str,
     pub level: Level,
     /// The rule, in one or two sentences, and how we know. Printed with every failure.
+    #[serde(serialize_with = "one_line")]
     pub rule: &'static str,
     /// The operationIds of the official documents that it judges.
     pub covers: &'static [&'static str],
@@ -82,12 +83,20 @@ impl Scenario {
 
     /// The rule as one line of text.
     pub fn rule_text(&self) -> String {
-        self.rule.split_whitespace().collect::<Vec<_>>().join(" ")
+        line(self.rule)
     }
 
     pub fn is(&self, class: Class) -> bool {
         self.classes.contains(&class)
     }
+}
+
+fn line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn one_line<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&line(text))
 }
 
 /// Declares the table of one area; a row without its function, or a function without its row, does not compile.

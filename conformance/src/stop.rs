@@ -9,6 +9,8 @@ pub enum Stop {
     Untestable(String),
     /// The server doesn't offer what the scenario needs, and says so.
     NotApplicable(String),
+    /// What the run may use up left no room for it: no verdict.
+    NotRun(String),
     /// The suite itself is at fault, or the machine that it runs on.
     Harness(String),
 }
@@ -27,6 +29,11 @@ impl Stop {
         Self::NotApplicable(what.to_string())
     }
 
+    /// See [`Stop::NotRun`].
+    pub fn not_run(why: impl fmt::Display) -> Self {
+        Self::NotRun(why.to_string())
+    }
+
     /// See [`Stop::Harness`].
     pub fn harness(why: impl fmt::Display) -> Self {
         Self::Harness(why.to_string())
@@ -36,7 +43,7 @@ impl Stop {
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Untestable(why) | Self::Harness(why) => f.write_str(why),
+            Self::Untestable(why) | Self::NotRun(why) | Self::Harness(why) => f.write_str(why),
             Self::NotApplicable(what) => write!(f, "not offered: {what}"),
         }
     }

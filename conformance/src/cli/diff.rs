@@ -4,9 +4,15 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
-use super::{run::TargetArgs, written};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    run::{TargetArgs, cancel_on_signal},
+    written,
+};
 use crate::{
     mock::Mock,
     run::{self, Plan, Selection, Target},
@@ -122,11 +128,17 @@ async fn transcript(scenarios: &Scenarios, target: Target, mock: Option<Mock>, s
     let mut plan = Plan { selection, jobs: scenarios.jobs, seed, keep_exchanges: true, ..Plan::default() };
     plan.budget.rps = scenarios.rps;
     eprintln!("asking {}", target.api_url);
-    let report = run::run(plan, target).await;
+    let cancel = CancellationToken::new();
+    let listening = tokio::spawn(cancel_on_signal(cancel.clone()));
+    let report = run::run_observed(plan, target, cancel, Arc::new(|_| {})).await;
+    listening.abort();
     if let Some(mock) = mock {
         mock.stop().await;
     }
     let report = report?;
+    if report.partial {
+        return Err(Stop::harness("the run did not finish, so there is nothing to compare"));
+    }
     if report.scenarios.is_empty() {
         return Err(Stop::harness("no scenario fits"));
     }

@@ -64,10 +64,10 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::List(args) => list::list(&args),
             Command::Explain(args) => list::explain(&args),
-            Command::Coverage(args) => coverage::coverage(args).await,
+            Command::Coverage(args) => run::unless_interrupted(coverage::coverage(args)).await,
             Command::Diff(args) => diff::diff(args).await,
             Command::Record(args) => diff::record(args).await,
-            Command::Mutants(args) => mutants::mutants(args).await,
+            Command::Mutants(args) => run::unless_interrupted(mutants::mutants(args)).await,
             Command::Client(args) => client::client(args).await,
             Command::Sweep(args) => sweep::sweep(args).await,
         }

@@ -100,6 +100,7 @@ fn tell(trial: &Trial, verbose: bool) {
         (Verdict::Killed(by), Some(_)) => println!("FAIL  {id} was to survive, and was killed by {by}"),
         (Verdict::Survived, Some(why)) => println!("survived  {id}: {what}. Why: {why}"),
         (Verdict::Survived, None) => println!("FAIL  {id} survived: {what} ({seconds:.1} s)"),
+        (Verdict::NotApplicable(why), _) => println!("SKIPPED  {id}: {why}"),
         (Verdict::NeverApplied, _) => println!("FAIL  {id} changed nothing: {what} ({seconds:.1} s)"),
         (Verdict::Spoilt(why), _) => println!("FAIL  {id} was no trial: {why} ({seconds:.1} s)"),
     }
@@ -112,5 +113,9 @@ fn conclude(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
         slow.iter().take(3).map(|trial| format!("{} {:.0} s", trial.mutant.id, trial.took.as_secs_f64())).collect();
     writeln!(out, "slowest: {}", slow.join(", "))?;
     let killed = summary.killed();
-    writeln!(out, "{killed} killed of {} mutants: {:.1} %", summary.trials.len(), summary.percent())
+    let skipped = summary.trials.len() - summary.tried();
+    if skipped > 0 {
+        writeln!(out, "{skipped} need what this machine doesn't have")?;
+    }
+    writeln!(out, "{killed} killed of {} mutants: {:.1} %", summary.tried(), summary.percent())
 }

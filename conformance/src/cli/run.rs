@@ -150,6 +150,16 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::from(report.exit_code()))
 }
 
+/// Ends with an error when a signal comes: what it holds is dropped, a private mock with it.
+pub(super) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let interrupted = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(interrupted.clone()));
+    tokio::select! {
+        done = work => done,
+        () = interrupted.cancelled() => Err(Stop::harness("interrupted")),
+    }
+}
+
 /// The first signal ends the run in good order, the second at once.
 pub(super) async fn cancel_on_signal(cancel: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -161,6 +171,7 @@ pub(super) async fn cancel_on_signal(cancel: CancellationToken) {
     eprintln!("interrupted: cleaning up (once more to end at once)");
     cancel.cancel();
     tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+    crate::mock::end_all();
     std::process::exit(130);
 }
 

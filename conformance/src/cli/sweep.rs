@@ -9,7 +9,7 @@ use super::run::TargetArgs;
 use crate::{
     client::Client,
     ledger,
-    run::{Plan, World},
+    run::{Plan, Target, World},
     stop::{Result, Stop},
     sweep::{self, Which},
 };
@@ -54,8 +54,15 @@ pub(super) async fn sweep(args: Args) -> Result<ExitCode> {
         (None, None) => return Err(Stop::harness("--run or --older-than")),
     };
     let (target, _mock) = args.target.open().await?;
-    let client = World::open(&Plan::default(), target).await?.client();
+    let second_key = target.second_key.clone();
+    // One that keeps no ledger of its own.
+    let client = World::open(&Plan::default(), Target { private: true, ..target }).await?.client();
     let (mut removed, mut left) = sweep::sandboxes(&client, &which).await?;
+    if let Some(key) = second_key {
+        let (also_removed, also_left) = sweep::sandboxes(&client.with_key(&key), &which).await?;
+        removed.extend(also_removed);
+        left.extend(also_left);
+    }
     for file in ledgers(&which)? {
         from_ledger(&client, &file, &mut removed, &mut left).await?;
     }

@@ -22,15 +22,16 @@ use reqwest::Method;
 pub use answer::Answer;
 pub use exchange::{Exchange, Frame};
 pub use form::Form;
-pub use gate::Gate;
+pub use gate::{Gate, Waits};
 pub use log::Log;
 pub use open::Open;
 pub use redact::Secrets;
+pub(crate) use request::MAKES_SANDBOX;
 pub use request::Request;
 pub(crate) use watch::{Made, Seen, Watch};
 pub use ws::{Dial, Message, Socket, WsRequest};
 
-use crate::{contract::Plane, stop::Result};
+use crate::{contract::Plane, run::Spent, stop::Result};
 
 /// Paths are below the client's base URL; a path with `://` in it is a whole URL. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub(crate) struct Parts {
     pub log: Arc<Log>,
     pub secrets: Secrets,
     pub gate: Arc<Gate>,
+    pub waits: Arc<Waits>,
+    pub budget: Arc<Spent>,
     pub watch: Arc<Watch>,
     pub began: Instant,
 }

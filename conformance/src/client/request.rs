@@ -7,12 +7,15 @@ use futures_util::Stream;
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{Answer, Client, Form, exchange, exchange::Exchange, gate, open::Open};
+use super::{Answer, Client, Form, exchange, exchange::Exchange, open::Open};
 use crate::{
     check::{Check, Pending},
     contract::{self, Operation},
     stop::{Result, Stop},
 };
+
+/// Operations that a budget of sandboxes counts.
+pub(crate) const MAKES_SANDBOX: &[&str] = &["createSandbox", "forkSandbox"];
 
 /// Made by [`Client::get`] and its siblings; [`Request::send`] ends the chain.
 #[must_use = "a request does nothing until it is sent"]
@@ -116,27 +119,42 @@ impl Request {
 
     /// Sends it and reads the whole answer. A server that doesn't answer leaves the scenario untestable.
     pub async fn send(mut self) -> Result<Answer> {
+        let makes_sandbox = self.operation.is_some_and(|operation| MAKES_SANDBOX.contains(&operation.id));
+        if makes_sandbox {
+            self.client.0.budget.take_sandbox()?;
+        }
         let mut built = self.build()?;
         let mut waited = Duration::ZERO;
-        loop {
+        let answer = loop {
             let again = built.try_clone();
             let answer = self.send_once(built).await?;
-            let (429, Some(next), true) = (answer.status, again, self.patient) else { return Ok(answer) };
-            let wait = gate::retry_after(&answer.headers);
-            waited += wait;
-            if waited > gate::MAX_WAIT {
-                return Err(Stop::untestable(format!("rate limited for longer than {waited:?}")));
-            }
-            tokio::time::sleep(wait).await;
+            let (429, Some(next), true) = (answer.status, again, self.patient) else { break answer };
+            self.client.0.waits.wait_out(&answer.headers, &mut waited).await?;
             built = next;
+        };
+        // Without an answer there may be one.
+        if makes_sandbox && !answer.is_ok() {
+            self.client.0.budget.not_made();
         }
+        Ok(answer)
     }
 
     /// Sends it and returns as soon as the head of the answer is there: for slow readers and endless answers.
     pub async fn open(mut self) -> Result<Open> {
-        let built = self.build()?;
+        let mut built = self.build()?;
+        let mut waited = Duration::ZERO;
+        loop {
+            let again = built.try_clone();
+            let answer = self.open_once(built).await?;
+            let (429, Some(next), true) = (answer.status, again, self.patient) else { return Ok(answer) };
+            self.client.0.waits.wait_out(&answer.headers, &mut waited).await?;
+            built = next;
+        }
+    }
+
+    async fn open_once(&self, built: reqwest::Request) -> Result<Open> {
         let mut exchange = self.exchange(&built);
-        self.client.0.gate.pass().await;
+        self.client.0.gate.pass(&self.client.0.waits).await;
         let sent = tokio::time::timeout(self.timeout, self.client.0.http.execute(built)).await;
         let answer = match sent {
             Ok(Ok(answer)) => answer,
@@ -175,7 +193,7 @@ impl Request {
     async fn send_once(&self, built: reqwest::Request) -> Result<Answer> {
         let secrets = &self.client.0.secrets;
         let mut exchange = self.exchange(&built);
-        self.client.0.gate.pass().await;
+        self.client.0.gate.pass(&self.client.0.waits).await;
         let started = Instant::now();
         let answer = match self.client.0.http.execute(built).await {
             Ok(answer) => answer,

@@ -86,8 +86,20 @@ impl WsRequest {
         }
     }
 
-    /// Tries to connect.
+    /// Tries to connect; a 429 is waited out.
     pub async fn dial(self) -> Result<Dial> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.dial_once().await? {
+                Dial::Refused(answer) if answer.status == 429 => {
+                    self.client.0.waits.wait_out(&answer.headers, &mut waited).await?;
+                }
+                dialled => return Ok(dialled),
+            }
+        }
+    }
+
+    async fn dial_once(&self) -> Result<Dial> {
         let mut url = reqwest::Url::parse_with_params(&self.url, &self.query).map_err(Stop::harness)?;
         if self.query.is_empty() {
             url.set_query(reqwest::Url::parse(&self.url).map_err(Stop::harness)?.query());
@@ -100,7 +112,7 @@ impl WsRequest {
             request.headers_mut().insert(name, value.parse().map_err(Stop::harness)?);
         }
         let exchange = self.exchange(&request);
-        self.client.0.gate.pass().await;
+        self.client.0.gate.pass(&self.client.0.waits).await;
         let connecting = tokio_tungstenite::connect_async(request);
         match tokio::time::timeout(self.timeout, connecting).await {
             Ok(Ok((stream, answer))) => Ok(Dial::Open(Box::new(self.opened(exchange, stream, &answer)))),

@@ -77,12 +77,6 @@ impl Mutant {
         Self { alone: true, ..self }
     }
 
-    // Unused while every mutant is noticed.
-    #[allow(dead_code)]
-    pub(crate) const fn survives(self, why: &'static str) -> Self {
-        Self { survives: Some(why), ..self }
-    }
-
     /// The scenarios that should notice it.
     pub fn scenarios(&self) -> Vec<&'static Scenario> {
         let covers = |scenario: &Scenario, ids: &[&str]| scenario.covers.iter().any(|id| ids.contains(id));

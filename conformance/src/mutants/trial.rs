@@ -30,6 +30,8 @@ pub enum Verdict {
     Survived,
     /// No request was changed, so nothing could be noticed: the row is wrong.
     NeverApplied,
+    /// This machine has nothing that its scenarios could judge: why.
+    NotApplicable(String),
     /// A scenario failed although nothing was changed, or the suite itself was at fault.
     Spoilt(String),
 }
@@ -53,9 +55,14 @@ impl Summary {
         self.trials.iter().filter(|trial| matches!(trial.verdict, Verdict::Killed(_))).count()
     }
 
-    /// Killed, of a hundred.
+    /// Those that could be tried here.
+    pub fn tried(&self) -> usize {
+        self.trials.iter().filter(|trial| !matches!(trial.verdict, Verdict::NotApplicable(_))).count()
+    }
+
+    /// Killed, of a hundred that could be tried.
     pub fn percent(&self) -> f64 {
-        self.killed() as f64 * 100.0 / self.trials.len().max(1) as f64
+        self.killed() as f64 * 100.0 / self.tried().max(1) as f64
     }
 
     /// What is wrong with the suite or with the table: what isn't as its row says.
@@ -63,6 +70,7 @@ impl Summary {
         let surprising = |trial: &&Trial| match trial.verdict {
             Verdict::Killed(_) => trial.mutant.survives.is_some(),
             Verdict::Survived => trial.mutant.survives.is_none(),
+            Verdict::NotApplicable(_) => false,
             Verdict::NeverApplied | Verdict::Spoilt(_) => true,
         };
         self.trials.iter().filter(surprising).collect()
@@ -115,6 +123,7 @@ fn verdict(report: Result<Report>, hits: usize) -> Verdict {
         Err(stop) => Some(format!("the run could not begin: {stop}")),
         Ok(report) => report.scenarios.iter().find_map(noticed),
     };
+    let missing = report.as_ref().ok().and_then(not_applicable);
     let fault = report.ok().and_then(|report| {
         let broken = report.scenarios.into_iter().find(|scenario| scenario.outcome == Outcome::Error)?;
         Some(format!("{}: {}", broken.id, broken.reason.unwrap_or_default()))
@@ -123,9 +132,15 @@ fn verdict(report: Result<Report>, hits: usize) -> Verdict {
         (Some(by), _, 1..) => Verdict::Killed(by),
         (Some(by), _, 0) => Verdict::Spoilt(format!("{by}, although nothing was changed")),
         (None, Some(fault), _) => Verdict::Spoilt(fault),
-        (None, None, 0) => Verdict::NeverApplied,
+        (None, None, 0) => missing.map_or(Verdict::NeverApplied, Verdict::NotApplicable),
         (None, None, 1..) => Verdict::Survived,
     }
+}
+
+/// Why none of the scenarios could be judged.
+fn not_applicable(report: &Report) -> Option<String> {
+    let all = report.scenarios.iter().all(|scenario| scenario.outcome == Outcome::NotApplicable);
+    report.scenarios.first().filter(|_| all).and_then(|scenario| scenario.reason.clone())
 }
 
 /// The check that noticed, or why the scenario couldn't be judged.

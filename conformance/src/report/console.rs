@@ -46,9 +46,12 @@ fn failure(out: &mut impl Write, scenario: &ScenarioReport) -> io::Result<()> {
     if let (None, Some(last)) = (scenario.failed().next(), scenario.exchanges.last()) {
         show(out, last)?;
     }
+    attempts(out, scenario)
+}
+
+fn attempts(out: &mut impl Write, scenario: &ScenarioReport) -> io::Result<()> {
     for (number, attempt) in scenario.earlier_attempts.iter().enumerate() {
-        let failed: Vec<&str> = attempt.checks.iter().map(|check| check.id.as_str()).collect();
-        writeln!(out, "  attempt {} {}: {}", number + 1, attempt.outcome.word(), failed.join(", "))?;
+        writeln!(out, "  attempt {} {}: {}", number + 1, attempt.outcome.word(), attempt.told())?;
     }
     Ok(())
 }
@@ -91,6 +94,10 @@ fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
         for scenario in missing {
             writeln!(out, "  {}: {}", scenario.id, scenario.reason.as_deref().unwrap_or_default())?;
         }
+    }
+    for scenario in report.flaky() {
+        writeln!(out, "\nFLAKY: {} passed at attempt {}", scenario.id, scenario.earlier_attempts.len() + 1)?;
+        attempts(out, scenario)?;
     }
     for stale in &report.stale {
         writeln!(out, "\nSTALE: the baseline accepts {stale}, which does not fail any more")?;

@@ -13,6 +13,7 @@ pub fn to_string(report: &Report) -> String {
     let mut page = String::with_capacity(256 * 1024);
     head(&mut page, report);
     failures(&mut page, report);
+    flaky(&mut page, report);
     areas(&mut page, report);
     coverage(&mut page, report);
     not_applicable(&mut page, report);
@@ -111,13 +112,25 @@ fn failures(page: &mut String, report: &Report) {
             failed_check(page, scenario, check);
         }
         for (number, attempt) in scenario.earlier_attempts.iter().enumerate() {
-            let failed: Vec<&str> = attempt.checks.iter().map(|check| check.id.as_str()).collect();
             let word = attempt.outcome.word();
-            put!(page, "<p class=\"dim\">attempt {}: {word} {}</p>", number + 1, escape(&failed.join(", ")));
+            put!(page, "<p class=\"dim\">attempt {}: {word} {}</p>", number + 1, escape(&attempt.told()));
         }
         all_exchanges(page, scenario);
         put!(page, "</section>");
     }
+}
+
+fn flaky(page: &mut String, report: &Report) {
+    if report.flaky().next().is_none() {
+        return;
+    }
+    put!(page, "<h2>Passed at another attempt</h2><table>");
+    for scenario in report.flaky() {
+        let told = scenario.earlier_attempts.iter().map(|one| format!("{} {}", one.outcome.word(), one.told()));
+        let told: Vec<String> = told.collect();
+        put!(page, "<tr><td><code>{}</code></td><td>{}</td></tr>", escape(&scenario.id), escape(&told.join("; then ")));
+    }
+    put!(page, "</table>");
 }
 
 fn failed_check(page: &mut String, scenario: &ScenarioReport, check: &Check) {

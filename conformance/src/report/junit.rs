@@ -31,7 +31,7 @@ fn case(scenario: &ScenarioReport) -> TestCase {
 
 fn status(scenario: &ScenarioReport) -> TestCaseStatus {
     let kind = match scenario.outcome {
-        Outcome::Pass | Outcome::Warn => return TestCaseStatus::success(),
+        Outcome::Pass | Outcome::Warn => return with_attempts(TestCaseStatus::success(), scenario),
         Outcome::NotApplicable | Outcome::NotRun => {
             let mut skipped = TestCaseStatus::skipped();
             skipped.set_message(scenario.reason.clone().unwrap_or_default());
@@ -42,9 +42,14 @@ fn status(scenario: &ScenarioReport) -> TestCaseStatus {
     };
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(scenario.outcome.word()).set_message(scenario.rule.clone()).set_description(text(scenario));
+    with_attempts(status, scenario)
+}
+
+/// A success with earlier attempts is flaky.
+fn with_attempts(mut status: TestCaseStatus, scenario: &ScenarioReport) -> TestCaseStatus {
     for attempt in &scenario.earlier_attempts {
         let mut rerun = TestRerun::new(NonSuccessKind::Failure);
-        rerun.set_type(attempt.outcome.word()).set_message(attempt.reason.clone().unwrap_or_default());
+        rerun.set_type(attempt.outcome.word()).set_message(attempt.told());
         status.add_rerun(rerun);
     }
     status

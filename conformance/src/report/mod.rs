@@ -84,7 +84,7 @@ pub struct Report {
     /// Repeats the generated inputs: `--seed`.
     pub seed: u64,
     pub jobs: usize,
-    /// It was interrupted.
+    /// Some scenarios are not run: interrupted, out of time or budget, or `--fail-fast`.
     pub partial: bool,
     pub totals: BTreeMap<&'static str, usize>,
     /// Verdicts, all in all.
@@ -211,15 +211,27 @@ impl Report {
         }
     }
 
-    /// 0: everything holds. 1: a verdict against the server, or a stale baseline. 2: the suite was at fault, was
-    /// interrupted, or had nothing to run.
+    /// 0: everything holds. 1: a verdict against the server, or a stale baseline. 2: the suite was at fault, had nothing
+    /// to run, or ended early with nothing found.
     pub fn exit_code(&self) -> u8 {
         let any = |outcome: Outcome| self.scenarios.iter().any(|scenario| scenario.outcome == outcome);
-        if self.scenarios.is_empty() || self.partial || any(Outcome::Error) {
+        if self.scenarios.is_empty() || any(Outcome::Error) {
+            2
+        } else if any(Outcome::Fail) || any(Outcome::Untestable) {
+            1
+        } else if self.partial {
             2
         } else {
-            u8::from(any(Outcome::Fail) || any(Outcome::Untestable) || !self.stale.is_empty())
+            u8::from(!self.stale.is_empty())
         }
+    }
+
+    /// Scenarios that didn't pass at their first attempt, and passed.
+    pub fn flaky(&self) -> impl Iterator<Item = &ScenarioReport> {
+        let is_flaky = |scenario: &&ScenarioReport| {
+            !scenario.earlier_attempts.is_empty() && !scenario.outcome.shows_exchanges()
+        };
+        self.scenarios.iter().filter(is_flaky)
     }
 
     /// Scenarios that fail the run or warn, the worst first.
@@ -277,8 +289,8 @@ impl ScenarioReport {
         }
     }
 
-    pub(crate) fn not_run(scenario: &'static Scenario) -> Self {
-        Self::of(scenario, Outcome::NotRun, Some("the run ended before".to_owned()))
+    pub(crate) fn not_run(scenario: &'static Scenario, why: &str) -> Self {
+        Self::of(scenario, Outcome::NotRun, Some(why.to_owned()))
     }
 
     pub(crate) fn not_applicable(scenario: &'static Scenario, missing: String) -> Self {
@@ -303,6 +315,12 @@ impl Covered {
 }
 
 impl Attempt {
+    /// Its failed checks, or why there are none.
+    pub fn told(&self) -> String {
+        let failed: Vec<&str> = self.checks.iter().map(|check| check.id.as_str()).collect();
+        if failed.is_empty() { self.reason.clone().unwrap_or_default() } else { failed.join(", ") }
+    }
+
     pub(crate) fn of(report: ScenarioReport) -> Self {
         let checks = report.failed().cloned().collect();
         Self { outcome: report.outcome, reason: report.reason, checks, took: report.took }

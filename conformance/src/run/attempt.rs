@@ -27,12 +27,13 @@ pub(super) async fn judge(
     observer: &Observer,
 ) -> ScenarioReport {
     if stop.is_cancelled() {
-        return ScenarioReport::not_run(scenario);
+        return ScenarioReport::not_run(scenario, "the run ended before");
     }
     observer(Event::Started(scenario));
     let mut report = match world.missing(scenario).await {
-        Some(missing) => ScenarioReport::not_applicable(scenario, missing),
-        None => attempts(world, plan, scenario, stop).await,
+        Ok(Some(missing)) => ScenarioReport::not_applicable(scenario, missing),
+        Ok(None) => attempts(world, plan, scenario, stop).await,
+        Err(stop) => ScenarioReport::not_run(scenario, &stop.to_string()),
     };
     if let Some(baseline) = &plan.baseline {
         baseline.apply(&mut report);
@@ -71,7 +72,7 @@ async fn attempt(
     let abort = task.abort_handle();
     let ended = tokio::select! {
         ended = task => Some(ended.unwrap_or_else(|panic| Err(Stop::harness(format!("the scenario panicked: {panic}"))))),
-        () = tokio::time::sleep(plan.timeout) => Some(Err(Stop::untestable(format!("not done within {:?}", plan.timeout)))),
+        () = out_of_time(&cx, plan.timeout) => Some(Err(Stop::untestable(format!("not done within {:?}", plan.timeout)))),
         () = stop.cancelled() => None,
     };
     abort.abort();
@@ -106,6 +107,18 @@ async fn attempt(
     report
 }
 
+/// What a scenario waited because it was told to isn't part of its time.
+async fn out_of_time(cx: &Cx, timeout: Duration) {
+    let began = tokio::time::Instant::now();
+    loop {
+        let end = began + timeout + cx.waited();
+        if tokio::time::Instant::now() >= end {
+            return;
+        }
+        tokio::time::sleep_until(end).await;
+    }
+}
+
 fn outcome(scenario: &Scenario, ended: Result, checks: &[Check]) -> (Outcome, Option<String>) {
     let must = scenario.level == Level::Must;
     let failed = |should: bool| checks.iter().any(|check| !check.passed && check.should == should);
@@ -120,6 +133,7 @@ fn outcome(scenario: &Scenario, ended: Result, checks: &[Check]) -> (Outcome, Op
         Err(Stop::Harness(why)) => (Outcome::Error, Some(why)),
         Err(Stop::NotApplicable(what)) if verdict == Outcome::Pass => (Outcome::NotApplicable, Some(what)),
         Err(stop) if verdict == Outcome::Fail => (verdict, Some(stop.to_string())),
+        Err(Stop::NotRun(why)) => (Outcome::NotRun, Some(why)),
         Err(stop) if must => (Outcome::Untestable, Some(stop.to_string())),
         Err(stop) => (Outcome::Warn, Some(stop.to_string())),
     }
@@ -152,6 +166,8 @@ mod tests {
         assert_eq!(of(&must, Err(Stop::untestable("x")), &bad), Outcome::Fail);
         assert_eq!(of(&should, Err(Stop::untestable("x")), &[]), Outcome::Warn);
         assert_eq!(of(&must, Err(Stop::not_applicable("x")), &[]), Outcome::NotApplicable);
+        assert_eq!(of(&must, Err(Stop::not_run("x")), &good), Outcome::NotRun);
+        assert_eq!(of(&must, Err(Stop::not_run("x")), &bad), Outcome::Fail);
         assert_eq!(of(&must, Err(Stop::harness("x")), &bad), Outcome::Error);
     }
 }

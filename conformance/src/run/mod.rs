@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use budget::Spent;
 pub use plan::{Budget, Plan, Selection, Target, matches};
 pub use world::{Server, World};
 
@@ -47,6 +48,7 @@ pub async fn run_observed(plan: Plan, target: Target, cancel: CancellationToken,
     observer(Event::Begin(selected.len()));
     let judged = judge_all(&world, &plan, &selected, &cancel, &observer).await;
     let left_behind = clean_up(&world, &judged).await;
+    world.ledger.close();
     let head = report::Head { plan: &plan, world: &world, started_at, took: started.elapsed() };
     Ok(Report::new(head, judged, left_behind, cancel.is_cancelled()))
 }

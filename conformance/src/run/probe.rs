@@ -39,8 +39,11 @@ pub(super) async fn server(client: &Client) -> Result<Server> {
 }
 
 /// A server that can't be asked doesn't offer it.
-pub(super) async fn offers(cx: &Cx, capability: Capability) -> bool {
-    find_out(cx, capability).await.unwrap_or(false)
+pub(super) async fn offers(cx: &Cx, capability: Capability) -> Result<bool> {
+    match find_out(cx, capability).await {
+        Err(Stop::NotRun(why)) => Err(Stop::NotRun(why)),
+        found => Ok(found.unwrap_or(false)),
+    }
 }
 
 async fn find_out(cx: &Cx, capability: Capability) -> Result<bool> {

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{budget::Spent, plan::Plan, plan::Target, probe};
+use super::{Spent, plan::Plan, plan::Target, probe};
 use crate::{
-    client::{self, Client, Gate, Log, Parts, Secrets, Watch},
+    client::{self, Client, Gate, Log, Parts, Secrets, Waits, Watch},
     context::Cx,
     contract::Plane,
     ledger::Ledger,
@@ -43,7 +43,7 @@ pub struct World {
     pub server: Server,
     pub(crate) target: Target,
     pub(crate) ledger: Arc<Ledger>,
-    pub(crate) budget: Spent,
+    pub(crate) budget: Arc<Spent>,
     pub(crate) cases: u32,
     pub(crate) seed: u64,
     http: reqwest::Client,
@@ -68,7 +68,7 @@ impl World {
             run_id,
             server: Server::default(),
             ledger: Arc::new(ledger),
-            budget: Spent::new(plan.budget),
+            budget: Arc::new(Spent::new(plan.budget)),
             cases: plan.cases,
             seed: plan.seed,
             http: client::http(&base)?,
@@ -98,6 +98,8 @@ impl World {
             log: Arc::new(Log::default()),
             secrets: self.secrets.clone(),
             gate: self.gate.clone(),
+            waits: Arc::default(),
+            budget: self.budget.clone(),
             watch: Arc::new(Watch::new(self.ledger.clone())),
             began: Instant::now(),
         }))
@@ -137,18 +139,18 @@ impl World {
         self.second.get_or_try_init(mint).await.cloned()
     }
 
-    /// What keeps a scenario from being judged here; `None`: nothing.
-    pub(crate) async fn missing(self: &Arc<Self>, scenario: &'static Scenario) -> Option<String> {
+    /// What the server lacks for a scenario; `None`: nothing. An error: there was no room to find out.
+    pub(crate) async fn missing(self: &Arc<Self>, scenario: &'static Scenario) -> Result<Option<String>> {
         let version = probe::version(&self.server.version);
         if version < probe::version(scenario.since) {
-            return Some(format!("server {} is older than {}", self.server.version, scenario.since));
+            return Ok(Some(format!("server {} is older than {}", self.server.version, scenario.since)));
         }
         if scenario.until.is_some_and(|until| version >= probe::version(until)) {
-            return Some(format!("server {} is newer than the rule", self.server.version));
+            return Ok(Some(format!("server {} is newer than the rule", self.server.version)));
         }
         let refused = scenario.covers.iter().find(|id| self.server.operations.get(**id) == Some(&false));
         if let Some(operation) = refused {
-            return Some(format!("operation {operation}, says the server"));
+            return Ok(Some(format!("operation {operation}, says the server")));
         }
         for capability in scenario.needs {
             let cell = self.capabilities.lock().entry(*capability).or_default().clone();
@@ -158,10 +160,10 @@ impl World {
                 cx.clean_up().await;
                 offered
             };
-            if !*cell.get_or_init(find_out).await {
-                return Some(format!("capability {capability:?}"));
+            if !*cell.get_or_try_init(find_out).await? {
+                return Ok(Some(format!("capability {capability:?}")));
             }
         }
-        None
+        Ok(None)
     }
 }

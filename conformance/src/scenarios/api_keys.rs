@@ -153,7 +153,7 @@ async fn permissions_are_enforced(cx: Cx) -> Result {
         cx.check(format!("may-{id}")).status(&request.send().await?, 200);
     }
     let refused = [
-        ("create", weak.post("/sandbox").json(json!({}))),
+        ("create", weak.post("/sandbox").json(cx.sandbox_body(json!({})))),
         ("create-bad-body", weak.post("/sandbox").json(json!({"name": 5}))),
         ("delete", weak.delete(&path)),
         ("delete-unknown", weak.delete("/sandbox/no-such-sandbox")),

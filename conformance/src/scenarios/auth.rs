@@ -72,7 +72,7 @@ async fn open_routes_need_no_key(cx: Cx) -> Result {
 }
 
 async fn unknown_key_is_refused(cx: Cx) -> Result {
-    let create = || cx.post("/sandbox").json(json!({}));
+    let create = || cx.post("/sandbox").json(cx.sandbox_body(json!({})));
     let requests = [
         ("list", cx.get("/sandbox"), cx.get("/sandbox")),
         ("get", cx.get("/sandbox/no-such-sandbox"), cx.get("/sandbox/no-such-sandbox")),

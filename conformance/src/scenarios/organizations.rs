@@ -231,6 +231,8 @@ async fn invitations_are_accepted(cx: Cx) -> Result {
     let count = other.get(&format!("{PATH}/invitations/count")).send().await?;
     cx.check("counted").on(&count).that(count.text().parse().is_ok_and(|n: usize| n > 0), "a number", count.text());
     let accept = format!("{PATH}/invitations/{}/accept", invited.string("/id")?);
+    // Who invited isn't who is invited.
+    cx.check("only-the-invited").status_in(&cx.post(&accept).send().await?, &[403, 404]);
     let accepted = other.post(&accept).send().await?;
     cx.check("accepted").json(&accepted, "/status", "accepted");
     let again = other.post(&accept).send().await?;

@@ -208,4 +208,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
             flow.pass(message);
         }),
     ),
+    answer("api_keys/value-is-read", "a key is read with its whole value", &["getApiKey"], |q, a| {
+        a.edit(|v| set(v, "/value", &*q.key));
+    }),
+    answer("api_keys/unknown-user-is-403", "an unknown user's key is 403", &["deleteApiKeyForUser"], |_, a| {
+        a.restatus(404, 403);
+    }),
+    request_in(
+        "api_keys/permissions-grow",
+        "a key gives more than it has",
+        &["createApiKey"],
+        &["api_keys/permissions_do_not_grow"],
+        Asked::allow,
+    ),
+    answer_in(
+        "auth/shared-regions-need-a-key",
+        "the shared regions are told to keys only",
+        &["listSharedRegions"],
+        &["auth/*"],
+        |q, a| {
+            if q.header("authorization").is_empty() {
+                a.restatus(200, 401);
+            }
+        },
+    ),
 ];

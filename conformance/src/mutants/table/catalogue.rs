@@ -140,4 +140,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         On::Narrowed(&["getRegistry"], &["registries/others_see_nothing"]),
         Change::Request(Asked::allow),
     ),
+    answer(
+        "catalogue/internal-routes-are-open",
+        "what is for the service's own parts is open",
+        &["isSandboxPublic", "isValidAuthToken", "getSigningKey", "isPreviewWarningEnabled"],
+        |_, a| {
+            for status in [401, 403, 404] {
+                a.restatus(status, 200);
+            }
+        },
+    ),
+    answer("catalogue/readiness-is-404", "there is no readiness", &["HealthController_check"], |_, a| {
+        for status in [200, 401, 403, 503] {
+            a.restatus(status, 404);
+        }
+    }),
 ];

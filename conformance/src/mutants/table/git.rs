@@ -92,4 +92,42 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     answer("lsp/any-language-starts", "any language starts", &["Start"], |_, a| a.restatus(400, 200)),
+    answer("git/init-with-200", "a new repository is 200", &["InitRepository"], |_, a| a.restatus(201, 200)),
+    ignored_in(
+        "git/nothing-added",
+        "adding is answered and not done",
+        &["AddFiles"],
+        &["git/first_commit_is_pushed"],
+        200,
+        "",
+    ),
+    answer_in(
+        "git/history-oldest-first",
+        "a commit in the history has another hash",
+        &["GetCommitHistory"],
+        &["git/first_commit_is_pushed"],
+        |_, a| a.edit(|v| each(v, "", |commit| set(commit, "/hash", "0".repeat(40)))),
+    ),
+    request("git/remote-renamed", "every remote is called `upstream`", &["AddRemote"], |q| {
+        q.edit(|v| set(v, "/name", "upstream"));
+    }),
+    ignored_in(
+        "git/branch-stays",
+        "a deleted branch is still there",
+        &["DeleteBranch"],
+        &["git/branches_come_and_go"],
+        204,
+        "",
+    ),
+    answer("git/unset-is-empty", "what isn't set is empty instead of null", &["GetGitConfig"], |_, a| {
+        a.edit(|v| {
+            if v["value"].is_null() {
+                put(v, "value", "");
+            }
+        });
+    }),
+    answer("git/password-echoed", "credentials come back in the answer", &["Authenticate"], |_, a| {
+        a.text(|_| r#"{"password":"pa55-w0rd-of-the-suite"}"#.to_owned());
+    }),
+    answer("git/user-with-204", "setting the user is 204", &["ConfigureUser"], |_, a| a.restatus(200, 204)),
 ];

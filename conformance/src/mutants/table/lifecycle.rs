@@ -183,4 +183,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("lifecycle/backup-stops", "a backup says that the sandbox is stopped", &["createBackup"], |_, a| {
         a.edit(|v| set(v, "/state", "stopped"));
     }),
+    answer_in(
+        "lifecycle/ancestors-are-null",
+        "no ancestors are `null` instead of `[]`",
+        &["getSandboxAncestors"],
+        &["lifecycle/no_family"],
+        |_, a| a.text(|_| "null".to_owned()),
+    ),
 ];

@@ -149,4 +149,57 @@ pub(super) const MUTANTS: &[Mutant] = &[
             q.edit(|v| string(v, "/command", |command| format!("sh -c {:?}", command.replace('$', "\\$"))));
         }),
     ),
+    answer("machine/home-is-root", "the home directory is told as `/root`", &["GetUserHomeDir"], |_, a| {
+        a.edit(|v| set(v, "/dir", "/root"));
+    }),
+    request_in(
+        "laws/values-end-at-a-quote",
+        "a variable's value ends before its first quotation mark",
+        &["UpdateEnv"],
+        &["laws/variables_reach_programs"],
+        |q| {
+            q.edit(|v| {
+                string(v, "/set/LAW", |value| value.split(['\'', '"']).next().unwrap_or_default().to_owned());
+            });
+        },
+    ),
+    Mutant::new(
+        "laws/pieces-overtake",
+        "every fifth piece that is typed into a terminal overtakes the one before",
+        On::Narrowed(&["ConnectPtySession"], &["laws/terminal_input_keeps_its_order"]),
+        Change::Up(|flow, message| {
+            if !message.is_close() && flow.number % 5 == 3 && flow.held.is_empty() {
+                flow.held.push(message);
+            } else {
+                flow.pass(message);
+                let mut held = std::mem::take(&mut flow.held);
+                flow.out.append(&mut held);
+            }
+        }),
+    ),
+    answer_in(
+        "laws/full-pages-lose-one",
+        "a page of two has one",
+        &["listSandboxes"],
+        &["laws/any_page_size_partitions"],
+        |q, a| {
+            if q.query("limit").as_deref() == Some("2") {
+                a.edit(|v| list(v, "/items", |items| items.truncate(1)));
+            }
+        },
+    ),
+    answer("lsp/answers-without-a-start", "nothing needs to be started", &["Completions", "DocumentSymbols"], |_, a| {
+        a.restatus(400, 200);
+    }),
+    answer("lsp/opens-without-a-start", "files are opened where nothing runs", &["DidOpen", "DidClose"], |_, a| {
+        a.restatus(400, 200);
+    }),
+    answer("lsp/any-language", "every language has a server", &["Start"], |_, a| a.restatus(400, 200)),
+    answer("lsp/workspace-without-a-start", "a workspace is searched unasked", &["WorkspaceSymbols"], |_, a| {
+        a.restatus(400, 200);
+    }),
+    answer_in("lsp/stop-of-nothing", "what never ran is stopped", &["Stop"], &["lsp/input_is_validated"], |_, a| {
+        a.restatus(400, 200);
+        a.restatus(500, 200);
+    }),
 ];

@@ -1,19 +1,25 @@
 //! All mutants, a file for each part of the API.
 
 mod access;
+mod account;
 mod catalogue;
+mod desktop;
 mod files;
 mod git;
 mod interpreter;
 mod lifecycle;
 mod lists;
 mod machine;
+mod machines;
+mod organizations;
 mod previews;
 mod process;
 mod pty;
 mod searches;
+mod secrets;
 mod sessions;
 mod settings;
+mod storage;
 mod transport;
 
 use super::{Mutant, On};
@@ -34,6 +40,12 @@ const TABLES: &[&[Mutant]] = &[
     pty::MUTANTS,
     interpreter::MUTANTS,
     git::MUTANTS,
+    machines::MUTANTS,
+    organizations::MUTANTS,
+    account::MUTANTS,
+    storage::MUTANTS,
+    secrets::MUTANTS,
+    desktop::MUTANTS,
 ];
 
 /// Every mutant.
@@ -48,7 +60,9 @@ mod prelude {
     pub(super) use serde_json::{Value, json};
     pub(super) use tokio_tungstenite::tungstenite::Message;
 
-    pub(super) use super::{Names, answer, down, ignored, request, stale, up};
+    pub(super) use super::{
+        Names, answer, answer_in, down, ignored, ignored_in, request, request_in, stale, stale_in, up,
+    };
     pub(super) use crate::mutants::{Change, Flow, Mutant, On, edit::*};
 }
 
@@ -75,6 +89,45 @@ const fn ignored(id: &'static str, what: &'static str, operations: Names, status
 /// Reads that never change.
 const fn stale(id: &'static str, what: &'static str, operations: Names) -> Mutant {
     Mutant::new(id, what, On::Operations(operations), super::Change::Stale)
+}
+
+/// Wrong answers that only these scenarios can see.
+const fn answer_in(
+    id: &'static str,
+    what: &'static str,
+    operations: Names,
+    scenarios: Names,
+    change: fn(&super::Asked, &mut super::Answered),
+) -> Mutant {
+    Mutant::new(id, what, On::Narrowed(operations, scenarios), super::Change::Answer(change))
+}
+
+/// Requests misunderstood as only these scenarios can see.
+const fn request_in(
+    id: &'static str,
+    what: &'static str,
+    operations: Names,
+    scenarios: Names,
+    change: fn(&mut super::Asked),
+) -> Mutant {
+    Mutant::new(id, what, On::Narrowed(operations, scenarios), super::Change::Request(change))
+}
+
+/// Requests answered and not done, as only these scenarios can see.
+const fn ignored_in(
+    id: &'static str,
+    what: &'static str,
+    operations: Names,
+    scenarios: Names,
+    status: u16,
+    body: &'static str,
+) -> Mutant {
+    Mutant::new(id, what, On::Narrowed(operations, scenarios), super::Change::Ignored(status, body))
+}
+
+/// Reads that never change, as only these scenarios can see.
+const fn stale_in(id: &'static str, what: &'static str, operations: Names, scenarios: Names) -> Mutant {
+    Mutant::new(id, what, On::Narrowed(operations, scenarios), super::Change::Stale)
 }
 
 type Messages = fn(&mut super::Flow, tokio_tungstenite::tungstenite::Message);

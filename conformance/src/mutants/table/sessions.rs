@@ -196,4 +196,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.edit(|v| set(v, "/sessionId", "main"));
         },
     ),
+    answer("sessions/entrypoint-has-logs", "no entrypoint has logs", &["GetEntrypointLogs"], |_, a| {
+        a.restatus(404, 200);
+    }),
 ];

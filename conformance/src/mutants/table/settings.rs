@@ -113,4 +113,93 @@ pub(super) const MUTANTS: &[Mutant] = &[
     alone("settings/zero-stops", "interval 0 is an interval", &["settings/zero_never_stops"], |q| {
         q.edit(|v| set(v, "/autoStopInterval", 1));
     }),
+    answer_in(
+        "settings/telemetry-without-window",
+        "telemetry needs no window",
+        &["getSandboxMetrics", "getSandboxLogs", "getSandboxTraces"],
+        &["settings/telemetry_needs_a_window"],
+        |_, a| a.restatus(400, 200),
+    ),
+    answer_in(
+        "settings/no-spans-is-404",
+        "a trace without spans is 404",
+        &["getSandboxTraceSpans"],
+        &["settings/telemetry_needs_a_window"],
+        |_, a| a.restatus(200, 404),
+    ),
+    request_in(
+        "settings/metrics-of-any-time",
+        "the window of metrics is ignored",
+        &["getSandboxMetrics"],
+        &["settings/metrics_are_within_the_window"],
+        |q| q.set_query("from", Some("2020-01-01T00:00:00Z")),
+    ),
+    request_in(
+        "settings/metrics-of-any-name",
+        "`metricNames` doesn't filter",
+        &["getSandboxMetrics"],
+        &["settings/metrics_are_within_the_window"],
+        |q| q.set_query("metricNames", None),
+    ),
+    answer("settings/no-build-is-200", "a sandbox that wasn't built has logs", &["getBuildLogs"], |_, a| {
+        a.restatus(404, 200);
+    }),
+    request_in(
+        "settings/autodelete-not-set",
+        "an auto-delete interval is answered and not set",
+        &["setAutoDeleteInterval"],
+        &["settings/intervals_are_set"],
+        |q| q.target = q.target.rsplit_once('/').map_or(String::new(), |(path, _)| format!("{path}/30")),
+    ),
+    answer_in(
+        "settings/autoarchive-not-clamped",
+        "an auto-archive interval isn't bounded",
+        &["getSandbox"],
+        &["settings/intervals_are_set"],
+        |_, a| {
+            a.edit(|v| {
+                if v["autoArchiveInterval"] == 43200 {
+                    set(v, "/autoArchiveInterval", 99999);
+                }
+            });
+        },
+    ),
+    answer_in(
+        "settings/activity-needs-an-id",
+        "activity is told by id only",
+        &["updateLastActivity"],
+        &["settings/activity_is_told"],
+        |q, a| {
+            if q.target.contains("/conformance-") {
+                for status in [200, 201, 204] {
+                    a.restatus(status, 404);
+                }
+            }
+        },
+    ),
+    answer_in(
+        "settings/domains-not-kept",
+        "allowed domains are answered and not kept",
+        &["getSandbox"],
+        &["settings/network_settings_replace_each_other"],
+        |_, a| a.edit(|v| put(v, "domainAllowList", Value::Null)),
+    ),
+    request_in(
+        "settings/network-not-opened",
+        "an empty list of domains changes nothing",
+        &["updateNetworkSettings"],
+        &["settings/network_settings_replace_each_other"],
+        |q| q.edit(|v| {
+            if v["domainAllowList"] == "" {
+                remove(v, "/domainAllowList");
+            }
+        }),
+    ),
+    answer_in(
+        "settings/negative-archive-is-fine",
+        "a negative auto-archive interval is 200",
+        &["setAutoArchiveInterval"],
+        &["settings/intervals_are_set"],
+        |_, a| a.restatus(400, 200),
+    ),
 ];
