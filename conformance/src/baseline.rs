@@ -73,7 +73,8 @@ impl Baseline {
             let untestable = (scenario.outcome == Outcome::Untestable
                 || scenario.accepted.iter().any(|c| c == UNTESTABLE))
             .then_some(UNTESTABLE);
-            let shown = matches!(scenario.outcome, Outcome::Fail | Outcome::Untestable) || !scenario.accepted.is_empty();
+            let shown =
+                matches!(scenario.outcome, Outcome::Fail | Outcome::Untestable) || !scenario.accepted.is_empty();
             for check in failed.chain(untestable).filter(|_| shown) {
                 let entry = format!("{}:{check}", scenario.id);
                 let why = self.accepted.get(&entry).filter(|why| !why.is_empty());

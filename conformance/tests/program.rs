@@ -139,7 +139,8 @@ fn a_report_is_five_files_and_nothing_is_fetched_by_the_page() {
     let (code, printed, told) = program.run(&["run", PLAIN, "auth/no_key*", "--report", &program.arg("out")]);
     assert_eq!(code, 1, "{told}");
     assert_eq!(told, "", "no progress where nobody watches");
-    for part in ["rule      ", "check     auth/config_needs_no_key:", "expected  ", "got       ", "> GET http", "< 200"] {
+    for part in ["rule      ", "check     auth/config_needs_no_key:", "expected  ", "got       ", "> GET http", "< 200"]
+    {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     let file = |name: &str| std::fs::read_to_string(program.path("out").join(name)).unwrap();
@@ -154,7 +155,9 @@ fn a_report_is_five_files_and_nothing_is_fetched_by_the_page() {
     let junit = quick_junit::Report::deserialize_from_str(&file("junit.xml")).expect("JUnit");
     assert_eq!(junit.test_suites[0].name.as_str(), "auth");
     assert_eq!(junit.test_suites[0].test_cases.len(), junit.tests);
-    assert_eq!(junit.failures + junit.test_suites[0].disabled, program.report("out")["totals"]["FAIL"]);
+    let totals = program.report("out")["totals"].clone();
+    let failed = totals["FAIL"].as_u64().unwrap() + totals["UNTESTABLE"].as_u64().unwrap();
+    assert!(failed > 0 && junit.failures as u64 == failed, "{} of {totals}", junit.failures);
     let badge: Value = serde_json::from_str(&file("badge.json")).unwrap();
     assert_eq!((&badge["schemaVersion"], &badge["color"]), (&json!(1), &json!("#c0362c")));
     let (message, picture) = (badge["message"].as_str().unwrap(), file("badge.svg"));
@@ -243,8 +246,9 @@ fn what_a_killed_run_leaves_is_swept_and_nothing_else() {
     for wrong in [&["sweep"][..], &["sweep", "--older-than", "soon"], &["sweep", "--run", "a", "--older-than", "1h"]] {
         assert_eq!(program.run(wrong).0, 2, "{wrong:?}");
     }
-    let deleted = fake.asked().iter().filter(|asked| asked.method == "DELETE").count();
-    assert_eq!(deleted, 2, "nothing else was tried");
+    let mut deleted: Vec<_> = fake.asked().into_iter().filter(|asked| asked.method == "DELETE").collect();
+    deleted.dedup_by(|one, other| one.path == other.path);
+    assert_eq!(deleted.len(), 2, "nothing else was tried: {deleted:?}");
 }
 
 #[test]
@@ -272,7 +276,8 @@ fn a_baseline_is_written_accepts_and_goes_stale() {
 fn the_first_failure_ends_a_run_that_fails_fast() {
     let program = Program::of(&lacking());
     let report = program.arg("out");
-    let (code, ..) = program.run(&["run", "auth/*", "--area", "auth", "--jobs", "1", "--fail-fast", "--report", &report]);
+    let (code, ..) =
+        program.run(&["run", "auth/*", "--area", "auth", "--jobs", "1", "--fail-fast", "--report", &report]);
     assert_eq!(code, 1, "it is a verdict");
     let report = program.report("out");
     assert_eq!(report["totals"]["FAIL"], 1);
@@ -282,9 +287,7 @@ fn the_first_failure_ends_a_run_that_fails_fast() {
 
 #[test]
 fn attempts_are_told() {
-    let fake = Fake::start(|asked, number| {
-        (number == 2 && asked.path.starts_with("/config")).then(without_snapshot)
-    });
+    let fake = Fake::start(|asked, number| (number == 2 && asked.path.starts_with("/config")).then(without_snapshot));
     let program = Program::of(&fake);
     let report = program.arg("out");
     let (code, printed, _) = program.run(&["run", PLAIN, "--retry-flaky", "2", "--report", &report]);
@@ -313,7 +316,8 @@ fn budgets_bound_what_is_made() {
     let fake = good();
     let program = Program::of(&fake);
     for budget in [["--max-sandboxes", "0"], ["--max-minutes", "0"]] {
-        let arguments = [&["run", WITH_SANDBOX, "--report", &program.arg("out")][..], &budget[..]].concat();
+        let report = program.arg("out");
+        let arguments = [&["run", WITH_SANDBOX, "--report", &report][..], &budget[..]].concat();
         let (code, told, _) = program.run(&arguments);
         assert_eq!(code, 2, "{told}");
         let scenario = &program.report("out")["scenarios"][0];

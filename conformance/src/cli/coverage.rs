@@ -94,7 +94,10 @@ fn ran(file: &Path) -> Result<ExitCode> {
 fn not_applicable(report: &Value) -> Vec<&str> {
     let scenarios = report["scenarios"].as_array().into_iter().flatten();
     let left_out = scenarios.filter(|scenario| scenario["outcome"] == "not-applicable");
-    left_out.flat_map(|scenario| scenario["covers"].as_array().into_iter().flatten()).filter_map(Value::as_str).collect()
+    left_out
+        .flat_map(|scenario| scenario["covers"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 async fn emulated(target: TargetArgs) -> Result<Vec<String>> {

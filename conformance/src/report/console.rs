@@ -1,6 +1,9 @@
 //! For people at a terminal, and for logs.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use super::{Outcome, Report, ScenarioReport};
 use crate::client::Exchange;
@@ -94,6 +97,13 @@ fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
         for scenario in missing {
             writeln!(out, "  {}: {}", scenario.id, scenario.reason.as_deref().unwrap_or_default())?;
         }
+    }
+    let mut not_run = BTreeMap::new();
+    for scenario in report.scenarios.iter().filter(|scenario| scenario.outcome == Outcome::NotRun) {
+        *not_run.entry(scenario.reason.as_deref().unwrap_or_default()).or_insert(0) += 1;
+    }
+    for (why, count) in not_run {
+        writeln!(out, "\nnot run: {count}, because: {why}")?;
     }
     for scenario in report.flaky() {
         writeln!(out, "\nFLAKY: {} passed at attempt {}", scenario.id, scenario.earlier_attempts.len() + 1)?;

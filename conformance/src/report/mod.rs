@@ -228,9 +228,8 @@ impl Report {
 
     /// Scenarios that didn't pass at their first attempt, and passed.
     pub fn flaky(&self) -> impl Iterator<Item = &ScenarioReport> {
-        let is_flaky = |scenario: &&ScenarioReport| {
-            !scenario.earlier_attempts.is_empty() && !scenario.outcome.shows_exchanges()
-        };
+        let is_flaky =
+            |scenario: &&ScenarioReport| !scenario.earlier_attempts.is_empty() && !scenario.outcome.shows_exchanges();
         self.scenarios.iter().filter(is_flaky)
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use super::{Spent, plan::Plan, plan::Target, probe};
 use crate::{
-    client::{self, Client, Gate, Log, Parts, Secrets, Waits, Watch},
+    client::{self, Client, Gate, Log, Parts, Secrets, Watch},
     context::Cx,
     contract::Plane,
     ledger::Ledger,

@@ -18,14 +18,26 @@ const FILM: Names = &["computer_use/recordings_are_made"];
 const FILMS: Names = &["computer_use/recording_requests_are_checked"];
 
 pub(super) const MUTANTS: &[Mutant] = &[
-    answer_in("computer_use/start-in-other-words", "a start has another message", &["StartComputerUse"], START, |_, a| {
-        a.edit(|v| set(v, "/message", "started"));
-    }),
-    answer_in("computer_use/starts-again", "a second start makes other processes", &["StartComputerUse"], START, |q, a| {
-        if q.number > 0 {
-            a.edit(|v| set(v, "/status/xvfb/pid", 1));
-        }
-    }),
+    answer_in(
+        "computer_use/start-in-other-words",
+        "a start has another message",
+        &["StartComputerUse"],
+        START,
+        |_, a| {
+            a.edit(|v| set(v, "/message", "started"));
+        },
+    ),
+    answer_in(
+        "computer_use/starts-again",
+        "a second start makes other processes",
+        &["StartComputerUse"],
+        START,
+        |q, a| {
+            if q.number > 0 {
+                a.edit(|v| set(v, "/status/xvfb/pid", 1));
+            }
+        },
+    ),
     answer_in(
         "computer_use/never-active",
         "the desktop is told as inactive",
@@ -84,9 +96,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
             });
         });
     }),
-    answer_in("computer_use/cursor-always", "the cursor's position is always told", &["TakeScreenshot"], SCREEN, |_, a| {
-        a.edit(|v| put(v, "cursorPosition", json!({"x": 7, "y": 7})));
-    }),
+    answer_in(
+        "computer_use/cursor-always",
+        "the cursor's position is always told",
+        &["TakeScreenshot"],
+        SCREEN,
+        |_, a| {
+            a.edit(|v| put(v, "cursorPosition", json!({"x": 7, "y": 7})));
+        },
+    ),
     answer_in("computer_use/data-url", "a screenshot is a data URL", &["TakeScreenshot"], SCREEN, |_, a| {
         a.edit(|v| string(v, "/screenshot", |data| format!("data:image/png;base64,{data}")));
     }),
@@ -176,9 +194,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         INPUT,
         |_, a| a.restatus(400, 200),
     ),
-    answer_in("computer_use/any-button", "buttons that there aren't are clicked", &["Click", "Scroll"], INPUT, |_, a| {
-        a.restatus(400, 200);
-    }),
+    answer_in(
+        "computer_use/any-button",
+        "buttons that there aren't are clicked",
+        &["Click", "Scroll"],
+        INPUT,
+        |_, a| {
+            a.restatus(400, 200);
+        },
+    ),
     answer_in("computer_use/nameless", "widgets have no names in the tree", &["GetAccessibilityTree"], TREE, |_, a| {
         a.text(|text| text.replace("\"Go\"", "\"\""));
     }),
@@ -188,16 +212,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer_in("computer_use/no-bounds", "widgets have no size", &["FindAccessibilityNodes"], TREE, |_, a| {
         a.edit(|v| each(v, "/matches", |node| set(node, "/bounds", json!({"x": 0, "y": 0, "width": 0, "height": 0}))));
     }),
-    request_in("computer_use/finds-everything", "a name doesn't narrow a search", &["FindAccessibilityNodes"], TREE, |q| {
-        q.edit(|v| {
-            if v["name"] == "no such name" {
-                remove(v, "/name");
-            }
-        });
-    }),
-    request_in("computer_use/other-value", "a widget gets another value", &["SetAccessibilityNodeValue"], WIDGETS, |q| {
-        q.edit(|v| set(v, "/value", "Bob"));
-    }),
+    request_in(
+        "computer_use/finds-everything",
+        "a name doesn't narrow a search",
+        &["FindAccessibilityNodes"],
+        TREE,
+        |q| {
+            q.edit(|v| {
+                if v["name"] == "no such name" {
+                    remove(v, "/name");
+                }
+            });
+        },
+    ),
+    request_in(
+        "computer_use/other-value",
+        "a widget gets another value",
+        &["SetAccessibilityNodeValue"],
+        WIDGETS,
+        |q| {
+            q.edit(|v| set(v, "/value", "Bob"));
+        },
+    ),
     answer_in("computer_use/any-action", "every action can be done", &["InvokeAccessibilityNode"], WIDGETS, |_, a| {
         a.restatus(400, 200);
     }),
@@ -223,9 +259,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer_in("computer_use/goes-on-for-ever", "a stopped recording goes on", &["StopRecording"], FILM, |_, a| {
         a.edit(|v| set(v, "/status", "recording"));
     }),
-    answer_in("computer_use/film-begins-late", "the first bytes of a film are lost", &["DownloadRecording"], FILM, |_, a| {
-        a.bytes(|bytes| drop(bytes.drain(..8.min(bytes.len()))));
-    }),
+    answer_in(
+        "computer_use/film-begins-late",
+        "the first bytes of a film are lost",
+        &["DownloadRecording"],
+        FILM,
+        |_, a| {
+            a.bytes(|bytes| drop(bytes.drain(..8.min(bytes.len()))));
+        },
+    ),
     ignored_in("computer_use/film-stays", "a deleted recording is still there", &["DeleteRecording"], FILM, 204, ""),
     answer_in("computer_use/label-lost", "a recording has another file", &["GetRecording"], FILM, |_, a| {
         a.edit(|v| set(v, "/fileName", "recording.mp4"));
@@ -251,7 +293,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         START,
         |_, a| a.edit(|v| set(v, "/status", "up")),
     ),
-    answer_in("computer_use/no-errors", "what a process complained of isn't there", &["GetProcessErrors"], RESTART, |_, a| {
-        a.edit(|v| drop(remove(v, "/errors")));
-    }),
+    answer_in(
+        "computer_use/no-errors",
+        "what a process complained of isn't there",
+        &["GetProcessErrors"],
+        RESTART,
+        |_, a| {
+            a.edit(|v| drop(remove(v, "/errors")));
+        },
+    ),
 ];

@@ -188,9 +188,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
             }
         },
     ),
-    answer("lsp/answers-without-a-start", "nothing needs to be started", &["Completions", "DocumentSymbols"], |_, a| {
-        a.restatus(400, 200);
-    }),
+    answer(
+        "lsp/answers-without-a-start",
+        "nothing needs to be started",
+        &["Completions", "DocumentSymbols"],
+        |_, a| {
+            a.restatus(400, 200);
+        },
+    ),
     answer("lsp/opens-without-a-start", "files are opened where nothing runs", &["DidOpen", "DidClose"], |_, a| {
         a.restatus(400, 200);
     }),

@@ -134,9 +134,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["machines/class_comes_from_the_snapshot"],
         |_, a| a.edit(|v| swap(v, "autoStopInterval", "autoPauseInterval")),
     ),
-    answer_in("machines/pause-answers-started", "a pause is answered as `started`", &["pauseSandbox"], MEMORY, |_, a| {
-        a.edit(|v| set(v, "/state", "started"));
-    }),
+    answer_in(
+        "machines/pause-answers-started",
+        "a pause is answered as `started`",
+        &["pauseSandbox"],
+        MEMORY,
+        |_, a| {
+            a.edit(|v| set(v, "/state", "started"));
+        },
+    ),
     answer_in("machines/paused-ones-run", "a paused machine runs commands", &["ExecuteCommand"], MEMORY, |_, a| {
         a.restatus(400, 200);
     }),
@@ -158,12 +164,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
             });
         }
     }),
-    answer_in("machines/both-intervals", "auto-stop and auto-pause are both on", &["createSandbox"], INTERVALS, |_, a| {
-        a.restatus(400, 200);
-    }),
-    answer_in("machines/pause-on-top", "auto-pause comes on top of auto-stop", &["setAutoPauseInterval"], INTERVALS, |_, a| {
-        a.restatus(400, 200);
-    }),
+    answer_in(
+        "machines/both-intervals",
+        "auto-stop and auto-pause are both on",
+        &["createSandbox"],
+        INTERVALS,
+        |_, a| {
+            a.restatus(400, 200);
+        },
+    ),
+    answer_in(
+        "machines/pause-on-top",
+        "auto-pause comes on top of auto-stop",
+        &["setAutoPauseInterval"],
+        INTERVALS,
+        |_, a| {
+            a.restatus(400, 200);
+        },
+    ),
     answer_in("machines/fork-is-empty", "a fork has none of the files", &["DownloadFile"], FORK, |q, a| {
         if q.number == 0 {
             a.restatus(200, 404);

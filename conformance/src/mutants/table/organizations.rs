@@ -56,9 +56,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         PERSONAL,
         |_, a| a.restatus(403, 201),
     ),
-    answer_in("organizations/another-user", "a key is told another user", &["getAuthenticatedUser"], PERSONAL, |_, a| {
-        a.edit(|v| set(v, "/id", "somebody-else"));
-    }),
+    answer_in(
+        "organizations/another-user",
+        "a key is told another user",
+        &["getAuthenticatedUser"],
+        PERSONAL,
+        |_, a| {
+            a.edit(|v| set(v, "/id", "somebody-else"));
+        },
+    ),
     answer_in(
         "organizations/strangers-look-for-one",
         "strangers are told that there is none",

@@ -199,4 +199,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("sessions/entrypoint-has-logs", "no entrypoint has logs", &["GetEntrypointLogs"], |_, a| {
         a.restatus(404, 200);
     }),
+    answer_in(
+        "sessions/entrypoint-streams-swapped",
+        "an entrypoint's streams are exchanged",
+        &["GetEntrypointLogs"],
+        &["sessions/entrypoint_is_a_session"],
+        |_, a| a.edit(|v| swap(v, "stdout", "stderr")),
+    ),
+    answer_in(
+        "sessions/entrypoint-without-command",
+        "an entrypoint's session has no command",
+        &["GetEntrypointSession"],
+        &["sessions/entrypoint_is_a_session"],
+        |_, a| a.edit(|v| set(v, "/commands", json!([]))),
+    ),
 ];

@@ -189,11 +189,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an empty list of domains changes nothing",
         &["updateNetworkSettings"],
         &["settings/network_settings_replace_each_other"],
-        |q| q.edit(|v| {
-            if v["domainAllowList"] == "" {
-                remove(v, "/domainAllowList");
-            }
-        }),
+        |q| {
+            q.edit(|v| {
+                if v["domainAllowList"] == "" {
+                    remove(v, "/domainAllowList");
+                }
+            })
+        },
     ),
     answer_in(
         "settings/negative-archive-is-fine",

@@ -209,12 +209,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["snapshots/a_dockerfile_is_built"],
         |_, a| a.restatus(200, 404),
     ),
-    answer(
-        "snapshots/activated-twice",
-        "what is active can be activated",
-        &["activateSnapshot"],
-        |_, a| a.restatus(400, 200),
-    ),
+    answer("snapshots/activated-twice", "what is active can be activated", &["activateSnapshot"], |_, a| {
+        a.restatus(400, 200)
+    }),
     request_in(
         "snapshots/another-name",
         "a snapshot of a sandbox gets another name",

@@ -1,4 +1,4 @@
-use super::{Session, TODAY, VERSION};
+use super::{PATIENCE, Session, TODAY, VERSION};
 use crate::prelude::*;
 
 scenarios! { "sessions";
@@ -61,6 +61,10 @@ scenarios! { "sessions";
     /// The main program has a session with one command, or there is none; nothing can be run in it or sent to it.
     /// (GetEntrypointSession; observed)
     entrypoint_is_not_for_commands: Must, covers ["GetEntrypointSession", "GetEntrypointLogs", "DeleteSession"];
+
+    /// What a snapshot's entrypoint writes is kept in the session `entrypoint`, from its first line on, by stream.
+    /// (GetEntrypointSession, GetEntrypointLogs; SDKs: getEntrypointLogs)
+    entrypoint_is_a_session: Must, covers ["createSnapshot", "GetEntrypointSession", "GetEntrypointLogs"], since "0.200";
 
     /// Ids may have blanks and any letters. (observed)
     ids_of_any_kind: Should, covers ["CreateSession", "GetSession", "SessionExecuteCommand", "DeleteSession"];
@@ -349,6 +353,38 @@ async fn entrypoint_is_not_for_commands(cx: Cx) -> Result {
     ] {
         cx.check(id).status(&request.header(VERSION, TODAY).send().await?, 400);
     }
+    Ok(())
+}
+
+async fn entrypoint_is_a_session(cx: Cx) -> Result {
+    let name = cx.name("entrypoint");
+    let dockerfile =
+        "FROM debian:12-slim\nENTRYPOINT [\"sh\", \"-c\", \"echo said; echo warned >&2; exec sleep infinity\"]\n";
+    let body = json!({"name": name, "buildInfo": {"dockerfileContent": dockerfile}});
+    cx.post("/snapshots").json(body).send().await?.ok()?;
+    let made = cx.eventually("the snapshot is made", Duration::from_secs(60), async || {
+        let answer = cx.get(&format!("/snapshots/{name}")).send().await?.ok()?;
+        let state = answer["state"].as_str().unwrap_or_default();
+        Ok(matches!(state, "active" | "error" | "build_failed").then_some(answer))
+    });
+    let made = made.await?;
+    if made["errorReason"].as_str().is_some_and(|reason| reason.contains("isolation process")) {
+        return Err(Stop::not_applicable("this server's isolation can't build"));
+    }
+    cx.check("active").json(&made, "/state", "active");
+    let sandbox = cx.sandbox_with(json!({"snapshot": name})).await?;
+    let told = sandbox.get("/process/session/entrypoint").header(VERSION, TODAY).send().await?;
+    cx.check("told").status(&told, 200);
+    cx.check("command").json(&told, "/commands/0/id", "entrypoint_command");
+    let logs = cx.eventually("its output", PATIENCE, async || {
+        let logs = sandbox.get("/process/session/entrypoint/logs").header(VERSION, TODAY).send().await?.ok()?;
+        let whole =
+            ["stdout", "stderr"].iter().all(|stream| logs[*stream].as_str().is_some_and(|text| !text.is_empty()));
+        Ok(whole.then_some(logs))
+    });
+    let logs = logs.await?;
+    cx.check("stdout").json(&logs, "/stdout", "said\n");
+    cx.check("stderr").json(&logs, "/stderr", "warned\n");
     Ok(())
 }
 
