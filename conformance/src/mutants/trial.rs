@@ -97,7 +97,16 @@ pub async fn try_all(
     Ok(summary)
 }
 
+/// A machine that was too busy to come to what the mutant changes gets another chance.
 async fn one(mutant: &'static Mutant, mock: &Mock) -> Result<Trial> {
+    let first = attempt(mutant, mock, PATIENCE).await?;
+    match first.verdict {
+        Verdict::Spoilt(_) => attempt(mutant, mock, PATIENCE * 2).await,
+        _ => Ok(first),
+    }
+}
+
+async fn attempt(mutant: &'static Mutant, mock: &Mock, patience: Duration) -> Result<Trial> {
     let began = Instant::now();
     let server = account(mock).await?;
     let proxy = Proxy::start(server.clone(), Some(mutant))?;
@@ -105,7 +114,7 @@ async fn one(mutant: &'static Mutant, mock: &Mock) -> Result<Trial> {
     let plan = Plan {
         selection: Selection { globs: ids, ..Selection::default() },
         jobs: JOBS,
-        timeout: PATIENCE,
+        timeout: patience,
         fail_fast: true,
         cases: 8,
         ..Plan::default()

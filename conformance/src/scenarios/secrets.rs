@@ -143,6 +143,8 @@ async fn secret_pages_continue(cx: Cx) -> Result {
     let page = cx.get(&format!("{query}&cursor={cursor}")).send().await?;
     cx.check("second").json(&page, "/items/0/name", second.as_str());
     cx.check("end").json(&page, "/nextCursor", Value::Null);
+    let named = cx.get(&format!("{PATH}/paginated?name={first}")).send().await?;
+    cx.check("by-name").json(&named, "/total", 1);
     for bad in ["limit=201", "limit=0", "sort=nothing", "order=nothing"] {
         cx.check(bad).status(&cx.get(&format!("{PATH}/paginated?{bad}")).send().await?, 400);
     }

@@ -148,7 +148,7 @@ async fn public_is_switched(cx: Cx) -> Result {
 }
 
 async fn activity_is_told(cx: Cx) -> Result {
-    let sandbox = cx.sandbox().await?;
+    let sandbox = cx.sandbox_with(json!({"name": cx.name("active")})).await?;
     let before = sandbox.read().await?.string("/lastActivityAt")?;
     for (id, path) in [("by-id", &sandbox.id), ("by-name", &sandbox.name)] {
         let answer = cx.post(&format!("/sandbox/{path}/last-activity")).send().await?;

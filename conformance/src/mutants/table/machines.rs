@@ -156,7 +156,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         a.restatus(400, 200);
     }),
     answer_in("machines/paused-is-stopped", "a paused machine is told as stopped", &["getSandbox"], PAUSED, |q, a| {
-        if q.number > 3 {
+        if q.number > 1 {
             a.edit(|v| {
                 if v["state"] == "paused" {
                     set(v, "/state", "stopped");

@@ -132,7 +132,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "the window of metrics is ignored",
         &["getSandboxMetrics"],
         &["settings/metrics_are_within_the_window"],
-        |q| q.set_query("from", Some("2020-01-01T00:00:00Z")),
+        |q| {
+            q.set_query("from", Some("1970-01-01T00:00:00Z"));
+            q.set_query("to", Some("2100-01-01T00:00:00Z"));
+        },
     ),
     request_in(
         "settings/metrics-of-any-name",

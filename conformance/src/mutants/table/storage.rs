@@ -95,7 +95,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     }),
     request_in("volumes/others-read", "other organisations read a volume", &["getVolume"], OTHERS, Asked::allow),
     request_in("volumes/others-delete", "other organisations delete a volume", &["deleteVolume"], OTHERS, Asked::allow),
-    request_in("volumes/others-mount", "other organisations mount a volume", &["createSandbox"], OTHERS, Asked::allow),
+    answer_in("volumes/others-mount", "other organisations mount a volume", &["createSandbox"], OTHERS, |_, a| {
+        a.restatus(404, 200);
+    }),
     answer_in("object_storage/no-token", "access has no session token", &["getPushAccess"], ACCESS, |_, a| {
         a.edit(|v| set(v, "/sessionToken", ""));
     }),
@@ -153,7 +155,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         On::Path("/", &["object_storage/objects_come_and_go"]),
         Change::Answer(|q, a| {
             if q.query("list-type").is_some() {
-                a.text(|text| text.replace("<Contents>", "<Nothing>").replace("</Contents>", "</Nothing>"));
+                a.text(|text| text.replace("<Key>", "<Name>").replace("</Key>", "</Name>"));
             }
         }),
     ),
