@@ -77,6 +77,11 @@ impl Mutant {
         Self { alone: true, ..self }
     }
 
+    /// For what a server may do or leave, and no scenario judges on purpose.
+    pub(crate) const fn survives(self, why: &'static str) -> Self {
+        Self { survives: Some(why), ..self }
+    }
+
     /// The scenarios that should notice it.
     pub fn scenarios(&self) -> Vec<&'static Scenario> {
         let covers = |scenario: &Scenario, ids: &[&str]| scenario.covers.iter().any(|id| ids.contains(id));

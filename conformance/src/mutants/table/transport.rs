@@ -100,4 +100,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         On::Narrowed(&["getSandbox"], &["lifecycle/*"]),
         Change::Answer(|_, a| a.breaks_off = a.is_ok()),
     ),
+    answer_in(
+        "transport/no-charset",
+        "JSON answers don't name their character set",
+        &["HealthController_live", "listSandboxes"],
+        EVERYWHERE,
+        |_, a| a.set_header("content-type", "application/json"),
+    )
+    .survives("JSON is UTF-8 by its own rule, so no client can tell"),
 ];

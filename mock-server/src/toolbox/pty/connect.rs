@@ -185,7 +185,9 @@ async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached,
     // Nothing more is to be queued for it.
     drop(attached);
     if let Some((code, reason)) = end {
-        websocket::close(sink, stream, code, &reason, limits.closing).await;
+        // Who reads slowly takes longer to come to the close frame.
+        let patience = if too_slow.is_cancelled() { limits.last_words } else { limits.closing };
+        websocket::close(sink, stream, code, &reason, patience).await;
     }
 }
 
