@@ -196,8 +196,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.edit(|v| set(v, "/sessionId", "main"));
         },
     ),
-    answer("sessions/entrypoint-has-logs", "no entrypoint has logs", &["GetEntrypointLogs"], |_, a| {
-        a.restatus(404, 200);
+    request("sessions/entrypoint-is-open", "an entrypoint's logs need no key", &["GetEntrypointLogs"], |q| {
+        if q.header("authorization").is_empty() {
+            q.allow();
+        }
     }),
     answer_in(
         "sessions/entrypoint-streams-swapped",
