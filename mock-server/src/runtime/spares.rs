@@ -160,6 +160,6 @@ impl Spare {
         self.launched.kill();
         let Spare { launched, group } = self;
         let _ = launched.exit.await;
-        let _ = blocking(move || Ok(group.remove())).await;
+        let _ = tokio::task::spawn_blocking(move || group.remove()).await;
     }
 }
