@@ -32,6 +32,7 @@ mod s3;
 pub mod sandbox;
 pub mod scenario;
 pub mod scenarios;
+pub mod sdk;
 pub mod stop;
 pub mod sweep;
 pub mod transcript;

@@ -7,6 +7,7 @@ mod list;
 mod mutants;
 mod progress;
 mod run;
+mod sdk;
 mod sweep;
 
 use std::{
@@ -46,6 +47,8 @@ enum Command {
     Mutants(mutants::Args),
     /// Judges a program that talks to Daytona: runs it against a private daytona-mock and looks at what it did.
     Client(client::Args),
+    /// Judges SDKs through drivers: runs each against a private daytona-mock in which things go wrong.
+    Sdk(sdk::Args),
     /// Removes what earlier runs left behind. Nothing without the suite's labels is touched.
     Sweep(sweep::Args),
 }
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
             Command::Record(args) => diff::record(args).await,
             Command::Mutants(args) => run::unless_interrupted(mutants::mutants(args)).await,
             Command::Client(args) => client::client(args).await,
+            Command::Sdk(args) => sdk::sdk(args).await,
             Command::Sweep(args) => sweep::sweep(args).await,
         }
     });

@@ -15,18 +15,21 @@ pub enum Place {
     /// Before the request is looked at.
     #[default]
     Head,
-    /// Before the answer's first byte of body.
+    /// Before the answer's first byte of body; before the first frame of a WebSocket.
     Body,
 }
 
 /// Where [`Effect::SplitFrames`] cuts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "camelCase")]
 pub enum Cut {
     /// Inside each character of more than one byte.
     Utf8,
     /// Inside each marker of session logs (`01 01 01`, `02 02 02`).
     Marker,
+    /// Right behind each marker, so that a message ends with it.
+    AfterMarker,
+    /// Inside characters and inside markers.
     #[default]
     Both,
 }
@@ -90,6 +93,11 @@ pub enum Effect {
         status: u16,
         #[serde(default)]
         body: Option<Value>,
+    },
+    /// Carries the request out, then ends the connection without an answer: closed, or reset.
+    CommitThenDrop {
+        #[serde(default)]
+        reset: bool,
     },
     /// Closes a WebSocket after so many data frames from the server. 1006: without a close frame.
     WebsocketClose {

@@ -157,13 +157,14 @@ fn write(first: u8, payload: &[u8], out: &mut Vec<u8>) {
 
 /// Where data is cut: inside characters, inside markers.
 pub fn pieces(data: &[u8], cut: Cut) -> Vec<Range<usize>> {
-    let utf8 = |i: usize| cut != Cut::Marker && data[i - 1] >= 0xc2 && data[i] & 0xc0 == 0x80;
+    let utf8 = |i: usize| matches!(cut, Cut::Utf8 | Cut::Both) && data[i - 1] >= 0xc2 && data[i] & 0xc0 == 0x80;
     let marker = |i: usize| {
         let starts = matches!(data[i - 1], 1 | 2) && data[i] == data[i - 1] && data.get(i + 1) == Some(&data[i]);
-        cut != Cut::Utf8 && starts && (i < 2 || data[i - 2] != data[i - 1])
+        matches!(cut, Cut::Marker | Cut::Both) && starts && (i < 2 || data[i - 2] != data[i - 1])
     };
+    let behind = |i: usize| cut == Cut::AfterMarker && matches!(data[..i], [.., 1, 1, 1] | [.., 2, 2, 2]);
     let mut starts = vec![0];
-    starts.extend((1..data.len()).filter(|i| utf8(*i) || marker(*i)).take(PIECES - 1));
+    starts.extend((1..data.len()).filter(|i| utf8(*i) || marker(*i) || behind(*i)).take(PIECES - 1));
     let ends = starts.iter().skip(1).copied().chain([data.len()]);
     starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect()
 }
@@ -212,6 +213,10 @@ mod tests {
         assert_eq!(
             cut(0x82, b"\x01\x01\x01x", Cut::Marker),
             [frame(0x82, b"\x01"), frame(0x82, b"\x01\x01x")].concat()
+        );
+        assert_eq!(
+            cut(0x82, b"\x02\x02\x02x", Cut::AfterMarker),
+            [frame(0x82, b"\x02\x02\x02"), frame(0x82, b"x")].concat()
         );
         assert_eq!(cut(0x82, b"plain", Cut::Both), frame(0x82, b"plain"));
     }

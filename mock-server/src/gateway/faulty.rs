@@ -111,9 +111,7 @@ async fn before(gateway: &Gateway, fault: &Fault, exchange: &Exchange, tap: &Tap
         }
         Effect::Reset { after_bytes: None } => {
             tap.reset();
-            let mut nothing = Response::new(Body::empty());
-            nothing.extensions_mut().insert(CutOff);
-            Some(nothing)
+            Some(no_answer())
         }
         Effect::Status { status, body, message, code, headers } => {
             let status = StatusCode::from_u16(*status).ok()?;
@@ -152,6 +150,14 @@ async fn after(gateway: &Gateway, fault: &Fault, exchange: &Exchange, tap: &Tap,
             tap.bend(Bend::new(Some((*code, reason.clone(), *after_frames)), None));
         }
         Effect::SplitFrames { at } if upgraded => tap.bend(Bend::new(None, Some(*at))),
+        Effect::Delay { seconds, at: Place::Body } if upgraded => {
+            let (clock, span) = (gateway.cp().clock().clone(), Duration::from_secs_f64(*seconds));
+            tap.hold(Box::pin(async move { clock.sleep(span).await }));
+        }
+        Effect::CommitThenDrop { reset } => {
+            if *reset { tap.reset() } else { tap.end() }
+            return no_answer();
+        }
         _ if upgraded => {}
         Effect::SplitFrames { at } => return bend(response, Bending::Split(*at)),
         Effect::Truncate { bytes } => return bend(response, Bending::End { after: *bytes, reset: false }),
@@ -182,6 +188,13 @@ async fn after(gateway: &Gateway, fault: &Fault, exchange: &Exchange, tap: &Tap,
         _ => {}
     }
     response
+}
+
+/// Stands for an answer of which not a byte is sent.
+fn no_answer() -> Response {
+    let mut nothing = Response::new(Body::empty());
+    nothing.extensions_mut().insert(CutOff);
+    nothing
 }
 
 fn plain(status: StatusCode, body: &Value) -> Response {

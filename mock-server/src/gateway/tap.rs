@@ -35,12 +35,17 @@ struct Inner {
     state: Mutex<Option<Open>>,
     fault: AtomicU8,
     bend: Mutex<Option<Bend>>,
+    wait: Mutex<Option<Wait>>,
 }
+
+/// What is over when frames may go on.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Values of `fault`.
 const NONE: u8 = 0;
 const BENT: u8 = 1;
 const RESET: u8 = 2;
+const ENDED: u8 = 3;
 
 struct Open {
     recording: Recording,
@@ -62,6 +67,17 @@ impl Tap {
     pub fn bend(&self, bend: Bend) {
         *self.0.bend.lock() = Some(bend);
         self.0.fault.store(BENT, Ordering::Release);
+    }
+
+    /// The answer's head is sent, the first frame not before this is over.
+    pub fn hold(&self, wait: Wait) {
+        *self.0.wait.lock() = Some(wait);
+        self.bend(Bend::new(None, None));
+    }
+
+    /// The connection is closed at the next write.
+    pub fn end(&self) {
+        self.0.fault.store(ENDED, Ordering::Release);
     }
 
     /// The connection ends with a reset at the next write, or when it is dropped.
@@ -147,6 +163,10 @@ struct Bent {
     bend: Bend,
     /// What the client is still to get.
     out: Vec<u8>,
+    /// Nothing goes out after the head before this is over.
+    wait: Option<Wait>,
+    /// The head, which is a write of its own, is out.
+    head: bool,
 }
 
 impl<S: Resets> Tapped<S> {
@@ -165,19 +185,26 @@ impl<S: AsyncWrite + Resets + Unpin> Tapped<S> {
     fn poll_bent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(bent) = &mut self.bent else { return Poll::Ready(Ok(())) };
         while !bent.out.is_empty() {
+            if let Some(wait) = bent.wait.as_mut().filter(|_| bent.head) {
+                ready!(wait.as_mut().poll(cx));
+                bent.wait = None;
+            }
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &bent.out))?;
             self.tap.sent(&bent.out[..count]);
             bent.out.drain(..count);
         }
+        bent.head = true;
         if bent.bend.is_abrupt() { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Ready(Ok(())) }
     }
 
     fn write_bent(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.bent.is_none() {
             let bend = self.tap.0.bend.lock().take();
-            self.bent = bend.map(|bend| Bent { bend, out: Vec::new() });
+            let wait = self.tap.0.wait.lock().take();
+            self.bent = bend.map(|bend| Bent { bend, out: Vec::new(), wait, head: false });
+        } else {
+            ready!(self.poll_bent(cx))?;
         }
-        ready!(self.poll_bent(cx))?;
         if let Some(bent) = &mut self.bent {
             bent.bend.feed(bytes, &mut bent.out);
         }
@@ -218,6 +245,7 @@ impl<S: AsyncWrite + Resets + Unpin> AsyncWrite for Tapped<S> {
         match self.tap.fault() {
             NONE => {}
             RESET => return Poll::Ready(Err(self.reset())),
+            ENDED => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             _ => return self.write_bent(cx, bytes),
         }
         let count = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
