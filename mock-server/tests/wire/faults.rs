@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::{
     api::Api,
@@ -173,6 +173,22 @@ async fn a_create_commits_and_then_fails() {
     assert_eq!(api.post("/sandbox", json!({"name": "twin"})).await.0, 409, "and the second is the server's own answer");
 }
 
+#[tokio::test]
+async fn what_is_carried_out_may_get_no_answer() {
+    let api = Api::new().await;
+    for (name, reset) in [("closed", false), ("reset", true)] {
+        let effect = json!({"type": "commitThenDrop", "reset": reset});
+        let id = fault(&api, json!({"match": {"operation": "createSandbox"}, "effect": effect})).await;
+        assert!(api.request("POST", "/sandbox").json(&json!({"name": name})).send().await.is_err(), "{name}");
+        assert_eq!(hits(&api, &id).await, 1);
+        api.control("DELETE", &format!("/faults/{id}"), Value::Null).await;
+        assert_eq!(api.get(&format!("/sandbox/{name}")).await.1["state"], "started", "it was carried out");
+    }
+    let entry = entries(&api, "faults=true").await.pop().expect("one");
+    assert_eq!((&entry["aborted"], &entry["status"]), (&json!(true), &Value::Null));
+    api.named("third").await;
+}
+
 async fn pty(sandbox: &Sandbox) -> Toolbox {
     let mut tb = Toolbox::new(sandbox.url(""), sandbox.client.clone());
     tb.key = Some(sandbox.key.clone());
@@ -237,6 +253,35 @@ async fn streams_are_cut_inside_characters_and_lose_nothing() {
     assert!(broken, "no frame ended inside a character");
     assert_eq!(sandbox.run("printf 'é€ü'").await, "é€ü", "bodies come in pieces, whole");
     assert!(hits(&api, &id).await >= 2);
+}
+
+#[tokio::test]
+async fn frames_come_late_and_end_with_markers() {
+    let sandbox = sandbox().await;
+    let (api, tb) = (of(&sandbox), pty(&sandbox).await);
+    let late = json!({"type": "delay", "seconds": 0.5, "at": "body"});
+    fault(&api, json!({"match": {"operation": "ConnectPtySession"}, "times": 1, "effect": late})).await;
+    let begun = Instant::now();
+    let (mut stream, _) = upgrade(&tb, "p/connect", "").await.expect("upgrade");
+    let opened = begun.elapsed();
+    tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time").expect("open").expect("a frame");
+    assert!(begun.elapsed() >= Duration::from_millis(500), "{opened:?} {:?}", begun.elapsed());
+    fault(&api, json!({"match": {"plane": "toolbox"}, "effect": {"type": "splitFrames", "at": "afterMarker"}})).await;
+    tb.post("/process/session", json!({"sessionId": "s"})).await;
+    let run = tb.post("/process/session/s/exec", json!({"command": "echo out", "runAsync": true})).await;
+    let run: Value = run.json().await.expect("JSON");
+    let path = format!("/process/session/s/command/{}/logs?follow=true", run["cmdId"].as_str().expect("an id"));
+    let url = format!("{}{path}", tb.url.replacen("http", "ws", 1));
+    let mut request = IntoClientRequest::into_client_request(url).expect("a request");
+    let key = format!("Bearer {}", sandbox.key).parse().expect("a value");
+    request.headers_mut().insert("authorization", key);
+    let (stream, _) = tokio_tungstenite::connect_async(request).await.expect("upgrade");
+    let data = messages(stream).await.into_iter().filter_map(|message| match message {
+        Ok(Message::Binary(bytes)) => Some(bytes.to_vec()),
+        _ => None,
+    });
+    let data: Vec<Vec<u8>> = data.collect();
+    assert_eq!(data, [b"\x01\x01\x01".to_vec(), b"out\n".to_vec()]);
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ const REASON: &str = "rehearsed: no runner has room";
 
 async fn create_under_failure(cx: &Cx) -> Result<(crate::sdk::driver::Told, Duration)> {
     cx.connect().await?;
+    // Held for a moment, so that create is answered and the failure comes while the SDK waits.
+    cx.world.fault(json!({"effect": {"type": "slow", "state": "creating", "seconds": 1.5}})).await?;
     cx.world.fault(json!({"effect": {"type": "startFailure", "reason": REASON}})).await?;
     let began = Instant::now();
     let told = cx.call_within("create", json!({"timeout": 30}), PATIENCE).await?;
@@ -71,6 +73,7 @@ async fn stopped(cx: &Cx) -> Result<String> {
 async fn start_ends_on_error(cx: Cx) -> Result {
     cx.connect().await?;
     let sandbox = stopped(&cx).await?;
+    cx.world.fault(json!({"effect": {"type": "slow", "state": "starting", "seconds": 1.5}})).await?;
     cx.world.fault(json!({"effect": {"type": "startFailure", "reason": REASON}})).await?;
     let began = Instant::now();
     let told = cx.call_within("start", json!({"sandbox": sandbox, "timeout": 30}), PATIENCE).await?;
