@@ -386,7 +386,7 @@ class Client:
         while True:
             if deadline is not None and time.monotonic() > deadline:
                 if WRONG == "poll-on":
-                    threading.Thread(target=lambda: [self.look(id, None) or time.sleep(0.2) for _ in range(40)], daemon=True).start()
+                    threading.Thread(target=lambda: [self.look(id, None) and time.sleep(0.2) for _ in range(40)], daemon=True).start()
                 error = timed_out(self)
                 error.sandbox = None if WRONG == "timeout-anonymous" else id
                 raise error

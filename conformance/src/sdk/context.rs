@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
@@ -118,8 +117,7 @@ impl Cx {
 
     /// What a command writes inside, found out without the SDK.
     pub async fn inside(&self, sandbox: &str, command: &str) -> Result<String> {
-        let path = format!("/toolbox/{sandbox}/toolbox/process/execute");
-        let ran = self.world.api(Method::POST, &path, Some(json!({"command": command}))).await?;
+        let ran = self.world.execute(sandbox, command).await?;
         Ok(ran["result"].as_str().unwrap_or_default().to_owned())
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod context;
 pub mod driver;
+pub mod middle;
 pub mod protocol;
 pub mod report;
 pub mod run;

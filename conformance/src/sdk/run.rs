@@ -170,7 +170,7 @@ async fn attempt(
         Err(_) => Err(Stop::untestable(format!("not over after {} s", limit.as_secs()))),
     };
     let (_, checks) = log.take();
-    let (outcome, why) = judge(scenario.level, &checks, ended)?;
+    let (outcome, why) = judge(scenario.level, &checks, ended);
     let bad = !matches!(outcome, Outcome::Pass | Outcome::NotApplicable);
     let calls = if bad { world.journal("").await?.iter().map(|call| call.line()).take(SHOWN).collect() } else { Vec::new() };
     world.mend().await?;
@@ -193,16 +193,15 @@ async fn reusable(driver: Arc<Driver>) -> Option<Driver> {
     matches!(closed, Ok(told) if told.returned()).then_some(driver)
 }
 
-fn judge(level: Level, checks: &[Check], ended: stop::Result) -> stop::Result<(Outcome, Option<String>)> {
+fn judge(level: Level, checks: &[Check], ended: stop::Result) -> (Outcome, Option<String>) {
     let failed = |must: bool| checks.iter().any(|check| !check.passed && (level == Level::Must && !check.should) == must);
-    Ok(match ended {
+    match ended {
         // What failed before stands.
         _ if failed(true) => (Outcome::Fail, None),
-        Err(Stop::Untestable(why)) => (Outcome::Untestable, Some(why)),
-        Err(Stop::Harness(why)) => return Err(Stop::Harness(why)),
+        Err(Stop::Untestable(why) | Stop::Harness(why)) => (Outcome::Untestable, Some(why)),
         _ if failed(false) => (Outcome::Warn, None),
         Err(Stop::NotApplicable(what)) => (Outcome::NotApplicable, Some(what)),
         Ok(()) if checks.is_empty() => (Outcome::Untestable, Some("the scenario checked nothing".to_owned())),
         Ok(()) => (Outcome::Pass, None),
-    })
+    }
 }

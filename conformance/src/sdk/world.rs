@@ -13,6 +13,9 @@ use crate::{
 /// Begins the `User-Agent` of the suite's own requests, which the journal has too.
 const AGENT: &str = "daytona-conformance/";
 
+/// Of the toolbox's answers to the suite itself.
+const GENERATION: &str = "0.205.1";
+
 /// The mock, with its own key.
 #[derive(Clone)]
 pub struct Server {
@@ -48,7 +51,7 @@ impl Server {
     }
 
     async fn request(&self, key: &str, method: Method, url: &str, body: Option<Value>) -> Result<Value> {
-        let request = self.http.request(method.clone(), url).bearer_auth(key);
+        let request = self.http.request(method.clone(), url).bearer_auth(key).header("X-Daytona-SDK-Version", GENERATION);
         let request = if let Some(body) = &body { request.json(body) } else { request };
         let answer = request.send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
@@ -86,6 +89,12 @@ impl World {
         self.server.request(&self.key, method, &format!("{}{path}", self.server.api_url), body).await
     }
 
+    /// Runs a command inside, as the suite itself.
+    pub async fn execute(&self, sandbox: &str, command: &str) -> Result<Value> {
+        let url = format!("{}/toolbox/{sandbox}/process/execute", self.server.api_url.trim_end_matches("/api"));
+        self.server.request(&self.key, Method::POST, &url, Some(json!({"command": command}))).await
+    }
+
     /// A sandbox that the suite makes; its id.
     pub async fn sandbox(&self, name: &str) -> Result<String> {
         let body = json!({"name": name, "labels": {"code-toolbox-language": "python"}});
@@ -111,6 +120,14 @@ impl World {
     pub async fn journal(&self, query: &str) -> Result<Vec<Call>> {
         let path = format!("/journal?limit=10000&{query}");
         calls(self.server.control(&self.key, Method::GET, &path, None).await?)
+    }
+
+    /// What clients did without a key that is known, so that it is in nobody's journal; and the `since` that goes on.
+    pub async fn strays(&self, since: u64) -> Result<(Vec<Call>, u64)> {
+        let path = format!("/journal?all=true&limit=10000&plane=api,toolbox&since={since}");
+        let page = self.server.control(&self.server.key, Method::GET, &path, None).await?;
+        let next = page["next"].as_u64().unwrap_or(since);
+        Ok((calls(page)?.into_iter().filter(|call| call.organization_id.is_none()).collect(), next))
     }
 
     /// Waits until so many of the SDK's calls match; `false` if they don't come in time.

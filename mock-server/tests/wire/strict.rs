@@ -2,6 +2,7 @@
 
 use daytona_mock::{MockServer, config::Config, model::Strict, strict::Strictness};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::{
     api::Api,
@@ -66,6 +67,18 @@ async fn violations_are_refused_with_what_would_be_right() {
     let plain = api.request("POST", "/sandbox").body("{\"name\": \"b\"}").send().await.expect("answer");
     let text = plain.text().await.expect("text");
     assert!(text.contains("missing-header") && text.contains("application/json"), "{text}");
+}
+
+/// No document has it, and every SDK needs it.
+#[tokio::test]
+async fn terminals_are_opened_as_sdks_do() {
+    let api = world(json!("reject")).await;
+    let id = api.sandbox(json!({})).await["id"].as_str().expect("an id").to_owned();
+    let url = format!("{}/toolbox/{id}/process/pty/create-connect?id=p&cols=80&rows=24", server().base_url);
+    let mut request = IntoClientRequest::into_client_request(url.replacen("http", "ws", 1)).expect("a request");
+    request.headers_mut().insert("authorization", format!("Bearer {}", api.key).parse().expect("a value"));
+    tokio_tungstenite::connect_async(request).await.expect("it isn't refused");
+    assert_eq!(entries(&api, "violations=true").await.len(), 0);
 }
 
 #[tokio::test]

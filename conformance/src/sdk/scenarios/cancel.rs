@@ -39,10 +39,12 @@ async fn judge(cx: &Cx, op: &str, args: Value, operations: &[&str]) -> Result {
     cx.call("cancel", json!({"request": under.id})).await?.ok()?;
     let told = cx.end(&mut under, SOON).await?;
     cx.check("ends").that(told.thrown().is_some(), "an error", Shown(&told));
+    // A server that still reads sees that nothing more comes; whoever just doesn't listen any more gets an answer now.
+    cx.world.mend().await?;
     let query = format!("operation={}", operations.join(","));
     let closed = cx.world.until(&query, 1, SOON, |call| call.aborted && call.status.is_none()).await?;
     cx.check("closes").that(closed, "the connection is closed", closed);
-    cx.world.mend().await
+    Ok(())
 }
 
 async fn upload(cx: Cx) -> Result {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::scenarios;
 use crate::{
-    sdk::{Cx, driver::Driver},
+    sdk::{Cx, driver::Driver, middle::Middle},
     stop::Result,
 };
 
@@ -22,9 +22,9 @@ scenarios! { "ends";
 const SOON: Duration = Duration::from_secs(10);
 
 /// A program of its own that made a client and used it, and whose input is over.
-async fn program(cx: &Cx, close: bool) -> Result<bool> {
+async fn program(cx: &Cx, close: bool, options: Value) -> Result<bool> {
     let mut driver = Driver::start(&cx.command).await?;
-    driver.call("connect", cx.connection(json!({})), SOON).await?.ok()?;
+    driver.call("connect", cx.connection(options), SOON).await?.ok()?;
     let sandbox = cx.world.sandbox("subject").await?;
     driver.call("get", json!({"sandbox": sandbox}), SOON).await?.ok()?;
     driver.call("stop", json!({"sandbox": sandbox}), SOON * 2).await?.ok()?;
@@ -35,20 +35,20 @@ async fn program(cx: &Cx, close: bool) -> Result<bool> {
 }
 
 async fn after_close(cx: Cx) -> Result {
-    let ended = program(&cx, true).await?;
+    let ended = program(&cx, true, json!({})).await?;
     cx.check("ends").that(ended, "an end within 10 s", ended);
     Ok(())
 }
 
 async fn without_close(cx: Cx) -> Result {
-    let ended = program(&cx, false).await?;
+    let ended = program(&cx, false, json!({})).await?;
     cx.check("ends").that(ended, "an end within 10 s", ended);
     Ok(())
 }
 
 async fn without_events(cx: Cx) -> Result {
-    cx.world.fault(json!({"match": {"plane": "events"}, "effect": {"type": "status", "status": 503}})).await?;
-    let ended = program(&cx, false).await?;
+    let middle = Middle::start(cx.api_url(), true).await?;
+    let ended = program(&cx, false, json!({"apiUrl": middle.api_url})).await?;
     cx.check("ends").that(ended, "an end within 10 s", ended);
     Ok(())
 }

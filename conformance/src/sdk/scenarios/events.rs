@@ -7,7 +7,7 @@ use serde_json::json;
 use super::scenarios;
 use crate::{
     judge::Call,
-    sdk::{Cx, context::Shown},
+    sdk::{Cx, context::Shown, middle::Middle},
     stop::{Result, Stop},
 };
 
@@ -26,15 +26,17 @@ scenarios! { "events";
 
 const SOON: Duration = Duration::from_secs(10);
 
-async fn connected(cx: &Cx) -> Result {
-    cx.connect().await?;
-    let open = |call: &Call| call.websocket.as_ref().is_some_and(|socket| socket.open && socket.from_server.text > 1);
-    // The server counts frames when the connection closes; that it is open is enough then.
-    let any = |call: &Call| open(call) || call.status == Some(101);
-    match cx.world.until("plane=events", 1, Duration::from_secs(5), any).await? {
+/// The SDK has its connection for events.
+async fn made(cx: &Cx) -> Result {
+    match cx.world.until("plane=events", 1, SOON, |call: &Call| call.status == Some(101)).await? {
         true => Ok(()),
         false => Err(Stop::not_applicable("the SDK makes no connection for events")),
     }
+}
+
+async fn connected(cx: &Cx) -> Result {
+    cx.connect().await?;
+    made(cx).await
 }
 
 async fn end_a_wait(cx: Cx) -> Result {
@@ -65,8 +67,8 @@ async fn save_looks(cx: Cx) -> Result {
 }
 
 async fn are_not_needed(cx: Cx) -> Result {
-    cx.world.fault(json!({"match": {"plane": "events"}, "effect": {"type": "status", "status": 503}})).await?;
-    cx.connect().await?;
+    let middle = Middle::start(cx.api_url(), true).await?;
+    cx.connect_with(json!({"apiUrl": middle.api_url})).await?;
     cx.world.fault(json!({"effect": {"type": "slow", "state": "creating", "seconds": 2}})).await?;
     let told = cx.call("create", json!({"timeout": 30})).await?;
     cx.check("returns").that(told.returned(), "the sandbox", Shown(&told));
@@ -74,29 +76,33 @@ async fn are_not_needed(cx: Cx) -> Result {
 }
 
 async fn come_back(cx: Cx) -> Result {
-    let close = json!({"type": "websocketClose", "code": 1006, "afterFrames": 3});
-    cx.world.fault(json!({"match": {"plane": "events"}, "times": 1, "effect": close})).await?;
-    connected(&cx).await?;
-    // Frames for it to break at, and a reason for the SDK to want it.
+    let middle = Middle::start(cx.api_url(), false).await?;
+    cx.connect_with(json!({"apiUrl": middle.api_url})).await?;
+    made(&cx).await?;
+    // A sandbox in use is a reason to want events.
     let sandbox = cx.sandbox().await?;
     cx.call("stop", json!({"sandbox": sandbox, "timeout": 30})).await?.ok()?;
-    cx.call("start", json!({"sandbox": sandbox, "timeout": 30})).await?.ok()?;
-    let broke = |call: &Call| call.websocket.as_ref().is_some_and(|socket| !socket.open);
-    if !cx.world.until("plane=events", 1, SOON, broke).await? {
-        return Err(Stop::untestable("the connection didn't break: no events came"));
+    middle.cut();
+    let began = Instant::now();
+    while middle.events() < 2 && began.elapsed() < SOON {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let again = cx.world.until("plane=events", 2, SOON, |call| call.status == Some(101)).await?;
-    cx.check("again").that(again, "a second connection", again);
+    cx.check("again").that(middle.events() > 1, "a second connection", middle.events());
+    let told = cx.call("start", json!({"sandbox": sandbox, "timeout": 30})).await?;
+    cx.check("works").that(told.returned(), "no error", Shown(&told));
     Ok(())
 }
 
 async fn no_storm(cx: Cx) -> Result {
-    cx.world.fault(json!({"match": {"plane": "events"}, "effect": {"type": "status", "status": 503}})).await?;
-    cx.connect().await?;
+    let middle = Middle::start(cx.api_url(), true).await?;
+    cx.connect_with(json!({"apiUrl": middle.api_url})).await?;
     cx.world.fault(json!({"effect": {"type": "slow", "state": "creating", "seconds": 4}})).await?;
     let told = cx.call("create", json!({"timeout": 30})).await?;
     cx.check("returns").that(told.returned(), "the sandbox", Shown(&told));
-    let tries = cx.world.journal("plane=events").await?.len();
+    let tries = middle.events();
+    if tries == 0 {
+        return Err(Stop::not_applicable("the SDK makes no connection for events"));
+    }
     cx.check("tries").that(tries <= 12, "at most 12 tries in 4 s", tries);
     Ok(())
 }
