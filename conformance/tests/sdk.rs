@@ -17,7 +17,10 @@ use serde_json::Value;
 
 /// Ways to be wrong, and the scenarios that must notice.
 const WRONG: &[(&str, &[&str])] = &[
-    ("no-status", &["errors/status_400", "errors/status_404", "errors/status_409", "errors/status_429", "errors/status_500"]),
+    (
+        "no-status",
+        &["errors/status_400", "errors/status_404", "errors/status_409", "errors/status_429", "errors/status_500"],
+    ),
     ("one-class", &["errors/status_401", "errors/status_403", "errors/status_408"]),
     ("message", &["errors/status_422", "errors/status_502", "files/full_disk_is_told"]),
     ("no-headers", &["errors/rate_limit_says_when"]),
@@ -27,7 +30,10 @@ const WRONG: &[(&str, &[&str])] = &[
     ("upload-class", &["errors/same_class_everywhere"]),
     ("socket-status", &["errors/refused_socket", "pty/id_in_use"]),
     ("connection-class", &["errors/nobody_there"]),
-    ("key-in-message", &["secrets/key_not_in_refusals", "secrets/key_not_in_broken_connections", "secrets/key_not_in_socket_errors"]),
+    (
+        "key-in-message",
+        &["secrets/key_not_in_refusals", "secrets/key_not_in_broken_connections", "secrets/key_not_in_socket_errors"],
+    ),
     ("key-in-url", &["secrets/key_not_in_urls"]),
     ("open-config", &["wire/authorization"]),
     ("no-source", &["wire/source"]),
@@ -156,7 +162,16 @@ async fn the_schema_is_the_protocol() {
     let inner = fake("").command;
     let line = format!("tee -a '{}' | {inner} | tee -a '{}'", asked.display(), told.display());
     let sdk = Sdk { name: "fake".to_owned(), command: format!("sh -c \"{line}\"") };
-    let globs = ["wire/contract", "errors/status_404", "cancel/followed_logs", "text/*", "pty/exit_code", "lists/*", "waits/delete_waits", "timeouts/*"];
+    let globs = [
+        "wire/contract",
+        "errors/status_404",
+        "cancel/followed_logs",
+        "text/*",
+        "pty/exit_code",
+        "lists/*",
+        "waits/delete_waits",
+        "timeouts/*",
+    ];
     let column = run::run(&server, &sdk, &plan(&globs, 1), &|_| {}).await.expect("a run");
     mock.stop().await;
     assert!(column.results.iter().all(|result| result.outcome == Outcome::Pass), "{:#?}", column.results);
@@ -174,7 +189,8 @@ async fn the_schema_is_the_protocol() {
     // Ids count anew with each driver, and requests are the same in the order of one job.
     for line in &told {
         schema.check("line", line);
-        if let (Some(result), true) = (line.get("ok"), asked.iter().filter(|one| one["id"] == line["id"]).count() == 1) {
+        if let (Some(result), true) = (line.get("ok"), asked.iter().filter(|one| one["id"] == line["id"]).count() == 1)
+        {
             schema.check(&format!("results/{}", ops[&line["id"].as_u64()]), result);
         }
     }
@@ -207,7 +223,8 @@ impl Schema {
 #[test]
 fn the_schema_refuses_what_is_wrong() {
     let refused = |definition: &'static str, text: &'static str| {
-        std::panic::catch_unwind(|| Schema::new().check(definition, &serde_json::from_str(text).expect("JSON"))).is_err()
+        std::panic::catch_unwind(|| Schema::new().check(definition, &serde_json::from_str(text).expect("JSON")))
+            .is_err()
     };
     Schema::new().check("request", &serde_json::json!({"id": 1, "op": "get", "args": {"sandbox": "a"}}));
     assert!(refused("request", r#"{"id": 1, "op": "get", "args": {"sandbx": "a"}}"#));
@@ -219,7 +236,8 @@ fn the_schema_refuses_what_is_wrong() {
 #[test]
 fn every_operation_is_in_the_schema() {
     let schema: Value = serde_json::from_str(protocol::SCHEMA).expect("JSON");
-    let keys = |name: &str| schema["$defs"][name].as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
+    let keys =
+        |name: &str| schema["$defs"][name].as_object().expect("an object").keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(keys("args"), keys("results"));
     let page = include_str!("../../fixtures/drivers/README.md");
     let missing: Vec<String> = keys("args").into_iter().filter(|op| !page.contains(&format!("`{op}`"))).collect();
@@ -229,7 +247,8 @@ fn every_operation_is_in_the_schema() {
 #[test]
 fn what_is_no_driver_is_no_verdict() {
     let program = env!("CARGO_BIN_EXE_daytona-conformance");
-    let ran = Command::new(program).args(["sdk", "--only", "errors/status_404", "--", "true"]).output().expect("it runs");
+    let ran =
+        Command::new(program).args(["sdk", "--only", "errors/status_404", "--", "true"]).output().expect("it runs");
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");
     let ran = Command::new(program).args(["sdk", "--only", "no/such", "--", "true"]).output().expect("it runs");
     assert_eq!(ran.status.code(), Some(2), "{ran:?}");

@@ -67,8 +67,7 @@ pub(super) async fn sdk(args: Args) -> Result<ExitCode> {
         return written(list(&mut io::stdout().lock()));
     }
     let sdks = args.sdks()?;
-    let plan =
-        Plan { globs: args.only.clone(), jobs: args.jobs, limit: Duration::from_secs_f64(args.timeout) };
+    let plan = Plan { globs: args.only.clone(), jobs: args.jobs, limit: Duration::from_secs_f64(args.timeout) };
     plan.scenarios()?;
     let started = chrono::Utc::now();
     let mock = Mock::start().await?;
@@ -90,7 +89,11 @@ impl Args {
             let words: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
             sdks.push(Sdk { name: "sdk".to_owned(), command: words.join(" ") });
         }
-        if sdks.is_empty() { Err(Stop::harness("which driver? --driver NAME=COMMAND, or -- COMMAND")) } else { Ok(sdks) }
+        if sdks.is_empty() {
+            Err(Stop::harness("which driver? --driver NAME=COMMAND, or -- COMMAND"))
+        } else {
+            Ok(sdks)
+        }
     }
 }
 

@@ -93,7 +93,8 @@ impl Driver {
         for name in ["DAYTONA_API_KEY", "DAYTONA_API_URL", "DAYTONA_SERVER_URL", "DAYTONA_JWT_TOKEN"] {
             shell.env_remove(name);
         }
-        for name in ["DAYTONA_ORGANIZATION_ID", "DAYTONA_TARGET", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        for name in ["DAYTONA_ORGANIZATION_ID", "DAYTONA_TARGET", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+        {
             shell.env_remove(name);
         }
         let mut child = shell.spawn().map_err(|error| Stop::harness(format!("{command}: {error}")))?;

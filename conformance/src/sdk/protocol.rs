@@ -146,7 +146,9 @@ mod tests {
     #[test]
     fn events_have_what_they_carry() {
         let event = |text: &str| Line::parse(text).unwrap().as_event();
-        assert!(matches!(event(r#"{"id": 1, "event": "data", "base64": "AP8="}"#), Ok(Some(Event::Data(bytes))) if bytes == [0, 255]));
+        assert!(
+            matches!(event(r#"{"id": 1, "event": "data", "base64": "AP8="}"#), Ok(Some(Event::Data(bytes))) if bytes == [0, 255])
+        );
         assert!(event(r#"{"id": 1, "event": "data"}"#).is_err());
         assert!(event(r#"{"id": 1, "event": "smoke"}"#).is_err());
         assert!(matches!(event(r#"{"id": 1, "ok": {}}"#), Ok(None)));

@@ -119,12 +119,7 @@ impl Plan {
 }
 
 /// Runs a plan with one SDK. `observe` hears of each result.
-pub async fn run(
-    server: &Server,
-    sdk: &Sdk,
-    plan: &Plan,
-    observe: &(dyn Fn(&Result) + Sync),
-) -> stop::Result<Column> {
+pub async fn run(server: &Server, sdk: &Sdk, plan: &Plan, observe: &(dyn Fn(&Result) + Sync)) -> stop::Result<Column> {
     let chosen = plan.scenarios()?;
     // It says who it is before anything is judged.
     let first = Driver::start(&sdk.command).await?;
@@ -164,7 +159,8 @@ async fn attempt(
     };
     let (world, began) = (server.world().await?, Instant::now());
     let (driver, log) = (Arc::new(driver), Arc::new(Log::default()));
-    let cx = Cx { driver: driver.clone(), world: world.clone(), log: log.clone(), command: sdk.command.as_str().into() };
+    let cx =
+        Cx { driver: driver.clone(), world: world.clone(), log: log.clone(), command: sdk.command.as_str().into() };
     let ended = match tokio::time::timeout(limit, (scenario.run)(cx)).await {
         Ok(ended) => ended,
         Err(_) => Err(Stop::untestable(format!("not over after {} s", limit.as_secs()))),
@@ -172,12 +168,14 @@ async fn attempt(
     let (_, checks) = log.take();
     let (outcome, why) = judge(scenario.level, &checks, ended);
     let bad = !matches!(outcome, Outcome::Pass | Outcome::NotApplicable);
-    let calls = if bad { world.journal("").await?.iter().map(|call| call.line()).take(SHOWN).collect() } else { Vec::new() };
+    let calls =
+        if bad { world.journal("").await?.iter().map(|call| call.line()).take(SHOWN).collect() } else { Vec::new() };
     world.mend().await?;
     world.end().await?;
     let said: Vec<String> = driver.take_said().iter().map(|line| line.replace(&world.key, "<the key>")).collect();
     let said = if bad { said } else { Vec::new() };
-    let result = Result { id: scenario.id, outcome, why, checks, said, calls, took: began.elapsed().as_millis() as u64 };
+    let result =
+        Result { id: scenario.id, outcome, why, checks, said, calls, took: began.elapsed().as_millis() as u64 };
     Ok((result, reusable(driver).await))
 }
 
@@ -194,7 +192,8 @@ async fn reusable(driver: Arc<Driver>) -> Option<Driver> {
 }
 
 fn judge(level: Level, checks: &[Check], ended: stop::Result) -> (Outcome, Option<String>) {
-    let failed = |must: bool| checks.iter().any(|check| !check.passed && (level == Level::Must && !check.should) == must);
+    let failed =
+        |must: bool| checks.iter().any(|check| !check.passed && (level == Level::Must && !check.should) == must);
     match ended {
         // What failed before stands.
         _ if failed(true) => (Outcome::Fail, None),

@@ -51,7 +51,8 @@ impl Server {
     }
 
     async fn request(&self, key: &str, method: Method, url: &str, body: Option<Value>) -> Result<Value> {
-        let request = self.http.request(method.clone(), url).bearer_auth(key).header("X-Daytona-SDK-Version", GENERATION);
+        let request =
+            self.http.request(method.clone(), url).bearer_auth(key).header("X-Daytona-SDK-Version", GENERATION);
         let request = if let Some(body) = &body { request.json(body) } else { request };
         let answer = request.send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
@@ -131,7 +132,13 @@ impl World {
     }
 
     /// Waits until so many of the SDK's calls match; `false` if they don't come in time.
-    pub async fn until(&self, query: &str, count: usize, limit: Duration, fits: impl Fn(&Call) -> bool) -> Result<bool> {
+    pub async fn until(
+        &self,
+        query: &str,
+        count: usize,
+        limit: Duration,
+        fits: impl Fn(&Call) -> bool,
+    ) -> Result<bool> {
         let began = std::time::Instant::now();
         loop {
             let found = self.journal(query).await?.iter().filter(|call| fits(call)).count();

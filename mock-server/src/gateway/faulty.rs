@@ -155,7 +155,11 @@ async fn after(gateway: &Gateway, fault: &Fault, exchange: &Exchange, tap: &Tap,
             tap.hold(Box::pin(async move { clock.sleep(span).await }));
         }
         Effect::CommitThenDrop { reset } => {
-            if *reset { tap.reset() } else { tap.end() }
+            if *reset {
+                tap.reset()
+            } else {
+                tap.end()
+            }
             return no_answer();
         }
         _ if upgraded => {}

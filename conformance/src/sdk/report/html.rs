@@ -53,11 +53,20 @@ fn table(page: &mut String, comparison: &Comparison) {
             match result(sdk, scenario.id) {
                 Some(result) if shown(result) => {
                     let (class, word) = (class(result.outcome), result.outcome.word());
-                    put!(page, "<td class=\"{class}\"><a class=\"{class}\" href=\"#{}\">{word}</a></td>", anchor(at, result));
+                    put!(
+                        page,
+                        "<td class=\"{class}\"><a class=\"{class}\" href=\"#{}\">{word}</a></td>",
+                        anchor(at, result)
+                    );
                 }
                 Some(result) => {
                     let why = escape(result.why.as_deref().unwrap_or_default());
-                    put!(page, "<td class=\"{}\" title=\"{why}\">{}</td>", class(result.outcome), result.outcome.word());
+                    put!(
+                        page,
+                        "<td class=\"{}\" title=\"{why}\">{}</td>",
+                        class(result.outcome),
+                        result.outcome.word()
+                    );
                 }
                 None => put!(page, "<td></td>"),
             }

@@ -56,7 +56,9 @@ async fn status(cx: Cx, status: u16) -> Result {
     let sandbox = cx.sandbox().await?;
     let get = json!({"sandbox": sandbox});
     let execute = json!({"sandbox": sandbox, "command": "true"});
-    for (plane, operation, op, args) in [("api", "getSandbox", "get", get), ("toolbox", "ExecuteCommand", "execute", execute)] {
+    for (plane, operation, op, args) in
+        [("api", "getSandbox", "get", get), ("toolbox", "ExecuteCommand", "execute", execute)]
+    {
         let general = refused(&cx, operation, UNKNOWN, op, &args).await?;
         let told = refused(&cx, operation, status, op, &args).await?;
         cx.check(format!("{plane}-throws")).that(told.is_some(), "an error", &told);
@@ -163,9 +165,10 @@ async fn not_json(cx: Cx) -> Result {
     let page = "<html><body><h1>502 Bad Gateway</h1></body></html>";
     let effect = json!({"type": "status", "status": 502, "body": page, "headers": {"content-type": "text/html"}});
     cx.world.fault(json!({"match": {"operation": ["getSandbox", "ExecuteCommand"]}, "effect": effect})).await?;
-    for (plane, op, args) in
-        [("api", "get", json!({"sandbox": sandbox})), ("toolbox", "execute", json!({"sandbox": sandbox, "command": "true"}))]
-    {
+    for (plane, op, args) in [
+        ("api", "get", json!({"sandbox": sandbox})),
+        ("toolbox", "execute", json!({"sandbox": sandbox, "command": "true"})),
+    ] {
         let told = cx.call(op, args).await?;
         let status = told.thrown().and_then(|thrown| thrown.status);
         cx.check(format!("{plane}-status")).that(status == Some(502), "an error with status 502", Shown(&told));

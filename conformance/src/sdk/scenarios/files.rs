@@ -88,7 +88,11 @@ async fn cut_download_is_told(cx: Cx) -> Result {
     let effect = json!({"type": "truncate", "bytes": 100_000});
     cx.world.fault(json!({"match": {"operation": operations}, "effect": effect})).await?;
     let directory = tempfile::tempdir()?;
-    for (check, more) in [("memory", json!({})), ("file", json!({"file": directory.path().join("a.bin")})), ("stream", json!({"stream": true}))] {
+    for (check, more) in [
+        ("memory", json!({})),
+        ("file", json!({"file": directory.path().join("a.bin")})),
+        ("stream", json!({"stream": true})),
+    ] {
         let mut args = json!({"sandbox": sandbox, "path": "a.bin"});
         args.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
         let told = match cx.call_within("download", args, PATIENCE).await {

@@ -60,7 +60,8 @@ async fn key_not_in_refusals(cx: Cx) -> Result {
 async fn key_not_in_broken_connections(cx: Cx) -> Result {
     cx.connect().await?;
     let sandbox = cx.sandbox().await?;
-    for (name, effect) in [("reset", json!({"type": "reset"})), ("truncated", json!({"type": "truncate", "bytes": 1}))] {
+    for (name, effect) in [("reset", json!({"type": "reset"})), ("truncated", json!({"type": "truncate", "bytes": 1}))]
+    {
         cx.world.fault(json!({"match": {"operation": "ExecuteCommand"}, "effect": effect})).await?;
         let told = cx.call("execute", json!({"sandbox": sandbox, "command": "true"})).await?;
         cx.world.mend().await?;
