@@ -42,7 +42,7 @@ async fn judge(cx: &Cx, op: &str, args: Value, operations: &[&str]) -> Result {
     // A server that still reads sees that nothing more comes; whoever just doesn't listen any more gets an answer now.
     cx.world.mend().await?;
     let query = format!("operation={}", operations.join(","));
-    let closed = cx.world.until(&query, 1, SOON, |call| call.aborted && call.status.is_none()).await?;
+    let closed = cx.world.until(&query, 1, SOON, |call| call.aborted || !call.succeeded()).await?;
     cx.check("closes").that(closed, "the connection is closed", closed);
     Ok(())
 }
