@@ -70,8 +70,6 @@ def headers_of(client, *, without=()):
     }
     if WRONG == "no-source":
         del all["X-Daytona-Source"]
-    if WRONG == "no-version":
-        del all["X-Daytona-SDK-Version"]
     return {name: value for name, value in all.items() if name not in without}
 
 
@@ -129,7 +127,7 @@ def once(client, method, url, body, call, timeout, send, length, kind, into):
         if WRONG == "key-in-url":
             target += ("&" if "?" in target else "?") + f"token={client.key}"
         connection.putrequest(method, target, skip_accept_encoding=True)
-        headers = headers_of(client)
+        headers = headers_of(client, without=["X-Daytona-SDK-Version"] if WRONG == "no-version" and "/api/sandbox?" in url else ())
         if body is not None:
             send = [json.dumps(body).encode()]
             length = len(send[0])
@@ -484,7 +482,7 @@ def list_(call, args):
     ids, cursor, first = [], None, True
     while first or cursor:
         query = {"limit": args.get("limit", 100)}
-        if "labels" in args and (first or WRONG != "labels-first-page"):
+        if "labels" in args and WRONG != "no-labels":
             query["labels"] = json.dumps(args["labels"])
         if cursor:
             query["cursor"] = cursor

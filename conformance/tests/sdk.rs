@@ -42,7 +42,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("deprecated", &["wire/nothing_deprecated"]),
     ("raw-names", &["wire/names_are_encoded"]),
     ("first-page", &["lists/all_pages"]),
-    ("labels-first-page", &["lists/labels_on_every_page"]),
+    ("no-labels", &["lists/labels_on_every_page"]),
     ("swallow-pages", &["lists/failing_page_is_told"]),
     (
         "retry-all",
