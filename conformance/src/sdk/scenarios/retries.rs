@@ -60,7 +60,9 @@ async fn run_under(cx: Cx, reset: bool) -> Result {
     let sandbox = cx.sandbox().await?;
     let effect = json!({"type": "commitThenDrop", "reset": reset});
     cx.world.fault(json!({"match": {"operation": "ExecuteCommand"}, "nth": 1, "effect": effect})).await?;
-    let told = cx.call("execute", json!({"sandbox": sandbox, "command": "echo ran >> runs.txt"})).await?;
+    // Old ways to the toolbox have no shell of their own.
+    let command = "sh -c 'echo ran >> runs.txt'";
+    let told = cx.call("execute", json!({"sandbox": sandbox, "command": command})).await?;
     cx.world.mend().await?;
     cx.check("throws").that(told.thrown().is_some(), "an error", Shown(&told));
     let runs = cx.inside(&sandbox, "cat runs.txt | wc -l").await?;
