@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::scenarios;
 use crate::{
-    judge::Call,
     sdk::{Cx, context::Shown, middle::Middle},
     stop::{Result, Stop},
 };
@@ -26,21 +25,29 @@ scenarios! { "events";
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// The SDK has its connection for events.
-async fn made(cx: &Cx) -> Result {
-    match cx.world.until("plane=events", 1, SOON, |call: &Call| call.status == Some(101)).await? {
-        true => Ok(()),
-        false => Err(Stop::not_applicable("the SDK makes no connection for events")),
+/// A client whose connection for events is there. It breaks when what is returned is dropped.
+async fn connected(cx: &Cx) -> Result<Middle> {
+    let middle = Middle::start(cx.api_url(), false).await?;
+    cx.connect_with(json!({"apiUrl": middle.api_url})).await?;
+    if !seen(&middle, 1).await {
+        return Err(Stop::not_applicable("the SDK makes no connection for events"));
     }
+    // It says whose it is, and is one then.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Ok(middle)
 }
 
-async fn connected(cx: &Cx) -> Result {
-    cx.connect().await?;
-    made(cx).await
+/// Waits until so many connections were tried.
+async fn seen(middle: &Middle, count: usize) -> bool {
+    let began = Instant::now();
+    while middle.events() < count && began.elapsed() < SOON {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    middle.events() >= count
 }
 
 async fn end_a_wait(cx: Cx) -> Result {
-    connected(&cx).await?;
+    let _middle = connected(&cx).await?;
     let fault = cx.world.fault(json!({"effect": {"type": "slow", "state": "creating"}})).await?;
     let mut under = cx.begin("create", json!({"timeout": 60})).await?;
     cx.until_hit(&fault).await?;
@@ -57,7 +64,7 @@ async fn end_a_wait(cx: Cx) -> Result {
 }
 
 async fn save_looks(cx: Cx) -> Result {
-    connected(&cx).await?;
+    let _middle = connected(&cx).await?;
     cx.world.fault(json!({"effect": {"type": "slow", "state": "creating", "seconds": 4}})).await?;
     let told = cx.call("create", json!({"timeout": 30})).await?;
     cx.check("returns").that(told.returned(), "the sandbox", Shown(&told));
@@ -76,18 +83,12 @@ async fn are_not_needed(cx: Cx) -> Result {
 }
 
 async fn come_back(cx: Cx) -> Result {
-    let middle = Middle::start(cx.api_url(), false).await?;
-    cx.connect_with(json!({"apiUrl": middle.api_url})).await?;
-    made(&cx).await?;
+    let middle = connected(&cx).await?;
     // A sandbox in use is a reason to want events.
     let sandbox = cx.sandbox().await?;
     cx.call("stop", json!({"sandbox": sandbox, "timeout": 30})).await?.ok()?;
     middle.cut();
-    let began = Instant::now();
-    while middle.events() < 2 && began.elapsed() < SOON {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    cx.check("again").that(middle.events() > 1, "a second connection", middle.events());
+    cx.check("again").that(seen(&middle, 2).await, "a second connection", middle.events());
     let told = cx.call("start", json!({"sandbox": sandbox, "timeout": 30})).await?;
     cx.check("works").that(told.returned(), "no error", Shown(&told));
     Ok(())

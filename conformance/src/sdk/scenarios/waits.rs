@@ -10,6 +10,7 @@ use crate::{
     sdk::{
         Cx,
         context::{PATIENCE, Shown},
+        middle::Middle,
     },
     stop::Result,
 };
@@ -120,13 +121,13 @@ async fn polling_is_bounded(cx: Cx) -> Result {
 }
 
 async fn polling_has_no_events(cx: Cx) -> Result {
-    cx.connect_with(json!({"polling": true})).await?;
+    let middle = Middle::start(cx.api_url(), false).await?;
+    cx.connect_with(json!({"polling": true, "apiUrl": middle.api_url})).await?;
     let told = cx.call("create", json!({})).await?;
     cx.check("returns").that(told.returned(), "the sandbox", Shown(&told));
     // A connection that is made besides takes a moment.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let events = cx.world.journal("plane=events").await?.len();
-    cx.check("connections").eq(events, 0);
+    cx.check("connections").eq(middle.events(), 0);
     Ok(())
 }
 
