@@ -25,7 +25,7 @@ scenarios! { "events";
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A client whose connection for events is there. It breaks when what is returned is dropped.
+/// A client whose connection for events is there. What is returned is to be held: without it no connection is made any more.
 async fn connected(cx: &Cx) -> Result<Middle> {
     let middle = Middle::start(cx.api_url(), false).await?;
     cx.connect_with(json!({"apiUrl": middle.api_url})).await?;
