@@ -119,7 +119,7 @@ async fn many_files(runtime: &Arc<Runtime>) {
     for _ in 0..3 {
         let started = Instant::now();
         runtime.archive(&spec.id, Default::default()).await.expect("archive");
-        runtime.remove_files(&spec.id).await.expect("remove");
+        runtime.clear_away(&spec.id).await.expect("remove");
         archive.push(started.elapsed());
         let started = Instant::now();
         let sandbox = runtime.launch(&spec).await.expect("restore");
