@@ -33,6 +33,7 @@ async fn main() {
         base: base.clone(),
         base_include: Vec::new(),
         git_mirrors: None,
+        upstream_ca: Vec::new(),
         limits: Default::default(),
         binary: env!("CARGO_BIN_EXE_daytona-mock").into(),
     };
@@ -140,6 +141,7 @@ fn spec() -> SandboxSpec {
         env: BTreeMap::new(),
         user: "daytona".into(),
         network: Default::default(),
+        secrets: Vec::new(),
         root: Default::default(),
         binds: Vec::new(),
         volumes: Vec::new(),

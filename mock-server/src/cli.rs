@@ -138,6 +138,16 @@ struct ServeArgs {
     /// Bare repositories <host>/<owner>/<repo>.git that https:// remotes resolve to.
     #[arg(long, env = "DAYTONA_MOCK_GIT_MIRRORS", hide_env = true, value_name = "DIR")]
     git_mirrors: Option<PathBuf>,
+    /// Certificate authority to trust besides the system's, when secrets of sandboxes go to HTTPS servers: a PEM file
+    /// (repeatable).
+    #[arg(
+        long = "upstream-ca",
+        env = "DAYTONA_MOCK_UPSTREAM_CA",
+        hide_env = true,
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    upstream_ca: Vec<PathBuf>,
     /// Variable given to every sandbox and build (repeatable; in the environment a line each).
     #[arg(long = "env", env = "DAYTONA_MOCK_ENV", hide_env = true, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -292,6 +302,7 @@ impl ServeArgs {
             base: self.base.clone(),
             base_include: self.base_include.clone(),
             git_mirrors: self.git_mirrors.clone(),
+            upstream_ca: self.upstream_ca.clone(),
             env: self.env.iter().flat_map(|text| text.lines()).filter_map(parse_env).collect(),
             quota: self.quota,
             webhooks: self.webhooks.iter().flat_map(|Told(lines)| lines.clone()).collect(),

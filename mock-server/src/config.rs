@@ -38,6 +38,8 @@ pub struct Config {
     pub base_include: Vec<PathBuf>,
     /// Directory of bare repositories `<host>/<owner>/<repo>.git` that `https://` remotes resolve to.
     pub git_mirrors: Option<PathBuf>,
+    /// PEM files: authorities that servers may be proved by, besides the system's, for sandboxes' secrets to go there.
+    pub upstream_ca: Vec<PathBuf>,
     /// Variables given to every sandbox and build.
     pub env: Vec<(String, String)>,
     /// What the first key's world has from the start, if it is empty then (JSON or YAML, [`crate::seed`]).

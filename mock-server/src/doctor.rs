@@ -172,6 +172,7 @@ async fn look_inside(runtime: &Runtime) -> Result<Vec<String>, String> {
         env: BTreeMap::new(),
         user: "daytona".into(),
         network: NetworkPolicy::default(),
+        secrets: Vec::new(),
         root: Default::default(),
         binds: Vec::new(),
         volumes: Vec::new(),

@@ -19,6 +19,7 @@
 
 pub mod api;
 pub mod audit;
+mod authority;
 pub mod builds;
 pub mod cli;
 pub mod config;

@@ -237,6 +237,7 @@ pub(crate) fn runtime_config(config: &Config, data_dir: &Path) -> Result<Runtime
         base: config.base.clone(),
         base_include: config.base_include.clone(),
         git_mirrors: config.git_mirrors.clone(),
+        upstream_ca: config.upstream_ca.clone(),
         limits: config.limits,
         binary: match &config.binary {
             Some(binary) => binary.clone(),

@@ -127,6 +127,10 @@ fn change(checks: &mut Checks, new: bool) -> SecretChange {
     if value.as_deref().map_or(new && given.is_none(), str::is_empty) {
         checks.problem("value should not be empty");
     }
+    // It goes out in a header, which can't have those (RFC 9110, section 5.5).
+    if value.as_ref().is_some_and(|value| value.chars().any(|c| c.is_ascii_control() && c != '\t')) {
+        checks.problem("value must not contain line breaks or other control characters");
+    }
     let description = checks.string("description");
     for (name, text, most) in [("value", &value, MAX_VALUE), ("description", &description, MAX_DESCRIPTION)] {
         if text.as_ref().is_some_and(|text| text.len() > most) {

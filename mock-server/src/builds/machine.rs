@@ -55,6 +55,7 @@ impl Machine {
             env: BTreeMap::new(),
             user: "root".into(),
             network,
+            secrets: Vec::new(),
             root: Arc::new(root.clone()),
             binds,
             volumes: Vec::new(),

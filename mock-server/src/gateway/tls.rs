@@ -12,12 +12,8 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{Datelike, Days, Utc};
 use parking_lot::Mutex;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
-};
+use rcgen::KeyPair;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -25,18 +21,15 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    authority::{Authority, own_certificate},
     config::{Config, Tls},
-    model::hex,
 };
 
 /// Certificates that are kept; with one more, all are made anew.
 const MAX_KEPT: usize = 1_000;
-/// Days that a certificate lasts: less than what Apple's clients take at most. A server makes new ones at each start.
-const DAYS: u64 = 390;
 
 /// What TLS is served with.
 pub struct Https {
@@ -59,8 +52,7 @@ pub fn open(config: &Config, listening: SocketAddr, data_dir: &Path) -> io::Resu
             (builder.with_single_cert(chain, key).map_err(|error| at(certificate, error))?, None)
         }
         Some(Tls::SelfSigned) => {
-            let authority = Authority::open(&data_dir.join("tls"))?;
-            let path = authority.path.clone();
+            let (authority, path) = own_authority(&data_dir.join("tls"))?;
             let names = Names { known: known_names(config, listening), authority, provider, made: Mutex::default() };
             (builder.with_cert_resolver(Arc::new(names)), Some(path))
         }
@@ -87,71 +79,26 @@ fn known_names(config: &Config, listening: SocketAddr) -> Vec<String> {
     all
 }
 
-/// A certificate authority of this server's own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: CertificateDer<'static>,
-    path: PathBuf,
-}
-
-impl Authority {
-    fn open(dir: &Path) -> io::Result<Authority> {
-        let (path, key_path) = (dir.join("ca.pem"), dir.join("ca.key"));
-        fs::create_dir_all(dir)?;
-        let key = match fs::read_to_string(&key_path) {
-            Ok(text) => KeyPair::from_pem(&text).map_err(|error| at(&key_path, error))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = KeyPair::generate().map_err(io::Error::other)?;
-                write_whole(&key_path, &key.serialize_pem(), 0o600)?;
-                // It belongs to another key.
-                _ = fs::remove_file(&path);
-                key
-            }
-            Err(error) => return Err(error),
-        };
-        let params = authority_params(&key);
-        if !path.exists() {
-            let certificate = params.self_signed(&key).map_err(io::Error::other)?;
-            write_whole(&path, &certificate.pem(), 0o644)?;
+/// The server's own authority, and where its certificate is.
+fn own_authority(dir: &Path) -> io::Result<(Authority, PathBuf)> {
+    let (path, key_path) = (dir.join("ca.pem"), dir.join("ca.key"));
+    fs::create_dir_all(dir)?;
+    let key = match fs::read_to_string(&key_path) {
+        Ok(text) => KeyPair::from_pem(&text).map_err(|error| at(&key_path, error))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = KeyPair::generate().map_err(io::Error::other)?;
+            write_whole(&key_path, &key.serialize_pem(), 0o600)?;
+            // It belongs to another key.
+            _ = fs::remove_file(&path);
+            key
         }
-        let certificate = CertificateDer::from_pem_file(&path).map_err(|error| at(&path, error))?;
-        Ok(Authority { issuer: Issuer::new(params, key), certificate, path })
+        Err(error) => return Err(error),
+    };
+    if !path.exists() {
+        write_whole(&path, &own_certificate(&key)?.pem(), 0o644)?;
     }
-
-    fn issue(&self, names: Vec<String>, provider: &CryptoProvider) -> io::Result<CertifiedKey> {
-        let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
-        params.distinguished_name = name("daytona-mock");
-        let today = Utc::now().date_naive();
-        let day = |day: chrono::NaiveDate| date_time_ymd(day.year(), day.month() as u8, day.day() as u8);
-        params.not_before = day(today - Days::new(1));
-        params.not_after = day(today + Days::new(DAYS));
-        let key = KeyPair::generate().map_err(io::Error::other)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
-        let chain = vec![certificate.der().clone(), self.certificate.clone()];
-        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
-        CertifiedKey::from_der(chain, key, provider).map_err(io::Error::other)
-    }
-}
-
-/// The same at each start, so that certificates fit the one that people trust.
-fn authority_params(key: &KeyPair) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    // Two servers' authorities must not be taken for one.
-    params.distinguished_name = name(&format!("daytona-mock {}", &hex(&Sha256::digest(key.public_key_raw()))[..8]));
-    params.not_before = date_time_ymd(2025, 1, 1);
-    params.not_after = date_time_ymd(2045, 1, 1);
-    params
-}
-
-fn name(common: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common);
-    name
+    let certificate = CertificateDer::from_pem_file(&path).map_err(|error| at(&path, error))?;
+    Ok((Authority::of(key, certificate), path))
 }
 
 /// Whole or not at all.

@@ -231,6 +231,8 @@ impl ControlPlane {
             Ok(())
         };
         self.note(id, edit).await?;
+        // They may have changed during the launch, too.
+        self.world.read().hand_secrets(id);
         tokio::spawn(self.clone().watch(id.to_owned(), machine));
         Ok(())
     }
@@ -400,6 +402,7 @@ impl ControlPlane {
             env: self.own_variables(sandbox).into_iter().chain(self.placeholders(sandbox)).chain(given).collect(),
             user: sandbox.user.clone(),
             network: sandbox.network_policy(),
+            secrets: self.world.read().outbound_secrets(sandbox),
             root: sandbox.root.clone(),
             binds: Vec::new(),
             volumes: self.volume_mounts(sandbox),

@@ -1,5 +1,5 @@
-//! Secrets of an organisation, and which sandboxes have them. Inside is nothing but a placeholder; the value never leaves
-//! the server in an answer.
+//! Secrets of an organisation, and which sandboxes have them. Inside is nothing but a placeholder, which the sandbox's
+//! gateway swaps for the value on the way out (`runtime/net/secrets.rs`); the value never leaves the server in an answer.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -22,6 +22,7 @@ use super::{
     tokens,
     world::put as put_sandbox,
 };
+use crate::runtime::net::OutboundSecret;
 
 /// `Organization.secretQuota`.
 pub const QUOTA: usize = 100;
@@ -115,6 +116,13 @@ fn placeholder() -> String {
     format!("{PLACEHOLDER}{}", tokens::hex(&rand::random::<[u8; 16]>()))
 }
 
+impl Secret {
+    /// As a gateway knows it.
+    pub fn outbound(&self) -> OutboundSecret {
+        OutboundSecret { placeholder: self.placeholder.clone(), value: self.value.clone(), hosts: self.hosts.clone() }
+    }
+}
+
 impl SecretOrder {
     /// Sorts alike as text and as what it is.
     fn key(self, secret: &Secret) -> String {
@@ -196,12 +204,12 @@ impl ControlPlane {
             updated_at: now,
         });
         let (world, added) = (self.world.clone(), secret.clone());
-        let apply = move || drop(world.write().secrets.insert(added.id.clone(), added));
+        let apply = move || world.write().place_secret(added);
         turn.commit(vec![put(&secret)], apply).wait().await?;
         Ok(secret)
     }
 
-    /// Sandboxes that have it notice nothing: the placeholder stays.
+    /// Sandboxes that have it notice nothing, as the placeholder stays; the next request out has the new value.
     pub async fn change_secret(
         &self,
         organization_id: &str,
@@ -218,7 +226,7 @@ impl ControlPlane {
             ..Secret::clone(&old)
         });
         let (world, changed) = (self.world.clone(), secret.clone());
-        let apply = move || drop(world.write().secrets.insert(changed.id.clone(), changed));
+        let apply = move || world.write().place_secret(changed);
         turn.commit(vec![put(&secret)], apply).wait().await?;
         Ok(secret)
     }

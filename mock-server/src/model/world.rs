@@ -29,7 +29,7 @@ use super::{
     warm_pools::WarmPool,
     webhooks::{Delivery, Endpoint},
 };
-use crate::runtime;
+use crate::runtime::{self, net::OutboundSecret};
 
 /// Everything behind one lock.
 pub struct World {
@@ -196,6 +196,29 @@ impl World {
         if let Some(entry) = self.sandboxes.get_mut(id) {
             Arc::make_mut(&mut entry.record).secrets.retain(|one| one.secret_id != secret_id);
         }
+        self.hand_secrets(id);
+    }
+
+    /// Puts a new or changed secret in, for the sandboxes that have it at once.
+    pub fn place_secret(&mut self, secret: Arc<Secret>) {
+        let id = secret.id.clone();
+        self.secrets.insert(id.clone(), secret);
+        let has = |record: &Sandbox| record.secrets.iter().any(|one| one.secret_id == id);
+        let users = self.sandboxes.iter().filter(|(_, entry)| entry.running.is_some() && has(&entry.record));
+        users.for_each(|(id, _)| self.hand_secrets(id));
+    }
+
+    /// Tells a sandbox's machine, if there is one, what its secrets are.
+    pub fn hand_secrets(&self, id: &str) {
+        let Some(entry) = self.sandboxes.get(id) else { return };
+        if let Some(machine) = &entry.running {
+            machine.set_secrets(self.outbound_secrets(&entry.record));
+        }
+    }
+
+    /// A sandbox's secrets as its gateway knows them.
+    pub fn outbound_secrets(&self, sandbox: &Sandbox) -> Vec<OutboundSecret> {
+        sandbox.secrets.iter().filter_map(|one| Some(self.secrets.get(&one.secret_id)?.outbound())).collect()
     }
 
     /// Every layer that a sandbox or snapshot is made of.
@@ -225,6 +248,9 @@ impl World {
         entry.saved_activity = next.last_activity_at;
         if let Some(machine) = entry.running.as_ref().filter(|_| !next.same_network(&old)) {
             machine.set_network_policy(next.network_policy());
+        }
+        if next.secrets != old.secrets {
+            self.hand_secrets(&next.id);
         }
         if next.name != old.name
             && let Some(tenant) = self.tenants.get_mut(&old.organization_id)

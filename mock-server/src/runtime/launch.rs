@@ -41,6 +41,8 @@ pub struct LaunchSpec {
     pub shifted: bool,
     /// Name looked up in the sandbox's own `/etc/passwd`.
     pub user: String,
+    /// Whom it trusts for the sake of its secrets, as PEM.
+    pub authority: Option<String>,
     /// The agent serves a build besides.
     pub build: bool,
     /// Processors that it may run on; empty: all.

@@ -20,7 +20,7 @@ use super::{
     idmap::{self, IdMap},
     launch::LaunchSpec,
     links::FindNeighbour,
-    net::{self, Budget, NetConfig, OwnPorts},
+    net::{self, Budget, NetConfig, OwnPorts, Secrets, Trust},
     nursery::Nursery,
     probe,
     root::Ground,
@@ -55,6 +55,7 @@ pub struct Runtime {
     pub(super) running: Arc<Mutex<HashMap<String, Arc<Sandbox>>>>,
     pub(super) neighbours: Mutex<Option<FindNeighbour>>,
     net: NetConfig,
+    trust: Arc<Trust>,
     spares: Arc<Spares>,
     pub(super) cpus: Cpus,
 }
@@ -96,6 +97,8 @@ impl Runtime {
         let zygote = Zygote::new(Some(chosen.nursery).into());
         let spares = Spares::new(zygote.clone(), groups);
         spares.refill();
+        let files = config.upstream_ca.clone();
+        let trust = blocking(move || Trust::with(&files)).await.map_err(io_error("authorities".into()))?;
         let net = NetConfig { budget: Budget::new(&config.limits), ..NetConfig::default() };
         Ok(Arc::new(Runtime {
             config,
@@ -107,6 +110,7 @@ impl Runtime {
             running: Arc::default(),
             neighbours: Mutex::default(),
             net,
+            trust: Arc::new(trust),
             spares,
             cpus: Cpus::of_this_process(),
         }))
@@ -134,9 +138,10 @@ impl Runtime {
             self.bring_back(&spec.id).await.map_err(failed)?;
         }
         let ground = self.ground(&spec.root, &spec.user).await?;
-        let launch = self.launch_spec(spec, dir, ground)?;
+        let (secrets, authority) = self.secrets_of(spec).map_err(failed)?.unzip();
+        let launch = LaunchSpec { authority, ..self.launch_spec(spec, dir, ground)? };
         let (process, link, outlet) = self.start_process(&launch, spec.resources, &lock).await.map_err(failed)?;
-        let config = NetConfig { peers: self.peers_of(&spec.id), ..self.net.clone() };
+        let config = NetConfig { peers: self.peers_of(&spec.id), secrets, ..self.net.clone() };
         let attach = |[tun, listener]: [OwnedFd; 2]| net::attach(tun, listener, spec.network.clone(), &config);
         let network = match outlet.map(attach).transpose() {
             Ok(network) => network,
@@ -153,6 +158,15 @@ impl Runtime {
         self.running.lock().insert(spec.id.clone(), sandbox.clone());
         self.spares.refill();
         Ok(sandbox)
+    }
+
+    /// What its gateway needs for its secrets, and the authority that it has to trust.
+    fn secrets_of(&self, spec: &SandboxSpec) -> io::Result<Option<(Arc<Secrets>, String)>> {
+        if spec.secrets.is_empty() || self.info.isolation == Isolation::Process {
+            return Ok(None);
+        }
+        let (secrets, authority) = Secrets::new(spec.secrets.clone(), self.trust.clone())?;
+        Ok(Some((Arc::new(secrets), authority)))
     }
 
     async fn start_process(
@@ -225,6 +239,7 @@ impl Runtime {
             volumes: self.volume_specs(&spec.volumes)?,
             shifted: base.shifted,
             user: spec.user.clone(),
+            authority: None,
             build: spec.build,
             cpus: spec.resources.map(|resources| self.cpus.take(resources.cpu)).unwrap_or_default(),
             memory: spec.resources.map(Resources::bytes),

@@ -93,6 +93,8 @@ pub struct RuntimeConfig {
     pub base: BaseChoice,
     pub base_include: Vec<PathBuf>,
     pub git_mirrors: Option<PathBuf>,
+    /// Authorities (PEM) that servers of secrets may be proved by, besides the system's.
+    pub upstream_ca: Vec<PathBuf>,
     pub limits: crate::limits::Limits,
     /// The `daytona-mock` executable that becomes the zygote.
     pub binary: PathBuf,
@@ -156,6 +158,9 @@ pub struct SandboxSpec {
     /// Inside user name; `daytona` unless the client said otherwise.
     pub user: String,
     pub network: NetworkPolicy,
+    /// What its placeholders stand for. One that is started with none gets none while it runs.
+    #[serde(skip)]
+    pub secrets: Vec<net::OutboundSecret>,
     /// What it is made of.
     pub root: std::sync::Arc<Root>,
     /// Writable directories of the host, for builds.

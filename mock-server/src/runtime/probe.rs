@@ -67,6 +67,7 @@ fn hint(config: &RuntimeConfig) -> &'static str {
 impl Chosen {
     fn new(isolation: Isolation, nursery: Nursery, why_not_better: Vec<String>, outbound: Capability) -> Chosen {
         let mut capabilities = surroundings::capabilities(isolation);
+        capabilities.insert("secrets".to_owned(), surroundings::secrets(isolation, &outbound));
         capabilities.insert("outbound".to_owned(), outbound);
         Chosen { isolation, nursery, why_not_better, capabilities }
     }
@@ -128,6 +129,7 @@ async fn build_one(
         volumes: Vec::new(),
         shifted: false,
         user: "probe".into(),
+        authority: None,
         build: false,
         cpus: Vec::new(),
         memory: None,

@@ -26,7 +26,7 @@ use super::{
     Isolation, NetworkPolicy,
     ctrl::AgentLink,
     groups::Group,
-    net::NetHandle,
+    net::{NetHandle, OutboundSecret},
     nursery::Launched,
     still::Stillness,
     sys::{fdpass, process::signal_pidfd, stream::Stream},
@@ -152,6 +152,13 @@ impl Sandbox {
     pub fn set_network_policy(&self, policy: NetworkPolicy) {
         if let Some(network) = self.network.lock().as_ref() {
             network.set_policy(policy);
+        }
+    }
+
+    /// Changes what its placeholders stand for, from the next request on; nothing if it was started with none.
+    pub fn set_secrets(&self, secrets: Vec<OutboundSecret>) {
+        if let Some(network) = self.network.lock().as_ref() {
+            network.set_secrets(secrets);
         }
     }
 

@@ -58,6 +58,16 @@ pub fn capabilities(isolation: Isolation) -> BTreeMap<String, Capability> {
         .collect()
 }
 
+/// Whether values of secrets are swapped in on the way out: by whom packets pass.
+pub fn secrets(isolation: Isolation, outbound: &Capability) -> Capability {
+    let (available, detail) = match isolation {
+        Isolation::Process => (false, "placeholders only: requests leave by the host's network, unseen"),
+        _ if !outbound.available => (false, "placeholders only: there is no way out"),
+        _ => (true, "values go out in headers of HTTP and HTTPS requests, to the hosts of each secret"),
+    };
+    Capability { available, detail: detail.to_owned() }
+}
+
 /// How resources are bounded, and what makes a sandbox stand still.
 pub fn bounds(groups: &Groups) -> BTreeMap<String, Capability> {
     let row = |name: &str, controller, what: &str, without: (bool, &str)| {

@@ -25,6 +25,7 @@ fn config(dir: &Path, base: BaseChoice) -> RuntimeConfig {
         base,
         base_include: Vec::new(),
         git_mirrors: None,
+        upstream_ca: Vec::new(),
         limits: Default::default(),
         binary: std::env::var_os("DAYTONA_MOCK_TEST_BINARY")
             .map_or_else(|| env!("CARGO_BIN_EXE_daytona-mock").into(), PathBuf::from),
@@ -150,6 +151,7 @@ async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
         env: BTreeMap::new(),
         user: "daytona".into(),
         network: Default::default(),
+        secrets: Vec::new(),
         root: Default::default(),
         binds: Vec::new(),
         volumes: Vec::new(),

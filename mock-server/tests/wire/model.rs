@@ -29,6 +29,7 @@ impl World {
             base: BaseChoice::Host,
             base_include: Vec::new(),
             git_mirrors: None::<PathBuf>,
+            upstream_ca: Vec::new(),
             limits: Default::default(),
             binary: binary(),
         };

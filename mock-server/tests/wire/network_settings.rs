@@ -11,7 +11,7 @@ use tokio::{
 use crate::support::{Sandbox, eventually, isolation, sandbox, server};
 
 /// Whether policies apply in the tier of these tests.
-async fn enforced() -> bool {
+pub async fn enforced() -> bool {
     let health = reqwest::get(format!("{}/health", server().base_url)).await.expect("answer");
     let health: serde_json::Value = health.json().await.expect("JSON");
     let enforced = health["isolation"] != "process";

@@ -42,6 +42,7 @@ fn config(data_dir: PathBuf) -> RuntimeConfig {
         base: BaseChoice::Host,
         base_include: Vec::new(),
         git_mirrors: None,
+        upstream_ca: Vec::new(),
         limits: Default::default(),
         binary: path("DAYTONA_MOCK_TEST_BINARY", env!("CARGO_BIN_EXE_daytona-mock")),
     }
@@ -78,6 +79,7 @@ fn spec() -> SandboxSpec {
         env: BTreeMap::from([("DAYTONA_TEST".to_owned(), "yes".to_owned())]),
         user: "daytona".into(),
         network: Default::default(),
+        secrets: Vec::new(),
         root: Default::default(),
         binds: Vec::new(),
         volumes: Vec::new(),

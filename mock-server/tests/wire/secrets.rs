@@ -74,6 +74,11 @@ async fn what_secrets_refuse() {
         (json!({"name": "A"}), "value should not be empty"),
         (json!({"name": "A", "value": ""}), "value should not be empty"),
         (json!({"name": "A", "value": 1}), "value must be a string"),
+        (
+            json!({"name": "A", "value": "x\r\nX-Other: y"}),
+            "value must not contain line breaks or other control characters",
+        ),
+        (json!({"name": "A", "value": "x\u{0}"}), "value must not contain line breaks or other control characters"),
         (json!({"name": "A", "value": "x", "hosts": "a.example"}), "hosts must be an array"),
         (json!({"name": "A", "value": "x", "hosts": ["a.example:443"]}), host),
         (json!({"name": "A", "value": "x", "hosts": ["https://a.example"]}), host),

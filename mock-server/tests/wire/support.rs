@@ -80,7 +80,8 @@ pub fn server() -> &'static Shared {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("runtime").block_on(async {
-                let config = Config { data_dir: Some(run_dir()), ..config() };
+                let upstream_ca = vec![crate::upstream::trusted()];
+                let config = Config { data_dir: Some(run_dir()), upstream_ca, ..config() };
                 let server = MockServer::start(config).await.expect("the server starts");
                 let shared = Shared {
                     base_url: server.api_url.trim_end_matches("/api").to_owned(),

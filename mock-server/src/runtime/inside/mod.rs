@@ -4,6 +4,7 @@ mod agent;
 mod keeper;
 mod mounts;
 pub(super) mod reaper;
+mod trust;
 pub(crate) mod users;
 
 use std::{
@@ -116,10 +117,14 @@ fn set_up(
         prctl::set_child_subreaper(true)?;
     } else {
         meminfo = mounts::set_up(&spec, volumes)?;
+        let trusted = trust::install(spec.authority.as_deref());
         let user = step("user", users::find(&spec.user))?;
         network = step("network", connect(tun))?;
         step("user", users::become_user(&user, spec.isolation))?;
         complete(&mut config, &user);
+        for (name, value) in trusted {
+            config.env.entry(name.to_owned()).or_insert(value);
+        }
     }
     // Both are undone by changing ids. Nobody with the same id may read our memory or descriptors.
     prctl::set_dumpable(false)?;

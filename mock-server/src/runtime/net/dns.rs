@@ -18,6 +18,7 @@ use super::{
     gateway::Shared,
     link::with_scratch,
     udp,
+    wire::Wire,
 };
 
 /// Names of the host's loopback; the second is what Docker's users know.
@@ -75,7 +76,7 @@ pub async fn answer(shared: &Shared, query: &[u8], transport: Transport) -> Opti
 }
 
 /// Serves a connection to port 53: queries one after the other, each behind its length.
-pub async fn serve_stream(shared: &Shared, stream: &mut TcpStream) -> io::Result<()> {
+pub async fn serve_stream(shared: &Shared, stream: &mut Wire) -> io::Result<()> {
     loop {
         let length = match timeout(STREAM_IDLE, stream.read_u16()).await {
             Ok(Ok(length)) => length,

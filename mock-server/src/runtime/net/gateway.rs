@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Budget, HOST, NetConfig, NetworkPolicy, RESOLVER, Resolvers, SANDBOX,
+    Budget, HOST, NetConfig, NetworkPolicy, OutboundSecret, RESOLVER, Resolvers, SANDBOX, Secrets,
     flows::Table,
     link::Link,
     packet::{self, Packet},
@@ -45,6 +45,7 @@ pub struct Shared {
     pub udp: Mutex<udp::Table>,
     pub budget: Budget,
     pub peers: Peers,
+    pub secrets: Option<Arc<Secrets>>,
     pub stop: CancellationToken,
 }
 
@@ -62,13 +63,14 @@ pub fn attach(tun: OwnedFd, listener: OwnedFd, policy: NetworkPolicy, config: &N
     let shared = Arc::new(Shared {
         link: Link::new(tun)?,
         listener: address,
-        policy: Policy::new(policy, config.own_ports.clone()),
+        policy: Policy::new(policy, config.own_ports.clone(), config.secrets.is_some()),
         resolvers: config.resolvers.clone(),
         queries: Arc::new(Semaphore::new(MAX_QUERIES)),
         tcp: Mutex::new(Table::new(config.budget.tcp_each)),
         udp: Mutex::new(udp::Table::new(config.budget.udp_each)),
         budget: config.budget.clone(),
         peers: config.peers.clone(),
+        secrets: config.secrets.clone(),
         stop: stop.clone(),
     });
     tokio::spawn(stop.clone().run_until_cancelled_owned(run(shared.clone(), listener)));
@@ -88,6 +90,14 @@ impl NetHandle {
         };
         shared.tcp.lock().cut(|to, name| keep(packet::TCP, to, name));
         shared.udp.lock().cut(|to| keep(packet::UDP, to, None));
+    }
+
+    /// Takes these secrets for those that the sandbox has, from the next request on: unless it was started without any, as
+    /// then nothing inside trusts us (contract, `updateSandboxSecrets`: it must be restarted).
+    pub fn set_secrets(&self, secrets: Vec<OutboundSecret>) {
+        if let Some(held) = &self.shared.secrets {
+            held.set(secrets);
+        }
     }
 }
 

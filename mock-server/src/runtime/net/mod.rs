@@ -39,6 +39,13 @@
 //! as such addresses are often shared. QUIC (UDP 443) hides its server name, so it is dropped under such a list.
 //! [`NetHandle::set_policy`] holds at once: flows that the new policy forbids are reset
 //! outside, and inside nothing of them passes any more, not even a reset: as with the real product's packet filter.
+//!
+//! # Secrets
+//!
+//! A sandbox that was started with secrets has an authority of its own, which it trusts (`Runtime::launch`). Whatever its
+//! programs say first on a flow tells the server's name; flows to servers that a secret may go to are intercepted
+//! (`intercept.rs`), on any port, and placeholders in their requests' headers become values (`secrets.rs`). All others
+//! pass unread: other hosts, linked sandboxes, servers without a valid certificate, clients that take HTTP/2 only.
 
 use std::{
     collections::HashSet,
@@ -49,25 +56,32 @@ use std::{
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
+mod certificates;
 mod dns;
 mod dns_message;
+mod exchange;
 mod flows;
 mod gateway;
 pub mod inside;
+mod intercept;
 mod link;
 mod packet;
 mod peers;
 mod policy;
 mod requests;
+mod secrets;
 mod sniff;
 mod splice;
 mod tcp;
 mod udp;
 mod veth;
+mod wire;
 
+pub use certificates::Trust;
 pub use gateway::{NetHandle, attach};
 pub use link::describe;
 pub use peers::{Neighbourhood, Peers};
+pub use secrets::{OutboundSecret, Secrets};
 
 use super::{NetworkPolicy, sys};
 use crate::limits::Limits;
@@ -95,6 +109,8 @@ pub struct NetConfig {
     pub budget: Budget,
     /// Linked sandboxes.
     pub peers: Peers,
+    /// `None`: it has none, and gets none as long as it runs.
+    pub secrets: Option<Arc<Secrets>>,
 }
 
 /// How many flows there may be. All clones are one budget.

@@ -39,6 +39,8 @@ pub struct Policy {
     rules: RwLock<Rules>,
     pins: Mutex<Pins>,
     own_ports: OwnPorts,
+    /// Pins matter whatever the rules are: secrets may go to some names only.
+    pins_all: bool,
 }
 
 pub struct Rules {
@@ -51,8 +53,8 @@ pub struct Rules {
 type Pins = HashMap<(Ipv4Addr, Box<str>), Instant>;
 
 impl Policy {
-    pub fn new(policy: NetworkPolicy, own_ports: OwnPorts) -> Policy {
-        Policy { rules: RwLock::new(policy.into()), pins: Mutex::default(), own_ports }
+    pub fn new(policy: NetworkPolicy, own_ports: OwnPorts, pins_all: bool) -> Policy {
+        Policy { rules: RwLock::new(policy.into()), pins: Mutex::default(), own_ports, pins_all }
     }
 
     /// Puts other rules in force. Pins of names that are no longer allowed go.
@@ -75,7 +77,8 @@ impl Policy {
     /// Remembers that an allowed name resolved to an address, where that matters.
     pub fn pin(&self, name: &str, address: Ipv4Addr, ttl: Duration) {
         let rules = self.rules.read();
-        if rules.domains.is_none() || !rules.resolves(name) {
+        let matters = self.pins_all || rules.domains.is_some();
+        if !matters || !rules.resolves(name) {
             return;
         }
         let mut pins = self.pins.lock();
@@ -111,6 +114,12 @@ impl Policy {
             return Route::Refuse;
         }
         Route::Dial { to: to.into(), check_name }
+    }
+
+    /// Whether a name, which may be an address, is known to lead to this address.
+    pub fn leads_to(&self, name: &str, ip: Ipv4Addr) -> bool {
+        let until = self.pins.lock().get(&(ip, name.into())).copied();
+        until.is_some_and(|until| until > Instant::now()) || name.parse() == Ok(ip)
     }
 
     fn is_pinned(&self, ip: Ipv4Addr) -> bool {
@@ -154,7 +163,7 @@ pub fn normal(name: &str) -> String {
 }
 
 /// `*.example.com` is every name below example.com, at any depth; anything else is itself.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(parent) => name.strip_suffix(parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
         None => pattern == name,
@@ -197,7 +206,7 @@ mod tests {
     fn policy(policy: NetworkPolicy) -> Policy {
         let own_ports = OwnPorts::default();
         own_ports.add(3986);
-        Policy::new(policy, own_ports)
+        Policy::new(policy, own_ports, false)
     }
 
     fn route(policy: &Policy, to: &str) -> Route {
@@ -286,6 +295,16 @@ mod tests {
 
         names.set(NetworkPolicy { domains: Some(vec!["*.b.example".into()]), ..Default::default() });
         assert_eq!(route(&names, "203.0.113.9:5432"), Route::Drop);
+    }
+
+    #[test]
+    fn names_lead_to_what_they_resolved_to() {
+        let open = Policy::new(NetworkPolicy::default(), OwnPorts::default(), true);
+        let address = Ipv4Addr::new(203, 0, 113, 9);
+        assert!(!open.leads_to("a.example", address));
+        open.pin("a.example", address, Duration::ZERO);
+        assert!(open.leads_to("a.example", address) && open.leads_to("203.0.113.9", address));
+        assert!(!open.leads_to("b.example", address) && !open.leads_to("a.example", Ipv4Addr::new(203, 0, 113, 8)));
     }
 
     #[test]

@@ -6,12 +6,24 @@ use std::{io, time::Duration};
 
 use tokio::net::TcpStream;
 
-use super::policy::normal;
+use super::{policy::normal, splice};
 
 /// The longest hello or request head looked at.
 pub const MAX_OPENING: usize = 16 * 1024;
+/// The kind of TLS records that a hello is in.
+const HANDSHAKE: u8 = 22;
 /// How long a client may take to say the name.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client that may speak any protocol said first.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A TLS hello, with the name in it.
+    Hello(Option<String>),
+    /// A request, to this host.
+    Request(String),
+    Other,
+}
 
 /// What a client said first.
 pub struct Opening {
@@ -52,9 +64,64 @@ async fn read_opening(client: &TcpStream, port: u16) -> io::Result<Opening> {
     }
 }
 
+/// Reads until it is clear what a client speaks, and returns all that was read. What the server says meanwhile is passed
+/// on: it is a protocol in which servers speak first.
+pub async fn listen(client: &TcpStream, server: &TcpStream) -> io::Result<(Said, Vec<u8>)> {
+    let (mut bytes, mut early) = (Vec::new(), Vec::new());
+    loop {
+        let said = tokio::select! {
+            read = splice::read_more(client, &mut bytes) => match (read?, said(&bytes)) {
+                (0, _) => Some(Said::Other),
+                (_, None) if bytes.len() > MAX_OPENING => Some(Said::Other),
+                (_, said) => said,
+            },
+            read = splice::read_more(server, &mut early) => {
+                read?;
+                splice::write_all(client, &early).await?;
+                Some(Said::Other)
+            }
+        };
+        if let Some(said) = said {
+            return Ok((said, bytes));
+        }
+    }
+}
+
+/// `None` while it isn't clear.
+fn said(bytes: &[u8]) -> Option<Said> {
+    // Every version of TLS writes a 3 there.
+    if bytes.first() == Some(&HANDSHAKE) && bytes.get(1).is_none_or(|major| *major == 3) {
+        return match tls_name(bytes) {
+            Found::Name(name) => Some(Said::Hello(Some(name))),
+            Found::Nothing => Some(Said::Hello(None)),
+            Found::More => None,
+        };
+    }
+    if !starts_request(bytes)? {
+        return Some(Said::Other);
+    }
+    match http_name(bytes) {
+        Found::Name(name) => Some(Said::Request(name)),
+        Found::Nothing => Some(Said::Other),
+        Found::More => None,
+    }
+}
+
+/// Whether these are the first bytes of an HTTP/1 request; `None` while they could be. Nobody else waits for more: in
+/// other protocols of lines the server has to see the first one.
+pub fn starts_request(bytes: &[u8]) -> Option<bool> {
+    const LONGEST_METHOD: usize = 20;
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let goes_on = bytes.get(method).is_none_or(|byte| *byte == b' ' && method > 0);
+    if !goes_on || method > LONGEST_METHOD {
+        return Some(false);
+    }
+    let line = &bytes[..memchr::memchr(b'\n', bytes)?];
+    Some([&b" HTTP/1.1\r"[..], b" HTTP/1.0\r"].iter().any(|version| line.ends_with(version)))
+}
+
 /// The name in a ClientHello, which may be spread over several records (RFC 8446, sections 4.1.2 and 5.1).
 fn tls_name(bytes: &[u8]) -> Found {
-    const HANDSHAKE: u8 = 22;
     let mut hello = Vec::new();
     let mut rest = bytes;
     while let Some((&kind, _)) = rest.split_first() {
@@ -247,10 +314,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_requests_and_hellos_are_waited_for() {
+        let request = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n";
+        for cut in 0..request.len() {
+            assert_eq!(said(&request[..cut]), None, "{cut}");
+        }
+        assert_eq!(said(request), Some(Said::Request("a.example".into())));
+        let hello = records(&named("a.example"), 255);
+        assert_eq!(said(&hello[..hello.len() - 1]), None);
+        assert_eq!(said(&hello), Some(Said::Hello(Some("a.example".into()))));
+        for other in
+            ["PING\r\n", "EHLO me\r\n", "CONNECT\naccept-version:1.2\n", "*1\r\n", "SSH-2.0-x\r\n", " ", "a1 LOGIN"]
+        {
+            assert_eq!(said(other.as_bytes()), Some(Said::Other), "{other}");
+        }
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (tls_name(&bytes), http_name(&bytes), hello_name(&bytes));
+            let _ = (tls_name(&bytes), http_name(&bytes), hello_name(&bytes), said(&bytes));
             let _ = tls_name(&records(&bytes, 50));
         }
 

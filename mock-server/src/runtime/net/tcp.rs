@@ -10,9 +10,14 @@ use super::{
     HOST, NAT, dns,
     flows::{Key, Verdict},
     gateway::Shared,
+    intercept::{self, Ends, Offer},
     packet::{self, ACK, Packet, RST, SYN, Unreachable},
     policy::Route,
-    requests, sniff, splice,
+    requests,
+    secrets::Secrets,
+    sniff::{self, Said},
+    splice,
+    wire::Wire,
 };
 
 const FIN: u8 = 0x01;
@@ -99,16 +104,16 @@ impl Flow {
         match route {
             Route::Dial { to, check_name } => {
                 let remote = self.reached(to, connect(to).await, syn.clone())?;
-                self.carry_on(remote, syn, check_name).await?;
+                self.carry_on(remote, syn, Some(to), check_name).await?;
             }
             Route::Peer => {
                 let stream = self.shared.peers.connect(*self.key.to.ip(), self.key.to.port()).await;
                 let remote = self.reached(self.key.to.into(), stream.map(Socket::new), syn.clone())?;
-                self.carry_on(remote, syn, false).await?;
+                self.carry_on(remote, syn, None, false).await?;
             }
             Route::Dns => {
-                let mut local = self.join(syn).await?;
-                if dns::serve_stream(&self.shared, &mut local.0).await.is_ok() {
+                let local = self.join(syn).await?;
+                if dns::serve_stream(&self.shared, &mut local.wire()).await.is_ok() {
                     local.close();
                 }
             }
@@ -117,10 +122,14 @@ impl Flow {
         Some(())
     }
 
-    /// Lets the program's connection come to be, and carries it.
-    async fn carry_on(&self, remote: Socket, syn: Vec<u8>, check_name: bool) -> Option<()> {
+    /// Lets the program's connection come to be, and carries it. `to` is where it goes, unless that is a linked sandbox.
+    async fn carry_on(&self, mut remote: Socket, syn: Vec<u8>, to: Option<SocketAddr>, check_name: bool) -> Option<()> {
         let local = self.join(syn).await?;
-        match self.carry(&local.0, &remote.0, check_name).await {
+        let carried = match (&self.shared.secrets, to) {
+            (Some(secrets), Some(to)) => self.carry_with(secrets, &local, &mut remote, to, check_name).await,
+            _ => self.carry(&local.0, &remote.0, check_name).await,
+        };
+        match carried {
             Ok(()) => (local.close(), remote.close()),
             // Whichever end broke, the other learns it by the reset that dropping sends.
             Err(_) => (drop(local), drop(remote)),
@@ -162,16 +171,69 @@ impl Flow {
     }
 
     async fn carry(&self, local: &TcpStream, remote: &TcpStream, check_name: bool) -> io::Result<()> {
-        if check_name && self.key.to.port() == 80 {
-            let bytes = sniff::opening(local, 80).await?.bytes;
+        if !check_name {
+            return splice::splice(local, remote).await;
+        }
+        let opening = sniff::opening(local, self.key.to.port()).await?;
+        self.admit(&opening.name)?;
+        self.carry_checked(local, remote, opening.bytes).await
+    }
+
+    /// The client has said `bytes`, and named a host that was admitted.
+    async fn carry_checked(&self, local: &TcpStream, remote: &TcpStream, bytes: Vec<u8>) -> io::Result<()> {
+        if self.key.to.port() == 80 {
             return requests::carry(local, remote, bytes, |name| self.admit(name)).await;
         }
-        if check_name {
-            let opening = sniff::opening(local, self.key.to.port()).await?;
-            self.admit(&opening.name)?;
-            splice::write_all(remote, &opening.bytes).await?;
-        }
+        splice::write_all(remote, &bytes).await?;
         splice::splice(local, remote).await
+    }
+
+    /// As [`Flow::carry`], of a sandbox that has secrets.
+    async fn carry_with(
+        &self,
+        secrets: &Secrets,
+        local: &Socket,
+        remote: &mut Socket,
+        to: SocketAddr,
+        check_name: bool,
+    ) -> io::Result<()> {
+        let (said, mut bytes) = self.listen(local, remote, check_name).await?;
+        let ends = || Ends { program: local.wire(), server: remote.wire() };
+        let proved = |name: &str| self.shared.policy.leads_to(name, *self.key.to.ip());
+        match said {
+            Said::Request(name) if secrets.concern(if proved(&name) { &name } else { "" }) => {
+                let admit = |name: &str| if check_name { self.admit(name) } else { Ok(()) };
+                return intercept::http(secrets, ends(), bytes, admit, proved).await;
+            }
+            Said::Hello(name) => {
+                let name = name.unwrap_or_else(|| self.key.to.ip().to_string());
+                if let Some(offer) = Offer::of(&bytes).filter(|_| secrets.concern(&name)) {
+                    match intercept::tls(secrets, ends(), offer, bytes, &name).await? {
+                        None => return Ok(()),
+                        Some(hello) => bytes = hello,
+                    }
+                    *remote = connect(to).await?;
+                }
+            }
+            _ => {}
+        }
+        if check_name {
+            return self.carry_checked(&local.0, &remote.0, bytes).await;
+        }
+        splice::write_all(&remote.0, &bytes).await?;
+        splice::splice(&local.0, &remote.0).await
+    }
+
+    /// What the program says first. Where a name is checked it must say one, which is admitted.
+    async fn listen(&self, local: &Socket, remote: &Socket, check_name: bool) -> io::Result<(Said, Vec<u8>)> {
+        if !check_name {
+            return sniff::listen(&local.0, &remote.0).await;
+        }
+        let opening = sniff::opening(&local.0, self.key.to.port()).await?;
+        self.admit(&opening.name)?;
+        let tls = self.key.to.port() == 443;
+        let said = if tls { Said::Hello(Some(opening.name)) } else { Said::Request(opening.name) };
+        Ok((said, opening.bytes))
     }
 
     /// Lets a flow of this server name live, as long as the policy has the name.
@@ -198,18 +260,22 @@ async fn connect(to: SocketAddr) -> io::Result<Socket> {
 }
 
 /// A socket that is reset when dropped: a flow that is cut or breaks must not look like one that ended.
-struct Socket(TcpStream);
+struct Socket(Arc<TcpStream>);
 
 impl Socket {
     fn new(stream: TcpStream) -> Socket {
         let _ = stream.set_nodelay(true);
         // Until `close` says otherwise.
         let _ = stream.set_zero_linger();
-        Socket(stream)
+        Socket(Arc::new(stream))
+    }
+
+    fn wire(&self) -> Wire {
+        Wire(self.0.clone())
     }
 
     /// Closes it properly, after both directions have ended.
     fn close(self) {
-        let _ = setsockopt(&self.0, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
+        let _ = setsockopt(&*self.0, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
     }
 }

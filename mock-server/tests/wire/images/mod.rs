@@ -20,6 +20,7 @@ fn config(dir: &Path, image: &str) -> RuntimeConfig {
         base: BaseChoice::Image(image.to_owned()),
         base_include: Vec::new(),
         git_mirrors: None,
+        upstream_ca: Vec::new(),
         binary: support::binary(),
         limits: Default::default(),
     }
@@ -53,6 +54,7 @@ async fn sandbox(config: RuntimeConfig) -> (std::sync::Arc<Runtime>, std::sync::
         env: Default::default(),
         user: "daytona".into(),
         network: Default::default(),
+        secrets: Vec::new(),
         root: Default::default(),
         binds: Vec::new(),
         volumes: Vec::new(),

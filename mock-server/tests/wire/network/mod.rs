@@ -26,6 +26,7 @@ const SILENCE: Duration = Duration::from_millis(700);
 mod figures;
 mod flows;
 mod names;
+mod secrets;
 
 type Job = Box<dyn FnOnce() + Send>;
 

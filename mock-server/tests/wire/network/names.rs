@@ -13,12 +13,12 @@ use daytona_mock::runtime::{
 
 use super::{LONG, Namespace, SILENCE, TYPE_A, ask, echo_server, host, is_gone, outcome, query, says, skip};
 
-fn domains(names: &[&str]) -> NetworkPolicy {
+pub fn domains(names: &[&str]) -> NetworkPolicy {
     NetworkPolicy { domains: Some(names.iter().map(|&name| name.into()).collect()), ..Default::default() }
 }
 
 /// Runs a test whose gateway and servers are in a namespace too, where ports 80 and 443 are free.
-fn on_a_host_of_its_own<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+pub fn on_a_host_of_its_own<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let test_thread = thread::Builder::new().name(thread::current().name().unwrap_or("network").to_owned());
     let thread = test_thread.spawn(|| {
         if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
@@ -46,7 +46,7 @@ fn resolve(query: &[u8]) -> Vec<u8> {
 }
 
 /// A resolver on the host's loopback, over UDP and TCP.
-fn fake_resolver() -> NetConfig {
+pub fn fake_resolver() -> NetConfig {
     // Both transports must have the same number; whoever took it for TCP meanwhile makes us choose again.
     let (udp, tcp) = std::iter::repeat_with(|| {
         let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
@@ -246,6 +246,6 @@ fn later_requests_of_a_connection_are_checked_too() {
     });
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("the work ends")
 }
