@@ -378,3 +378,13 @@ async fn values_are_nowhere_inside() {
     );
     assert_eq!(account.sandbox.run(&search).await, "end\n");
 }
+
+#[tokio::test]
+async fn health_says_whether_values_go_out() {
+    let health = reqwest::get(format!("{}/health", server().base_url)).await.expect("answer");
+    let health: Value = health.json().await.expect("JSON");
+    let (secrets, outbound) = (&health["capabilities"]["secrets"], &health["capabilities"]["outbound"]["available"]);
+    let expected = health["isolation"] != "process" && *outbound == true;
+    assert_eq!(secrets["available"], expected, "{health}");
+    assert!(secrets["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{health}");
+}
