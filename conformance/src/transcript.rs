@@ -215,13 +215,17 @@ fn normal(text: &str) -> String {
     static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         [
             (r"^[0-9a-f]{2}( [0-9a-f]{2}){7,}.*", "<bytes>"),
+            (r"\bdtn_secret_[0-9a-f]+", "<placeholder>"),
+            (r"\bssh (-p \d+ )?(\S+)@\S+", "ssh ${2}@<host>"),
+            (r"^:\d+\.\d+:/org/a11y/", "<bus>/"),
+            (r"\b\d{8}_\d{6}\b|_\d{8}_\d{6}\b", "<time>"),
             (r"(?i)\b(https?|wss?)://[^/\s\x22?#]+", "<host>"),
             (r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
             (
                 r"\d{4}-\d\d-\d\d[T ]\d\d(:|%3A)\d\d(:|%3A)\d\d([.,]\d+)?( ?(Z|(\+|%2B|-)\d\d(:|%3A)?\d\d)( [A-Z]+)?)?",
                 "<time>",
             ),
-            (r"conformance-[0-9a-f]{10}-[A-Za-z0-9 _%+-]+?-\d+(-\d+)?", "<name>"),
+            (r"conformance-[0-9a-f]{10}-[A-Za-z0-9 _%+-]+?-\d+(-\d+)?(_[0-9A-Za-z]{4}\b)?", "<name>"),
             (r"(?i)\b[a-z_]+-[a-z0-9_]+-\d+/", "<dir>/"),
             (r"\bW/\x22[^\x22]*\x22", "<etag>"),
             (r"(?i)\b[0-9a-f]{16,}\b", "<hex>"),
@@ -273,6 +277,20 @@ mod tests {
         let left = transcript(200, &format!("http://127.0.0.1:4000/api/sandbox/{one}"), &left);
         let right = transcript(200, &format!("https://api.example/api/sandbox/{two}"), &right);
         assert_eq!(left.differences(&right), []);
+    }
+
+    #[test]
+    fn what_a_run_makes_up_is_named() {
+        for (text, expected) in [
+            ("ssh -p 42595 {{TOKEN}}@127.0.0.1", "ssh {{TOKEN}}@<host>"),
+            ("ssh {{TOKEN}}@ssh.app.example", "ssh {{TOKEN}}@<host>"),
+            (":1.7:/org/a11y/atspi/accessible/4", "<bus>/atspi/accessible/4"),
+            ("x_active_20261128_162738.mp4", "x_active<time>.mp4"),
+            ("/api/regions/conformance-0123456789-region-7_26xb", "/api/regions/<name>"),
+            ("dtn_secret_404a4af3e1234567890123b137a832513", "<placeholder>"),
+        ] {
+            assert_eq!(normal(text), expected);
+        }
     }
 
     #[test]

@@ -77,10 +77,11 @@ async fn attempt(
     };
     abort.abort();
     let took = began.elapsed();
+    // The clean-up is no part of it.
+    let (exchanges, mut checks) = cx.log().take();
     let cleaned = tokio::time::timeout(CLEAN_UP_TIMEOUT, cx.clean_up()).await;
     let left_behind = cleaned.unwrap_or_else(|_| vec!["the clean-up took too long".to_owned()]);
     let seen = cx.watch().take_seen();
-    let (exchanges, mut checks) = cx.log().take();
     for check in &mut checks {
         check.expected = world.secrets().text(&check.expected);
         check.got = world.secrets().text(&check.got);

@@ -13,7 +13,7 @@ scenarios! { "audit";
     refusals_are_logged: Must, covers ["getOrganizationAuditLogs"], classes [Racing];
 
     /// Pages, times and filters are checked. (getOrganizationAuditLogs, observed)
-    queries_are_validated: Must, covers ["getOrganizationAuditLogs"];
+    queries_are_validated: Must, covers ["getOrganizationAuditLogs"], classes [Racing];
 
     /// The log of another organisation is 403 `Invalid authentication context`. (observed)
     others_logs_are_closed: Must, covers ["getOrganizationAuditLogs"];

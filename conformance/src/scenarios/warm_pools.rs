@@ -21,7 +21,8 @@ scenarios! { "warm_pools";
 
     /// A snapshot and a size of at least one are needed; unknown pools are 404. (createWarmPool, updateWarmPool,
     /// deleteWarmPool)
-    input_is_validated: Must, covers ["createWarmPool", "updateWarmPool", "deleteWarmPool"], since "0.200";
+    input_is_validated: Must, covers ["createWarmPool", "updateWarmPool", "deleteWarmPool"], since "0.200",
+        classes [Racing];
 }
 
 /// Some snapshot that is there.

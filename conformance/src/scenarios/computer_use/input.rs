@@ -1,4 +1,4 @@
-use super::{get, happened, open_window, post, start};
+use super::{get, happened, has_focus, open_window, post, start};
 use crate::prelude::*;
 
 scenarios! { "computer_use";
@@ -50,6 +50,7 @@ async fn keyboard_acts_on_windows(cx: Cx) -> Result {
     start(&sandbox).await?;
     open_window(&cx, &sandbox).await?;
     post(&sandbox, "mouse/click", json!({"x": 300, "y": 172})).await?.ok()?;
+    has_focus(&cx, &sandbox).await?;
     let typed = post(&sandbox, "keyboard/type", json!({"text": "Hi! ~é 漢\n"})).await?;
     cx.check("typed").status(&typed, 200);
     // As Python's `ascii` writes it.

@@ -45,6 +45,16 @@ async fn open_window(cx: &Cx, sandbox: &Sandbox) -> Result {
     happened(cx, sandbox, "ready").await
 }
 
+/// Waits until the entry was clicked and has the keyboard: window managers take a moment to give it.
+async fn has_focus(cx: &Cx, sandbox: &Sandbox) -> Result {
+    cx.eventually("the entry has the keyboard", LONG, || async {
+        let events = sandbox.output("cat events").await?;
+        let last = events.lines().rfind(|line| line.starts_with("focus"));
+        Ok((events.contains("entry\n") && last == Some("focus in")).then_some(()))
+    })
+    .await
+}
+
 /// Waits until the window tells of something.
 async fn happened(cx: &Cx, sandbox: &Sandbox, event: &str) -> Result {
     cx.eventually(event, LONG, || async {
