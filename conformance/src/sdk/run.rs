@@ -200,6 +200,7 @@ fn judge(level: Level, checks: &[Check], ended: stop::Result) -> (Outcome, Optio
         Err(Stop::Untestable(why) | Stop::Harness(why)) => (Outcome::Untestable, Some(why)),
         _ if failed(false) => (Outcome::Warn, None),
         Err(Stop::NotApplicable(what)) => (Outcome::NotApplicable, Some(what)),
+        Err(Stop::NotRun(why)) => (Outcome::NotRun, Some(why)),
         Ok(()) if checks.is_empty() => (Outcome::Untestable, Some("the scenario checked nothing".to_owned())),
         Ok(()) => (Outcome::Pass, None),
     }
