@@ -197,10 +197,9 @@ fn judge(level: Level, checks: &[Check], ended: stop::Result) -> (Outcome, Optio
     match ended {
         // What failed before stands.
         _ if failed(true) => (Outcome::Fail, None),
-        Err(Stop::Untestable(why) | Stop::Harness(why)) => (Outcome::Untestable, Some(why)),
+        Err(Stop::Untestable(why) | Stop::NotRun(why) | Stop::Harness(why)) => (Outcome::Untestable, Some(why)),
         _ if failed(false) => (Outcome::Warn, None),
         Err(Stop::NotApplicable(what)) => (Outcome::NotApplicable, Some(what)),
-        Err(Stop::NotRun(why)) => (Outcome::NotRun, Some(why)),
         Ok(()) if checks.is_empty() => (Outcome::Untestable, Some("the scenario checked nothing".to_owned())),
         Ok(()) => (Outcome::Pass, None),
     }
