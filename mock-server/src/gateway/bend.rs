@@ -23,11 +23,20 @@ pub struct Bend {
     passing: usize,
     /// A message in fragments of the server's own is under way.
     fragments: bool,
+    /// Frames that wait for the first message of Socket.IO, while that is to come.
+    held: Option<Vec<u8>>,
 }
 
 impl Bend {
     pub fn new(close: Option<(u16, String, u64)>, cut: Option<Cut>) -> Bend {
-        Bend { close, cut, head: 0, waiting: Vec::new(), frames: 0, closed: false, passing: 0, fragments: false }
+        let (head, frames, passing) = (0, 0, 0);
+        Bend { close, cut, head, waiting: Vec::new(), frames, closed: false, passing, fragments: false, held: None }
+    }
+
+    /// Socket.IO as the original speaks it: the answer to who connects comes next after the open packet. Our library
+    /// pings before, and SDKs with a client of their own (Go, Ruby) expect nothing else there.
+    pub fn first_answer_first() -> Bend {
+        Bend { held: Some(Vec::new()), ..Bend::new(None, None) }
     }
 
     /// Nothing more comes, and no close frame was sent.
@@ -101,6 +110,16 @@ impl Bend {
 
     fn frame(&mut self, frame: &[u8], header: usize, out: &mut Vec<u8>) {
         let (first, payload) = (frame[0], &frame[header..]);
+        if let Some(held) = &mut self.held
+            && payload == b"2"
+        {
+            return held.extend_from_slice(frame);
+        }
+        let late = if payload.starts_with(b"4") { self.held.take() } else { None };
+        if let Some(late) = late {
+            out.extend_from_slice(frame);
+            return out.extend_from_slice(&late);
+        }
         let (last, opcode) = (first & 0x80 != 0, first & 0x0f);
         self.frames += u64::from(opcode < 8);
         let plain = first & 0x70 == 0 && last && !self.fragments && matches!(opcode, 1 | 2);
@@ -200,6 +219,14 @@ mod tests {
         let mut bend = Bend::new(Some((1006, String::new(), 0)), None);
         assert_eq!(sent(&mut bend, &stream), HEAD);
         assert!(bend.is_abrupt());
+    }
+
+    #[test]
+    fn a_ping_waits_for_the_first_answer() {
+        let [open, ping, answer] = [&b"0{}"[..], b"2", b"40{}"].map(|payload| frame(0x81, payload));
+        let mut bend = Bend::first_answer_first();
+        let got = sent(&mut bend, &[HEAD, &open, &ping, &answer, &ping].concat());
+        assert_eq!(got, [HEAD, &open, &answer, &ping, &ping].concat());
     }
 
     #[test]

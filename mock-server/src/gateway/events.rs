@@ -34,6 +34,8 @@ pub const PATH: &str = "/api/socket.io";
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_PAYLOAD: u64 = 1_000_000;
+/// How long clients may take to hear that the server ends.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// The Socket.IO server. Cheap to clone.
 #[derive(Clone)]
@@ -89,9 +91,10 @@ impl Events {
         answer.unwrap_or_else(|never| match never {}).map(Body::new)
     }
 
-    /// Disconnects every client.
+    /// Disconnects every client. The library waits for ever for one that left while it was being let in: it keeps that
+    /// one's socket, whose end has been.
     pub async fn close(&self) {
-        self.io.close().await;
+        _ = tokio::time::timeout(CLOSING, self.io.close()).await;
     }
 }
 

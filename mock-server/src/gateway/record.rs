@@ -13,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{
     Gateway,
+    bend::Bend,
     credentials::{bearer, query_value},
     events,
     hosts::{Destination, Preview},
@@ -62,6 +63,9 @@ pub fn begin(
 pub fn answer(mut recording: Recording, response: Response, tap: &Tap) -> Response {
     recording.head(response.status(), response.headers());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if recording.exchange().place.plane == Plane::Events {
+            tap.bend_unless_faulty(Bend::first_answer_first());
+        }
         tap.open(recording);
         return response;
     }

@@ -80,6 +80,13 @@ impl Tap {
         self.0.fault.store(ENDED, Ordering::Release);
     }
 
+    /// The same, unless a fault does something else to it.
+    pub fn bend_unless_faulty(&self, bend: Bend) {
+        if self.fault() == NONE {
+            self.bend(bend);
+        }
+    }
+
     /// The connection ends with a reset at the next write, or when it is dropped.
     pub fn reset(&self) {
         self.0.fault.store(RESET, Ordering::Release);

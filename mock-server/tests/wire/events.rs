@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-use crate::support::{PATIENCE, Sandbox, client, new_key, server};
+use daytona_mock::MockServer;
+
+use crate::support::{PATIENCE, Sandbox, client, config, new_key, server};
 
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
@@ -66,6 +68,33 @@ async fn the_open_packet_is_the_observed_one() {
     assert!(open["sid"].is_string());
     let rest = (&open["upgrades"], &open["pingInterval"], &open["pingTimeout"], &open["maxPayload"]);
     assert_eq!(rest, (&json!([]), &json!(25000), &json!(20000), &json!(1_000_000)));
+}
+
+/// Clients that aren't the library's read the answer there and nothing else.
+#[tokio::test]
+async fn no_ping_comes_before_the_answer() {
+    let key = new_key().await;
+    for _ in 0..5 {
+        let (mut socket, _) = Socket::open().await;
+        socket.send(&format!("40{}", json!({"token": key}))).await;
+        let mut frame = async || socket.0.next().await.expect("open").expect("a frame").into_text().expect("text");
+        assert!(frame().await.starts_with("40{\"sid\":"));
+        assert_eq!(frame().await, "2");
+    }
+}
+
+#[tokio::test]
+async fn a_server_ends_though_clients_left_while_they_were_let_in() {
+    let server = MockServer::start(config()).await.expect("starts");
+    let url = format!("{}/socket.io/?EIO=4&transport=websocket", server.api_url).replacen("http", "ws", 1);
+    let hello = format!("40{}", json!({"token": server.api_key}));
+    for _ in 0..50 {
+        let mut socket = connect_async(&url).await.expect("connects").0;
+        socket.send(Message::text(hello.clone())).await.expect("sends");
+        drop(socket);
+    }
+    let _stays = connect_async(&url).await.expect("connects");
+    tokio::time::timeout(PATIENCE, server.shutdown()).await.expect("it ends");
 }
 
 #[tokio::test]
