@@ -1,6 +1,6 @@
 //! The test controls as methods of [`MockServer`], for Rust tests that embed it: what `/__control` offers over HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     MockServer,
     faults::{Effect, Fault, Rule},
     journal::{Filter, Kept, Scope},
-    model::{Clock, ModelError, Strict},
+    model::{Clock, Identity, ModelError, Strict},
 };
 
 /// Why a control did nothing.
@@ -56,7 +56,7 @@ pub struct MintedKey {
 /// ```
 pub struct World<'a> {
     server: &'a MockServer,
-    organization_id: String,
+    identity: Identity,
 }
 
 impl MockServer {
@@ -75,7 +75,7 @@ impl MockServer {
     /// The world that a key opens.
     pub fn world(&self, api_key: &str) -> Result<World<'_>, ControlError> {
         let identity = self.cp.authenticate(api_key).ok_or(ControlError::UnknownKey)?;
-        Ok(World { server: self, organization_id: identity.organization_id })
+        Ok(World { server: self, identity })
     }
 
     /// The clock that everything here waits by: freeze it, then [`MockServer::advance`].
@@ -92,7 +92,7 @@ impl MockServer {
 
 impl World<'_> {
     fn scope(&self) -> Scope {
-        Scope::World(self.organization_id.clone())
+        Scope::World(self.identity.organization_id.clone())
     }
 
     /// The entries that fit the filters (`[("status", "4xx")]`, [`crate::journal::filter`]), as the JSON of
@@ -118,9 +118,9 @@ impl World<'_> {
     /// Adds a fault by its JSON; its id.
     pub fn fault(&self, rule: Value) -> Result<String, ControlError> {
         let rule: Rule = serde_json::from_value(rule).map_err(|error| ControlError::Invalid(error.to_string()))?;
-        let fault = self.server.cp.faults().add(&self.organization_id, rule).map_err(ControlError::Invalid)?;
+        let fault = self.server.cp.faults().add(&self.identity.organization_id, rule).map_err(ControlError::Invalid)?;
         if fault.rule.effect == (Effect::Die {}) && fault.rule.matcher.is_only_sandbox() {
-            let (cp, organization, fault) = (self.server.cp.clone(), self.organization_id.clone(), fault.clone());
+            let (cp, organization, fault) = (self.server.cp.clone(), self.identity.organization_id.clone(), fault.clone());
             tokio::spawn(async move { cp.kill_matching(&organization, &fault).await });
         }
         Ok(fault.id.clone())
@@ -128,17 +128,37 @@ impl World<'_> {
 
     /// The faults of this world, oldest first.
     pub fn faults(&self) -> Vec<Arc<Fault>> {
-        self.server.cp.faults().list(&self.organization_id)
+        self.server.cp.faults().list(&self.identity.organization_id)
     }
 
     /// Takes a fault away. False if there is none of this id.
     pub fn remove_fault(&self, id: &str) -> bool {
-        self.server.cp.faults().remove(&self.organization_id, id)
+        self.server.cp.faults().remove(&self.identity.organization_id, id)
+    }
+
+    /// Writes all that is in this world to a new file: sandboxes with their files, snapshots, volumes, settings. Values of
+    /// secrets only if `secrets` says so. Sandboxes stand still meanwhile.
+    pub async fn save(&self, to: &Path, secrets: bool) -> Result<(), ControlError> {
+        let mut from = self.server.cp.save_world(&self.identity.organization_id, secrets).await?;
+        let to = to.to_owned();
+        let copied = tokio::task::spawn_blocking(move || {
+            let mut file = std::fs::File::create_new(&to)?;
+            std::io::copy(&mut from, &mut file)
+        });
+        let copied = copied.await.map_err(std::io::Error::other).flatten();
+        copied.map(drop).map_err(|error| ControlError::Invalid(error.to_string()))
+    }
+
+    /// Makes what a file of [`World::save`] has in it this world's, which must be empty. `{sandboxes: [{id, name}], …,
+    /// ids: {old: new}, notes}`; what ran runs again.
+    pub async fn restore(&self, from: &Path) -> Result<Value, ControlError> {
+        let file = std::fs::File::open(from).map_err(|error| ControlError::Invalid(error.to_string()))?;
+        Ok(self.server.cp.restore_world(&self.identity, file).await?.value)
     }
 
     /// Destroys all that is in this world, and forgets its faults and its journal.
     pub async fn reset(&self) -> Result<(), ControlError> {
-        self.server.cp.reset(&self.organization_id).await?;
+        self.server.cp.reset(&self.identity.organization_id).await?;
         self.server.journal.clear(&self.scope()).await;
         Ok(())
     }

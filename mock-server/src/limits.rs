@@ -66,6 +66,10 @@ limits! {
     snapshots = 1_000;
     /// Volumes of one organisation, besides deleted ones.
     volumes = 100;
+    /// Bytes of a world that is restored, packed, and unpacked with holes.
+    world_size = 64 << 30;
+    /// Files in it.
+    world_entries = 10_000_000;
     /// Objects of one organisation in the object storage.
     objects = 100_000;
     /// Bytes of one object.

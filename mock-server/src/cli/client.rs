@@ -2,8 +2,10 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -62,38 +64,93 @@ pub fn ask(
     key: Option<&str>,
     body: Option<&serde_json::Value>,
 ) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&ready.listen, PATIENCE)?;
     // What waits on purpose says so itself.
     let patience = if path.contains("until=") || path.ends_with("/seed") { LONG_PATIENCE } else { PATIENCE };
-    stream.set_read_timeout(Some(patience))?;
     let body = body.map(serde_json::Value::to_string).unwrap_or_default();
-    // HTTP/1.0 without keep-alive: the answer ends with the connection.
-    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n", ready.listen, body.len());
-    if let Some(key) = key {
-        head.push_str(&format!("Authorization: Bearer {key}\r\n"));
-    }
-    if !body.is_empty() {
-        head.push_str("Content-Type: application/json\r\n");
-    }
-    let request = format!("{head}\r\n{body}");
-    let answer = if ready.tls {
-        let tls = ClientConnection::new(anybody(), ready.listen.ip().into()).map_err(std::io::Error::other)?;
-        exchange(&mut StreamOwned::new(tls, stream), &request)?
-    } else {
-        exchange(&mut stream, &request)?
-    };
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let head = head(ready, method, path, key, body.len() as u64, kind);
+    let mut stream = connect(ready, patience)?;
+    stream.write_all(format!("{head}{body}").as_bytes())?;
+    let (status, _, mut answer) = answer(stream)?;
+    Ok((status, text_of(&mut answer)?))
 }
 
-fn exchange(stream: &mut (impl Read + Write), request: &str) -> std::io::Result<String> {
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    match stream.read_to_string(&mut answer) {
+/// Saves a world to a new file; an answer that isn't one is its text.
+pub fn save(ready: &Ready, key: &str, to: &Path, secrets: bool) -> std::io::Result<(u16, String)> {
+    let named = |error| std::io::Error::other(format!("{}: {error}", to.display()));
+    let path = if secrets { "/__control/save?secrets=true" } else { "/__control/save" };
+    let mut stream = connect(ready, LONG_PATIENCE)?;
+    stream.write_all(head(ready, "GET", path, Some(key), 0, "").as_bytes())?;
+    let (status, length, mut answer) = answer(stream)?;
+    if status != 200 {
+        return Ok((status, text_of(&mut answer)?));
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(named)?;
+    let copied = std::io::copy(&mut answer, &mut file);
+    if copied.as_ref().ok() != length.as_ref() {
+        // Half of a world is none.
+        fs::remove_file(to).map_err(named)?;
+        return Err(copied.err().unwrap_or_else(|| std::io::Error::other("the connection ended early")));
+    }
+    let size = length.unwrap_or_default();
+    Ok((status, serde_json::json!({"file": to, "bytes": size}).to_string()))
+}
+
+/// Sends a file to be restored; the answer's status and text.
+pub fn restore(ready: &Ready, key: &str, from: &Path) -> std::io::Result<(u16, String)> {
+    let named = |error| std::io::Error::other(format!("{}: {error}", from.display()));
+    let mut file = fs::File::open(from).map_err(named)?;
+    let size = file.metadata().map_err(named)?.len();
+    let mut stream = connect(ready, LONG_PATIENCE)?;
+    let kind = "Content-Type: application/x-tar\r\n";
+    stream.write_all(head(ready, "POST", "/__control/restore", Some(key), size, kind).as_bytes())?;
+    // Who refuses it early says why, and reads no more.
+    let sent = std::io::copy(&mut file, &mut stream);
+    let (status, _, mut answer) = answer(stream).map_err(|error| sent.err().unwrap_or(error))?;
+    Ok((status, text_of(&mut answer)?))
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+fn connect(ready: &Ready, patience: Duration) -> std::io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect_timeout(&ready.listen, PATIENCE)?;
+    stream.set_read_timeout(Some(patience))?;
+    if !ready.tls {
+        return Ok(Box::new(stream));
+    }
+    let tls = ClientConnection::new(anybody(), ready.listen.ip().into()).map_err(std::io::Error::other)?;
+    Ok(Box::new(StreamOwned::new(tls, stream)))
+}
+
+/// HTTP/1.0 without keep-alive: the answer ends with the connection.
+fn head(ready: &Ready, method: &str, path: &str, key: Option<&str>, length: u64, more: &str) -> String {
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let listen = ready.listen;
+    format!("{method} {path} HTTP/1.0\r\nHost: {listen}\r\nContent-Length: {length}\r\n{key}{more}\r\n")
+}
+
+/// Status, announced length and body of an answer.
+fn answer(stream: impl Read) -> std::io::Result<(u16, Option<u64>, impl Read)> {
+    let mut body = BufReader::new(stream);
+    let (mut status, mut length, mut line) = (None, None, String::new());
+    while body.read_line(&mut line)? > 0 && line.trim_end() != "" {
+        match (status, line.split_once(':')) {
+            (None, _) => status = line.split(' ').nth(1).and_then(|status| status.parse().ok()),
+            (_, Some((name, value))) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok(),
+            _ => {}
+        }
+        line.clear();
+    }
+    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, length, body))
+}
+
+fn text_of(body: &mut impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    match body.read_to_string(&mut text) {
         // The end of the connection is the end of the answer, announced or not.
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(answer),
-        read => read.map(|_| answer),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(text),
+        read => read.map(|_| text),
     }
 }
 

@@ -53,6 +53,15 @@ enum Ctl {
     },
     /// Make what a JSON or YAML file describes.
     Seed { file: PathBuf },
+    /// Write all that is in the world to a new file: sandboxes with their files, snapshots, volumes, settings.
+    Save {
+        file: PathBuf,
+        /// Values of secrets, passwords of registries and signing keys, too.
+        #[arg(long)]
+        secrets: bool,
+    },
+    /// Make what is in such a file the world's, which must be empty. What ran runs again.
+    Restore { file: PathBuf },
     /// Destroy everything in the world, and forget its journal and faults.
     Reset,
 }
@@ -99,9 +108,15 @@ impl Call {
 pub fn run(args: &CtlArgs) -> Result<(), String> {
     let ready = client::find(&args.locate)?;
     let key = args.key.as_deref().unwrap_or(&ready.api_key);
-    let Call { method, path, body } = call(&args.what)?;
-    let (status, text) = client::ask(&ready, method, &format!("/__control{path}"), Some(key), body.as_ref())
-        .map_err(|error| format!("{}: {error}", ready.listen))?;
+    let said = match &args.what {
+        Ctl::Save { file, secrets } => client::save(&ready, key, file, *secrets),
+        Ctl::Restore { file } => client::restore(&ready, key, file),
+        what => {
+            let Call { method, path, body } = call(what)?;
+            client::ask(&ready, method, &format!("/__control{path}"), Some(key), body.as_ref())
+        }
+    };
+    let (status, text) = said.map_err(|error| format!("{}: {error}", ready.listen))?;
     if !(200..300).contains(&status) {
         let message =
             serde_json::from_str::<Value>(&text).ok().and_then(|body| body["message"].as_str().map(str::to_owned));
@@ -140,6 +155,7 @@ fn call(what: &Ctl) -> Result<Call, String> {
             let seed: Value = serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
             Call::new("POST", "/seed").with(seed)
         }
+        Ctl::Save { .. } | Ctl::Restore { .. } => return Err("this is a stream, not a call".into()),
         Ctl::Reset => Call::new("POST", "/reset"),
     })
 }

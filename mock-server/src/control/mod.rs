@@ -9,6 +9,7 @@
 //! * `POST /reset`: destroys everything that the calling key's organisation owns, and waits until it is gone; its journal
 //!   goes, too.
 //! * `POST /seed`: makes what a seed describes ([`seed`]).
+//! * `GET /save`, `POST /restore`: all of it as one archive, and back ([`moving`]).
 //! * `/faults`: failures on demand ([`faults`]).
 //! * `GET /journal`, `DELETE /journal`: what its clients did ([`journal`]).
 //! * `/webhooks`: where an organisation is told what happens, and what it was told ([`webhooks`]).
@@ -19,6 +20,7 @@
 
 mod faults;
 mod journal;
+mod moving;
 mod organization;
 mod seed;
 mod webhooks;
@@ -58,6 +60,8 @@ pub fn router(cp: Arc<ControlPlane>, journal: Journal, seal: Arc<Seal>, told: Ar
         .route("/faults/{id}", get(faults::get).delete(faults::remove))
         .route("/faults/{id}/release", post(faults::release))
         .route("/seed", post(seed::sow))
+        .route("/save", get(moving::save))
+        .route("/restore", post(moving::restore))
         .route("/journal", get(journal::get).delete(journal::clear))
         .route("/paths", get(paths))
         .route("/clock", get(clock).post(turn))
@@ -71,7 +75,11 @@ pub fn router(cp: Arc<ControlPlane>, journal: Journal, seal: Arc<Seal>, told: Ar
     let most = cp.config().limits.api_body;
     Router::new().fallback(move |OriginalUri(uri): OriginalUri, request: Request| async move {
         let method = request.method().clone();
-        let response = match api::read_body(request, most).await {
+        let read = match moving::streams(request.uri().path()) {
+            true => Ok(request),
+            false => api::read_body(request, most).await,
+        };
+        let response = match read {
             Ok(request) => table.oneshot(request).await.unwrap_or_else(|never| match never {}),
             Err(response) => response,
         };

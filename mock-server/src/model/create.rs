@@ -74,7 +74,7 @@ impl ControlPlane {
             return Err(ModelError::bad_request("GPU sandboxes must be ephemeral - set autoDeleteInterval to 0"));
         }
         self.check_active(&caller.organization_id)?;
-        check_lists(&new)?;
+        check_lists(new.network_allow_list.as_deref(), new.domain_allow_list.as_deref())?;
         new.outward.check()?;
         new.volumes = self.mounts(&caller.organization_id, std::mem::take(&mut new.volumes))?;
         if new.has_gpu {
@@ -224,11 +224,11 @@ fn check_build(new: &NewSandbox) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn check_lists(new: &NewSandbox) -> Result<(), ModelError> {
-    if let Some(list) = new.network_allow_list.as_deref().filter(|list| !list.is_empty()) {
+pub(super) fn check_lists(networks: Option<&str>, domains: Option<&str>) -> Result<(), ModelError> {
+    if let Some(list) = networks.filter(|list| !list.is_empty()) {
         network::parse_networks(list)?;
     }
-    if let Some(list) = new.domain_allow_list.as_deref().filter(|list| !list.is_empty()) {
+    if let Some(list) = domains.filter(|list| !list.is_empty()) {
         network::parse_domains(list)?;
     }
     Ok(())

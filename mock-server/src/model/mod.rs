@@ -12,6 +12,7 @@ pub mod keys;
 mod lifecycle;
 mod linking;
 pub mod list;
+mod moving;
 pub mod names;
 mod network;
 pub mod objects;
@@ -57,6 +58,7 @@ pub use clock::Clock;
 pub use create::{NewSandbox, REGION};
 pub use error::{ErrorKind, ModelError};
 pub use event::{EventKind, ModelEvent, SnapshotEvent, VolumeEvent};
+pub use moving::Restored;
 pub use organization::Organization;
 pub use outward::Outward;
 pub use preview::PreviewPort;
@@ -155,6 +157,8 @@ pub struct ControlPlane {
     offline_image: tokio::sync::Mutex<Option<crate::images::Image>>,
     /// Held while a warm pool is filled.
     tending: tokio::sync::Mutex<()>,
+    /// Held while a world is saved or restored: files that no record names are not yet anybody's then.
+    moving: tokio::sync::Mutex<()>,
     /// Logs of builds that are under way, by the id of what is built.
     logs: parking_lot::Mutex<std::collections::HashMap<String, Arc<crate::builds::BuildLog>>>,
 }

@@ -51,6 +51,18 @@ impl Blob {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// What a record calls its file.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// From here on it is an object's; if keeping fails the object has no bytes, which readers are told.
+    pub(super) fn keep(self) {
+        if let Err(error) = self.path.keep() {
+            tracing::error!(%error, "an object's file could not be kept");
+        }
+    }
 }
 
 /// What is in a page of a listing.
@@ -165,10 +177,7 @@ impl ControlPlane {
         };
         let (world, added) = (self.world.clone(), object.clone());
         let apply = move || {
-            // From here on it is an object's; if keeping fails the object has no bytes, which readers are told.
-            if let Err(error) = blob.path.keep() {
-                tracing::error!(%error, "an object's file could not be kept");
-            }
+            blob.keep();
             world.write().objects.insert(added.key.clone(), added);
         };
         turn.commit(vec![write], apply).wait().await?;

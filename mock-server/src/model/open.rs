@@ -93,6 +93,7 @@ impl ControlPlane {
             samples: telemetry::Samples::new(config.limits.metric_samples),
             tending: tokio::sync::Mutex::default(),
             offline_image: tokio::sync::Mutex::default(),
+            moving: tokio::sync::Mutex::default(),
             logs: parking_lot::Mutex::default(),
             config,
         });
@@ -198,6 +199,7 @@ impl ControlPlane {
     async fn revive(self: Arc<Self>) {
         let records: Vec<Arc<Sandbox>> =
             self.world.read().sandboxes.values().map(|entry| entry.record.clone()).collect();
+        let tidying = self.moving.lock().await;
         self.remove_orphans().await;
         self.tidy_archives().await;
         self.tidy_pushed().await;
@@ -205,23 +207,29 @@ impl ControlPlane {
         self.tidy_layers().await;
         self.revive_snapshots().await;
         self.revive_volumes().await;
+        drop(tidying);
         let permits = Arc::new(Semaphore::new(PARALLEL));
         let mut tasks = tokio::task::JoinSet::new();
         for record in records.into_iter().filter(|record| record.phase().is_pending()) {
             let (cp, permits) = (self.clone(), permits.clone());
             tasks.spawn(async move {
                 let _permit = permits.acquire().await;
-                match record.desired_state {
-                    DesiredState::Destroyed => cp.destroy(record.id.clone(), Duration::ZERO).await,
-                    DesiredState::Archived => cp.store_away(record.id.clone()).await,
-                    _ if record.actual_state == State::PendingBuild => cp.build_sandbox(record.id.clone()).await,
-                    // A failure is in the record by now.
-                    _ => drop(cp.spawn_launch(&record.id).await),
-                }
+                cp.go_on(&record).await;
             });
         }
         while tasks.join_next().await.is_some() {}
         self.tend_all();
+    }
+
+    /// Goes on with what a sandbox was about.
+    pub(super) async fn go_on(self: Arc<Self>, record: &Sandbox) {
+        match record.desired_state {
+            DesiredState::Destroyed => self.destroy(record.id.clone(), Duration::ZERO).await,
+            DesiredState::Archived => self.store_away(record.id.clone()).await,
+            _ if record.actual_state == State::PendingBuild => self.build_sandbox(record.id.clone()).await,
+            // A failure is in the record by now.
+            _ => drop(self.spawn_launch(&record.id).await),
+        }
     }
 
     async fn remove_orphans(&self) {

@@ -256,6 +256,21 @@ impl ControlPlane {
         quota.check_total(others.plus(after), more)
     }
 
+    /// Whether an organisation that has nothing yet may have all of these.
+    pub(super) fn check_quota_of_all<'a>(
+        &self,
+        organization_id: &str,
+        all: impl Iterator<Item = &'a Sandbox>,
+    ) -> Result<(), ModelError> {
+        let Some(quota) = self.enforced(organization_id) else { return Ok(()) };
+        let mut total = Charge::default();
+        for one in all {
+            quota.check_one(one.cpu, one.memory, one.disk)?;
+            total = total.plus(Charge::of(one));
+        }
+        quota.check_total(total, total)
+    }
+
     /// How many volumes an organisation may have.
     pub(super) fn volume_quota(&self, organization_id: &str) -> usize {
         self.enforced(organization_id).map_or(usize::MAX, |quota| quota.volumes as usize)

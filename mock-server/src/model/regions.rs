@@ -85,11 +85,16 @@ impl Region {
     }
 }
 
+/// An id that no region has yet, as far as chance goes.
+pub(super) fn new_id(name: &str) -> String {
+    format!("{name}_{}", &tokens::signed_preview_token()[..4])
+}
+
 fn no_region() -> ModelError {
     ModelError::not_found("Region not found")
 }
 
-fn check_name(name: &str) -> Result<(), ModelError> {
+pub(super) fn check_name(name: &str) -> Result<(), ModelError> {
     if name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
         return Ok(());
     }
@@ -160,7 +165,7 @@ impl ControlPlane {
         };
         let hash = |key: &Option<String>| key.as_deref().map(tokens::hash);
         let region = Arc::new(Region {
-            id: format!("{name}_{}", &tokens::signed_preview_token()[..4]),
+            id: new_id(&name),
             organization_id: Some(organization_id.to_owned()),
             name,
             urls,

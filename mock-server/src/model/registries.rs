@@ -14,7 +14,7 @@ use super::{
 use crate::images::Credentials;
 
 /// Registries of one organisation (observed).
-const MAX: usize = 100;
+pub(super) const MAX: usize = 100;
 
 /// A registry as the store keeps it. The password is in no answer and no log.
 #[derive(Clone, Serialize, Deserialize)]

@@ -94,6 +94,11 @@ pub fn is_name(name: &str) -> bool {
     name.len() <= 255 && NAME.is_match(name)
 }
 
+/// Names of variables that can hold a placeholder.
+pub(super) fn is_variable(name: &str) -> bool {
+    name.len() <= 255 && VARIABLE.is_match(name)
+}
+
 /// A host name or `*.` and one; no scheme, port or path.
 pub fn is_host(host: &str) -> bool {
     host.len() <= 253 && HOST.is_match(host)
@@ -286,7 +291,7 @@ impl ControlPlane {
         }
         let (own, mut seen) = (self.secrets(organization_id), HashSet::new());
         let attach = |(variable, name): &(String, String)| {
-            if variable.len() > 255 || !VARIABLE.is_match(variable) {
+            if !is_variable(variable) {
                 return Err(ModelError::bad_request(format!("Invalid environment variable name: {variable}")));
             }
             if !seen.insert(variable.clone()) {

@@ -67,6 +67,11 @@ pub fn new_secret() -> String {
     format!("{PREFIX}{}", STANDARD.encode(rand::random::<[u8; 24]>()))
 }
 
+/// An id that no endpoint has yet.
+pub(super) fn new_id() -> String {
+    format!("ep_{}", tokens::uuid().replace('-', ""))
+}
+
 /// What a new endpoint is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewEndpoint {
@@ -204,7 +209,7 @@ impl ControlPlane {
             return Err(ModelError::bad_request(format!("Webhook endpoint quota exceeded. Maximum allowed: {most}")));
         }
         let endpoint = Arc::new(Endpoint {
-            id: format!("ep_{}", tokens::uuid().replace('-', "")),
+            id: new_id(),
             organization_id: Some(organization_id.to_owned()),
             url: new.url,
             events: new.events,

@@ -4,6 +4,8 @@
 //! then, and when the record says so, the files go. What is unpacked is renamed to `up` when it is whole, and only then
 //! the archive goes. So whoever finds `up` has all, and whoever finds none has the archive.
 
+mod guard;
+mod owners;
 mod pack;
 mod unpack;
 
@@ -12,6 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use guard::{Budget, is_portable, look_through};
+pub use owners::Owners;
 pub use pack::pack;
 use tokio_util::sync::CancellationToken;
 pub use unpack::{make_like, unpack};
@@ -41,7 +45,7 @@ impl Runtime {
                 return Ok(());
             }
             let unfinished = archive.with_extension("tmp");
-            let packed = userns::pack(&self.config.binary, &self.idmap, up, unfinished.clone(), stop).await;
+            let packed = self.pack(up, unfinished.clone(), self.owners(), stop).await;
             let placed = packed.and_then(|()| fs::rename(&unfinished, &archive));
             placed.inspect_err(|_| drop(fs::remove_file(&unfinished)))
         };
@@ -55,10 +59,23 @@ impl Runtime {
         let (up, new) = (dir.join("up"), dir.join(UNFINISHED));
         if fs::symlink_metadata(&up).is_err() {
             userns::remove_tree(&self.config.binary, &self.idmap, new.clone()).await?;
-            userns::unpack(&self.config.binary, &self.idmap, archive.clone(), new.clone()).await?;
+            self.unpack_tree(archive.clone(), new.clone(), self.owners()).await?;
             userns::rename(&self.config.binary, &self.idmap, new, up).await?;
         }
         fs::remove_file(&archive)
+    }
+
+    /// Whose files sandboxes' own are.
+    pub(super) fn owners(&self) -> Owners {
+        Owners::of(&self.idmap)
+    }
+
+    pub(super) async fn pack(&self, from: PathBuf, to: PathBuf, owners: Owners, stop: CancellationToken) -> io::Result<()> {
+        userns::pack(&self.config.binary, &self.idmap, from, to, owners, stop).await
+    }
+
+    pub(super) async fn unpack_tree(&self, archive: PathBuf, to: PathBuf, owners: Owners) -> io::Result<()> {
+        userns::unpack(&self.config.binary, &self.idmap, archive, to, owners).await
     }
 
     /// Whether there is an archive.
@@ -95,6 +112,10 @@ impl Runtime {
         self.dir(id)?;
         Ok(self.archives().join(format!("{id}{SUFFIX}")))
     }
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the archive is damaged: {what}"))
 }
 
 #[cfg(test)]

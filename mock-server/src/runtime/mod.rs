@@ -11,6 +11,7 @@ mod inside;
 mod launch;
 mod links;
 mod manager;
+mod moving;
 pub mod net;
 mod nursery;
 mod probe;
@@ -33,6 +34,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use archive::Budget;
 pub(crate) use inside::users;
 pub use manager::Runtime;
 pub use root::Root;

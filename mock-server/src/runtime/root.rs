@@ -287,7 +287,7 @@ impl Runtime {
         }
     }
 
-    fn layer_dir(&self, name: &str) -> Result<PathBuf, RuntimeError> {
+    pub(super) fn layer_dir(&self, name: &str) -> Result<PathBuf, RuntimeError> {
         if !is_layer_name(name) {
             return Err(RuntimeError::Unavailable(format!("{name:?} is no layer")));
         }

@@ -17,7 +17,9 @@ use nix::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Isolation, RuntimeConfig, archive, base,
+    Isolation, RuntimeConfig,
+    archive::{self, Owners},
+    base,
     idmap::{self, IdMap},
     inside::users::become_root,
     manager::blocking,
@@ -90,24 +92,33 @@ pub async fn copy(binary: &Path, idmap: &IdMap, from: PathBuf, to: PathBuf) -> i
 }
 
 /// Packs a directory that a sandbox made into an archive. `Interrupted` when it is stopped.
-pub async fn pack(binary: &Path, idmap: &IdMap, from: PathBuf, to: PathBuf, stop: CancellationToken) -> io::Result<()> {
+pub async fn pack(
+    binary: &Path,
+    idmap: &IdMap,
+    from: PathBuf,
+    to: PathBuf,
+    owners: Owners,
+    stop: CancellationToken,
+) -> io::Result<()> {
     match idmap {
         IdMap::Subuid { .. } => {
-            let argument = serde_json::to_string(&(from, to))?;
+            let argument = serde_json::to_string(&(from, to, owners))?;
             tokio::select! {
                 packed = as_root_inside(binary, idmap, "pack", &argument) => packed,
                 () = stop.cancelled() => Err(io::ErrorKind::Interrupted.into()),
             }
         }
-        _ => blocking(move || archive::pack(&from, &to, &|| stop.is_cancelled())).await,
+        _ => blocking(move || archive::pack(&from, &to, owners, &|| stop.is_cancelled())).await,
     }
 }
 
 /// Makes a directory of what is in an archive.
-pub async fn unpack(binary: &Path, idmap: &IdMap, archive: PathBuf, to: PathBuf) -> io::Result<()> {
+pub async fn unpack(binary: &Path, idmap: &IdMap, archive: PathBuf, to: PathBuf, owners: Owners) -> io::Result<()> {
     match idmap {
-        IdMap::Subuid { .. } => as_root_inside(binary, idmap, "unpack", &serde_json::to_string(&(archive, to))?).await,
-        _ => blocking(move || archive::unpack(&archive, &to)).await,
+        IdMap::Subuid { .. } => {
+            as_root_inside(binary, idmap, "unpack", &serde_json::to_string(&(archive, to, owners))?).await
+        }
+        _ => blocking(move || archive::unpack(&archive, &to, owners)).await,
     }
 }
 
@@ -194,12 +205,12 @@ fn work(verb: &str, path: &Path) -> io::Result<()> {
             base::copy_whole(&from, &to)
         }
         "pack" => {
-            let (from, to): (PathBuf, PathBuf) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
-            archive::pack(&from, &to, &|| false)
+            let (from, to, owners): (PathBuf, PathBuf, Owners) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            archive::pack(&from, &to, owners, &|| false)
         }
         "unpack" => {
-            let (from, to): (PathBuf, PathBuf) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
-            archive::unpack(&from, &to)
+            let (from, to, owners): (PathBuf, PathBuf, Owners) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            archive::unpack(&from, &to, owners)
         }
         "remove" => step(&path.display().to_string(), std::fs::remove_dir_all(path)),
         _ => Err(io::Error::other(format!("unknown verb {verb}"))),

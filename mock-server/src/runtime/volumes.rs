@@ -111,7 +111,7 @@ impl Runtime {
         self.config.data_dir.join("volumes")
     }
 
-    fn volume_dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
+    pub(super) fn volume_dir(&self, id: &str) -> Result<PathBuf, RuntimeError> {
         let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !plain {
             return Err(RuntimeError::Unavailable(format!("{id:?} is no volume id")));

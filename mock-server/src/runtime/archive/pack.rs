@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, Metadata, OpenOptions, Permissions},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, Read, Write},
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -14,6 +14,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tar::{Builder, EntryType, Header};
 
+use super::Owners;
 use crate::runtime::{base::open_to_read, sys::xattr};
 
 /// Fast, and most of what can be gained.
@@ -24,6 +25,10 @@ pub(super) const XATTR: &str = "DAYTONA.xattr";
 /// A link's target that is too long for the header, in base64.
 pub(super) const TARGET: &str = "DAYTONA.target";
 
+/// In a global record: owners are those inside ([`Owners`]). Archives of earlier versions have those on disk.
+pub(super) const OWNERS: &str = "DAYTONA.owners";
+pub(super) const INSIDE: &str = "inside";
+
 /// The longest target of a link that fits in a header.
 const SHORT_LINK: usize = 99;
 
@@ -31,19 +36,38 @@ const SHORT_LINK: usize = 99;
 ///
 /// # Errors
 /// `Interrupted` when `stopped` says so.
-pub fn pack(from: &Path, to: &Path, stopped: &dyn Fn() -> bool) -> io::Result<()> {
+pub fn pack(from: &Path, to: &Path, owners: Owners, stopped: &dyn Fn() -> bool) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
     let mut builder = Builder::new(zstd::Encoder::new(BufWriter::with_capacity(1 << 18, file), LEVEL)?);
+    say_owners(&mut builder)?;
     if fs::symlink_metadata(from).is_ok() {
-        let mut packer = Packer { root: from, builder: &mut builder, linked: HashMap::new(), opened: Vec::new() };
-        packer.walk(stopped)?;
+        let (linked, opened) = (HashMap::new(), Vec::new());
+        Packer { root: from, builder: &mut builder, owners, linked, opened }.walk(stopped)?;
     }
     builder.into_inner()?.finish()?.flush()
+}
+
+fn has_holes(meta: &Metadata) -> bool {
+    meta.blocks() * 512 < meta.len()
+}
+
+fn say_owners(builder: &mut Builder<impl Write>) -> io::Result<()> {
+    // The record's own length counts.
+    let rest = format!(" {OWNERS}={INSIDE}\n");
+    let record = format!("{}{rest}", rest.len() + 2);
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::XGlobalHeader);
+    header.set_path("owners")?;
+    header.set_mode(0o644);
+    header.set_size(record.len() as u64);
+    header.set_cksum();
+    builder.append(&header, record.as_bytes())
 }
 
 struct Packer<'a, W: Write> {
     root: &'a Path,
     builder: &'a mut Builder<W>,
+    owners: Owners,
     /// Files with several names, by inode: the first name.
     linked: HashMap<u64, PathBuf>,
     /// Directories that their own owner had closed, with their modes.
@@ -95,7 +119,7 @@ impl<W: Write> Packer<'_, W> {
         }
         if kind.is_file() {
             self.describe(path, meta, None)?;
-            return self.builder.append_file(name, &mut open_to_read(path, meta)?);
+            return self.add_file(path, name, meta);
         }
         if kind.is_symlink() {
             return self.add_link(name, meta, EntryType::Symlink, fs::read_link(path)?.as_os_str().as_bytes());
@@ -108,11 +132,24 @@ impl<W: Write> Packer<'_, W> {
             _ => return Ok(()),
         };
         self.describe(path, meta, None)?;
-        self.builder.append_data(&mut header(kind, meta), name, io::empty())
+        let mut header = self.header(kind, meta);
+        self.builder.append_data(&mut header, name, io::empty())
+    }
+
+    fn add_file(&mut self, path: &Path, name: &Path, meta: &Metadata) -> io::Result<()> {
+        let mut file = open_to_read(path, meta)?;
+        if has_holes(meta) {
+            return self.builder.append_file(name, &mut file);
+        }
+        let mut header = self.header(EntryType::Regular, meta);
+        header.set_size(meta.len());
+        // Just so long, whoever writes to it meanwhile.
+        let exact = file.take(meta.len()).chain(io::repeat(0)).take(meta.len());
+        self.builder.append_data(&mut header, name, exact)
     }
 
     fn add_link(&mut self, name: &Path, meta: &Metadata, kind: EntryType, target: &[u8]) -> io::Result<()> {
-        let mut header = header(kind, meta);
+        let mut header = self.header(kind, meta);
         let long = (target.len() > SHORT_LINK).then_some(target);
         if kind == EntryType::Symlink || long.is_some() {
             // Links have no attributes that matter.
@@ -128,22 +165,29 @@ impl<W: Write> Packer<'_, W> {
         let time = format!("{}.{:09}", meta.mtime(), meta.mtime_nsec());
         let attributes = if path.as_os_str().is_empty() { Vec::new() } else { xattr::all(path)? };
         let attributes = attributes.into_iter().map(|(name, value)| {
+            let value = self.owners.inside_value(&name, value);
             (XATTR, STANDARD.encode([name.as_bytes(), b"\0", value.as_slice()].concat()).into_bytes())
         });
         let target = target.map(|target| (TARGET, STANDARD.encode(target).into_bytes()));
-        let all: Vec<_> = [("mtime", time.into_bytes())].into_iter().chain(attributes).chain(target).collect();
+        let (uid, gid) = self.owners.inside(meta.uid(), meta.gid());
+        // The header of a file with holes is made of what is on disk.
+        let owner = [("uid", uid), ("gid", gid)].into_iter().filter(|_| meta.is_file() && has_holes(meta));
+        let owner = owner.map(|(key, id)| (key, id.to_string().into_bytes()));
+        let all: Vec<_> =
+            [("mtime", time.into_bytes())].into_iter().chain(owner).chain(attributes).chain(target).collect();
         let all = all.iter().map(|(key, value)| (*key, value.as_slice()));
         self.builder.append_pax_extensions(all)
     }
-}
 
-fn header(kind: EntryType, meta: &Metadata) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(meta.mode() & 0o7777);
-    header.set_uid(meta.uid().into());
-    header.set_gid(meta.gid().into());
-    header.set_mtime(meta.mtime().max(0) as u64);
-    header.set_size(0);
-    header
+    fn header(&self, kind: EntryType, meta: &Metadata) -> Header {
+        let mut header = Header::new_gnu();
+        let (uid, gid) = self.owners.inside(meta.uid(), meta.gid());
+        header.set_entry_type(kind);
+        header.set_mode(meta.mode() & 0o7777);
+        header.set_uid(uid.into());
+        header.set_gid(gid.into());
+        header.set_mtime(meta.mtime().max(0) as u64);
+        header.set_size(0);
+        header
+    }
 }

@@ -46,8 +46,8 @@ fn tokens_of(bytes: &[u8]) -> (usize, Vec<u8>) {
 fn round_trip(from: &Path) -> tempfile::TempDir {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let archive = temp.path().join("a.tar.zst");
-    pack(from, &archive, &|| false).expect("packed");
-    unpack(&archive, &temp.path().join("out")).expect("unpacked");
+    pack(from, &archive, Owners::Same, &|| false).expect("packed");
+    unpack(&archive, &temp.path().join("out"), Owners::Same).expect("unpacked");
     assert_eq!(look(&temp.path().join("out")), look(from));
     temp
 }
@@ -96,11 +96,11 @@ impl AsRef<Path> for OsStrOf {
 fn nothing_is_an_archive_too_and_a_stopped_one_is_none() {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let (missing, archive) = (temp.path().join("missing"), temp.path().join("a"));
-    pack(&missing, &archive, &|| true).expect("packed");
-    unpack(&archive, &temp.path().join("out")).expect("unpacked");
+    pack(&missing, &archive, Owners::Same, &|| true).expect("packed");
+    unpack(&archive, &temp.path().join("out"), Owners::Same).expect("unpacked");
     assert_eq!(fs::read_dir(temp.path().join("out")).expect("a directory").count(), 0);
     fs::write(temp.path().join("out/file"), "").expect("a file");
-    let stopped = pack(&temp.path().join("out"), &archive, &|| true).expect_err("stopped");
+    let stopped = pack(&temp.path().join("out"), &archive, Owners::Same, &|| true).expect_err("stopped");
     assert_eq!(stopped.kind(), io::ErrorKind::Interrupted);
 }
 
@@ -111,10 +111,10 @@ fn damage_is_refused() {
     fs::create_dir(&dir).expect("a directory");
     fs::write(dir.join("file"), "x".repeat(10_000)).expect("a file");
     let archive = temp.path().join("a");
-    pack(&dir, &archive, &|| false).expect("packed");
+    pack(&dir, &archive, Owners::Same, &|| false).expect("packed");
     let whole = fs::read(&archive).expect("read");
     fs::write(&archive, &whole[..whole.len() / 2]).expect("cut");
-    assert!(unpack(&archive, &temp.path().join("out")).is_err());
+    assert!(unpack(&archive, &temp.path().join("out"), Owners::Same).is_err());
     for (n, name) in ["../out", "/etc/x", "a/../../b"].into_iter().enumerate() {
         let mut header = tar::Header::new_gnu();
         header.set_size(0);
@@ -127,7 +127,7 @@ fn damage_is_refused() {
         let bytes = [header.as_bytes().as_slice(), &[0; 1024]].concat();
         fs::write(&archive, zstd::encode_all(bytes.as_slice(), 1).expect("compressed")).expect("written");
         let out = temp.path().join(format!("out{n}"));
-        assert_eq!(unpack(&archive, &out).expect_err(name).kind(), io::ErrorKind::InvalidData);
+        assert_eq!(unpack(&archive, &out, Owners::Same).expect_err(name).kind(), io::ErrorKind::InvalidData);
     }
 }
 

@@ -1,15 +1,15 @@
-//! Reading archives back. They are our own and no stranger's; a damaged one is refused all the same, before a path that
-//! leads out.
+//! Reading archives back. Those of strangers were looked through before ([`super::guard`]); a path that leads out is
+//! refused here all the same.
 
 use std::{
     ffi::{CString, OsStr},
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    fs::{self, OpenOptions, Permissions},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink},
     },
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -17,56 +17,90 @@ use nix::{
     sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat},
     sys::time::TimeSpec,
 };
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType, PaxExtensions};
 
-use super::pack::{TARGET, XATTR};
+use super::{
+    Owners, damaged,
+    guard::{self, Guard},
+    owners,
+    pack::{INSIDE, OWNERS, TARGET, XATTR},
+};
 use crate::runtime::sys::xattr;
 
 /// Zeros of this length become holes again.
 const HOLE: usize = 64 << 10;
 
+/// Bytes of a global record that are looked at.
+const SHORT: u64 = 4096;
+
 /// Makes `to`, whose owner is that of the directory around it, and unpacks an archive into it.
-pub fn unpack(archive: &Path, to: &Path) -> io::Result<()> {
-    let file = BufReader::with_capacity(1 << 18, File::open(archive)?);
-    let mut archive = Archive::new(zstd::Decoder::with_buffer(file)?);
+pub fn unpack(archive: &Path, to: &Path, owners: Owners) -> io::Result<()> {
+    let mut archive = guard::open(archive)?;
     make_like(to, to.parent().unwrap_or(to))?;
-    // Set last: a directory may be closed to its owner, and what is made in it changes its time.
-    let mut directories = Vec::new();
-    let mut buffer = vec![0; HOLE];
+    let mut unpacker = Unpacker { to, owners: None, guard: Guard::default(), buffer: vec![0; HOLE], closed: Vec::new() };
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let facts = Facts::of(&mut entry)?;
-        let path = below(to, &entry.path_bytes())?;
-        match entry.header().entry_type() {
+        if entry.header().entry_type() == EntryType::XGlobalHeader {
+            unpacker.owners = says_inside(&mut entry)?.then_some(owners);
+            continue;
+        }
+        unpacker.add(&mut entry)?;
+    }
+    unpacker.close()
+}
+
+/// Whether a global record says that owners are those inside.
+pub(super) fn says_inside<R: Read>(entry: &mut Entry<R>) -> io::Result<bool> {
+    if entry.header().entry_type() != EntryType::XGlobalHeader {
+        return Ok(false);
+    }
+    let mut text = Vec::new();
+    entry.take(SHORT).read_to_end(&mut text)?;
+    let mut records = PaxExtensions::new(&text).filter_map(Result::ok);
+    Ok(records.any(|record| record.key() == Ok(OWNERS) && record.value_bytes() == INSIDE.as_bytes()))
+}
+
+struct Unpacker<'a> {
+    to: &'a Path,
+    /// `None`: the archive has the owners on disk.
+    owners: Option<Owners>,
+    guard: Guard,
+    buffer: Vec<u8>,
+    /// Directories get their modes last: one may be closed to its owner, and what is made in it changes its time.
+    closed: Vec<(PathBuf, Facts)>,
+}
+
+impl Unpacker<'_> {
+    fn add<R: Read>(&mut self, entry: &mut Entry<R>) -> io::Result<()> {
+        let kind = entry.header().entry_type();
+        let facts = Facts::of(entry)?.on_disk(self.owners)?;
+        let path = self.to.join(self.guard.admit(&entry.path_bytes(), kind)?);
+        match kind {
             EntryType::Directory => {
                 fs::create_dir(&path)?;
                 facts.own(&path)?;
-                directories.push((path, facts));
+                self.closed.push((path, facts));
+                return Ok(());
             }
-            EntryType::Symlink => {
-                symlink(link(&entry, &facts)?, &path)?;
-                facts.own(&path)?;
-                facts.touch(&path)?;
+            EntryType::Symlink => symlink(OsStr::from_bytes(&facts.link(entry)?), &path)?,
+            EntryType::Link => {
+                return fs::hard_link(self.to.join(self.guard.known(&facts.link(entry)?)?), &path);
             }
-            EntryType::Link => fs::hard_link(below(to, link(&entry, &facts)?.as_os_str().as_bytes())?, &path)?,
-            EntryType::Char => {
-                mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0)?;
-                facts.own(&path)?;
-                facts.touch(&path)?;
-            }
-            EntryType::Fifo => {
-                mknod(&path, SFlag::S_IFIFO, Mode::from_bits_truncate(facts.mode), 0)?;
-                facts.own(&path)?;
-                facts.touch(&path)?;
-            }
-            _ => write_file(&mut entry, &path, &facts, &mut buffer)?,
+            EntryType::Char => mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0)?,
+            EntryType::Fifo => mknod(&path, SFlag::S_IFIFO, Mode::from_bits_truncate(facts.mode), 0)?,
+            _ => return write_file(entry, &path, &facts, &mut self.buffer),
         }
+        facts.own(&path)?;
+        facts.touch(&path)
     }
-    for (path, facts) in directories.into_iter().rev() {
-        fs::set_permissions(&path, Permissions::from_mode(facts.mode))?;
-        facts.touch(&path)?;
+
+    fn close(self) -> io::Result<()> {
+        for (path, facts) in self.closed.into_iter().rev() {
+            fs::set_permissions(&path, Permissions::from_mode(facts.mode))?;
+            facts.touch(&path)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Makes an empty directory with another one's owner, so that a sandbox which had no files can make its own in it.
@@ -78,7 +112,7 @@ pub fn make_like(dir: &Path, like: &Path) -> io::Result<()> {
 }
 
 /// What an archive says about an entry.
-struct Facts {
+pub(super) struct Facts {
     mode: u32,
     uid: u32,
     gid: u32,
@@ -89,13 +123,16 @@ struct Facts {
 }
 
 impl Facts {
-    fn of<R: Read>(entry: &mut Entry<R>) -> io::Result<Facts> {
+    pub(super) fn of<R: Read>(entry: &mut Entry<R>) -> io::Result<Facts> {
         let mut attributes = Vec::new();
         let (mut exact, mut target) = (None, None);
         for extension in entry.pax_extensions()?.into_iter().flatten() {
             let extension = extension?;
             let Ok(key) = extension.key() else { continue };
-            if key == "mtime" {
+            if key == "size" {
+                // Never ours; whoever looks for the next header must not be told two places.
+                return Err(damaged("a description"));
+            } else if key == "mtime" {
                 exact = extension.value().ok().and_then(parse_time);
             } else if key == XATTR {
                 let attribute = decoded(extension.value_bytes())?;
@@ -115,6 +152,36 @@ impl Facts {
             attributes,
             target,
         })
+    }
+
+    /// Whether it is one that [`super::pack`] writes.
+    pub(super) fn check(&self, kind: EntryType) -> io::Result<()> {
+        use EntryType::{Char, Directory, Fifo, GNUSparse, Link, Regular, Symlink};
+        if !matches!(kind, Regular | GNUSparse | Directory | Symlink | Link | Char | Fifo) {
+            return Err(damaged("an entry of a kind that isn't ours"));
+        }
+        if !self.attributes.iter().all(|(name, _)| owners::is_known(name)) {
+            return Err(damaged("an attribute"));
+        }
+        if kind != Link {
+            Owners::Same.outside(self.uid, self.gid)?;
+        }
+        Ok(())
+    }
+
+    /// The same with what is inside translated to what is on this disk.
+    fn on_disk(mut self, owners: Option<Owners>) -> io::Result<Facts> {
+        let Some(owners) = owners else { return Ok(self) };
+        (self.uid, self.gid) = owners.outside(self.uid, self.gid)?;
+        let attributes = self.attributes.into_iter();
+        self.attributes = attributes.map(|(name, value)| (name.clone(), owners.outside_value(&name, value))).collect();
+        Ok(self)
+    }
+
+    /// The target of a link.
+    pub(super) fn link<R: Read>(&self, entry: &Entry<R>) -> io::Result<Vec<u8>> {
+        let short = || entry.link_name_bytes().map(|target| target.into_owned());
+        self.target.clone().or_else(short).ok_or_else(|| damaged("a link without a target"))
     }
 
     fn own(&self, path: &Path) -> io::Result<()> {
@@ -172,28 +239,11 @@ fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn link<R: Read>(entry: &Entry<R>, facts: &Facts) -> io::Result<PathBuf> {
-    let short = || entry.link_name_bytes().map(|target| target.into_owned());
-    let target = facts.target.clone().or_else(short).ok_or_else(|| damaged("a link without a target"))?;
-    Ok(PathBuf::from(OsStr::from_bytes(&target)))
-}
-
 fn decoded(text: &[u8]) -> io::Result<Vec<u8>> {
     STANDARD.decode(text).map_err(|_| damaged("a description"))
-}
-
-/// A path of the archive below the directory.
-fn below(dir: &Path, name: &[u8]) -> io::Result<PathBuf> {
-    let name = Path::new(OsStr::from_bytes(name));
-    let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
-    if plain && name.components().next().is_some() { Ok(dir.join(name)) } else { Err(damaged("a path leads out")) }
 }
 
 fn parse_time(text: &str) -> Option<TimeSpec> {
     let (seconds, nanoseconds) = text.split_once('.')?;
     Some(TimeSpec::new(seconds.parse().ok()?, nanoseconds.parse().ok()?))
-}
-
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the archive is damaged: {what}"))
 }
