@@ -14,6 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::{
     Gateway,
     bend::Bend,
+    besides::Secure,
     credentials::{bearer, query_value},
     events,
     hosts::{Destination, Preview},
@@ -35,7 +36,8 @@ pub fn begin(
     destination: &Destination,
     mut request: Request<Body>,
 ) -> (Request<Body>, Option<Recording>) {
-    let Some(place) = place(gateway.cp(), destination, request.uri().path()) else { return (request, None) };
+    let Some(mut place) = place(gateway.cp(), destination, request.uri().path()) else { return (request, None) };
+    place.secure = gateway.tls().is_some() || request.extensions().get::<Secure>().is_some();
     let (cp, journal) = (gateway.cp(), gateway.journal());
     let owner = owner_of(cp, request.headers(), request.uri(), place.sandbox.as_deref());
     let exchange = Arc::new(Exchange::new(
@@ -98,7 +100,7 @@ fn owner_of(cp: &ControlPlane, headers: &HeaderMap, uri: &Uri, sandbox: Option<&
 fn place(cp: &ControlPlane, destination: &Destination, path: &str) -> Option<Place> {
     let place = match destination {
         Destination::Preview(preview) => of_preview(cp, preview),
-        Destination::Unknown(_) => Place { plane: Plane::Server, sandbox: None, port: None },
+        Destination::Unknown(_) => Place { plane: Plane::Server, sandbox: None, port: None, secure: false },
         Destination::Main(_) => {
             let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
             let (plane, below) = match first {
@@ -111,7 +113,7 @@ fn place(cp: &ControlPlane, destination: &Destination, path: &str) -> Option<Pla
             };
             let sandbox = below.and_then(|below| below.split('/').next()).filter(|id| !id.is_empty());
             let sandbox = sandbox.filter(|id| plane != Plane::Api || !matches!(*id, "paginated" | "for-runner"));
-            Place { plane, sandbox: sandbox.map(str::to_owned), port: None }
+            Place { plane, sandbox: sandbox.map(str::to_owned), port: None, secure: false }
         }
     };
     Some(place)
@@ -122,7 +124,7 @@ fn of_preview(cp: &ControlPlane, preview: &Preview) -> Place {
     // A name that is neither may be a token that has ended.
     let known = || cp.owner_of(&preview.name).is_some().then(|| preview.name.clone());
     let plane = if preview.port == TOOLBOX_PORT { Plane::Toolbox } else { Plane::Preview };
-    Place { plane, sandbox: signed.or_else(known), port: Some(preview.port) }
+    Place { plane, sandbox: signed.or_else(known), port: Some(preview.port), secure: false }
 }
 
 /// A request's body on its way in.

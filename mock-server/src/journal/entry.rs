@@ -15,6 +15,7 @@
 //!   "path": "/api/sandbox",
 //!   "query": "limit=1",             // as sent, without the `?`
 //!   "host": "127.0.0.1:3986",
+//!   "secure": true,                 // it came by TLS
 //!   "client": {"source": "sdk-typescript", "version": "0.205.1", "userAgent": "…"},
 //!   "status": 200,                  // absent if there was no answer
 //!   "timing": {"firstByteMs": 1.204, "endMs": 3.4}, // until the answer's head and its last byte, real time
@@ -103,6 +104,8 @@ struct Entry<'a> {
     query: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    secure: bool,
     client: Client<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
@@ -199,6 +202,7 @@ pub fn describe(exchange: &Exchange, revision: u64) -> Kept {
         path: &path,
         query: exchange.uri.query().map(redact::query),
         host: text("host").map(redact::host),
+        secure: exchange.place.secure,
         client: Client { source, version, user_agent: text("user-agent") },
         status,
         timing: Timing { first_byte_ms: progress.first_byte.map(ms), end_ms: progress.end.map(ms) },

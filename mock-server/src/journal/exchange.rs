@@ -48,6 +48,8 @@ pub struct Place {
     pub sandbox: Option<String>,
     /// Of a preview.
     pub port: Option<u16>,
+    /// It came by TLS.
+    pub secure: bool,
 }
 
 /// A request that broke a rule of the contract.

@@ -24,10 +24,11 @@ fn entry(entry: Value) -> Value {
     let pairs: Vec<Value> = pairs.map(|(name, value)| json!({"name": name, "value": value})).collect();
     let status = entry["status"].as_u64().unwrap_or(0);
     let reason = u16::try_from(status).ok().and_then(|status| http::StatusCode::from_u16(status).ok());
+    let scheme = if entry["secure"] == true { "https" } else { "http" };
     let (request, response) = (&entry["request"], &entry["response"]);
     let mut sent = json!({
         "method": text("method"),
-        "url": format!("http://{}{}{query}", text("host"), text("path")),
+        "url": format!("{scheme}://{}{}{query}", text("host"), text("path")),
         "httpVersion": "HTTP/1.1",
         "cookies": [],
         "headers": headers(request),

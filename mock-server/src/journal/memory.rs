@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Kept, Scope, View};
+use super::{Kept, Plane, Scope, View};
 
 pub struct Memory {
     worlds: HashMap<String, World>,
@@ -25,6 +25,11 @@ struct World {
     entries: BTreeMap<u64, Arc<Kept>>,
     evicted: u64,
     changed: watch::Sender<u64>,
+}
+
+/// Whose a socket of Socket.IO is shows only after it was entered as nobody's.
+fn was_claimed(kept: &Kept) -> bool {
+    kept.plane == Plane::Events && kept.organization_id.is_some()
 }
 
 /// The world of what belongs to nobody.
@@ -47,6 +52,12 @@ impl Memory {
     /// Puts an entry in, in the place of its earlier form if there is one.
     pub fn put(&mut self, kept: Kept) {
         let name = kept.world().to_owned();
+        if was_claimed(&kept)
+            && let Some(nobodys) = self.worlds.get_mut(NOBODY)
+            && let Some(earlier) = nobodys.entries.remove(&kept.id)
+        {
+            self.bytes -= earlier.size();
+        }
         let world = self.worlds.entry(name.clone()).or_insert_with(World::new);
         let (id, size) = (kept.id, kept.size());
         self.bytes += size;

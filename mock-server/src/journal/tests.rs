@@ -16,7 +16,7 @@ fn world(entries: usize, memory: usize) -> World {
 
 impl World {
     fn begin(&self, organization: &str, path: &str) -> Recording {
-        let place = Place { plane: Plane::Api, sandbox: None, port: None };
+        let place = Place { plane: Plane::Api, sandbox: None, port: None, secure: false };
         let owner = Owner { organization_id: organization.into(), key_name: None };
         let (method, uri) = (Method::GET, path.parse().expect("a path"));
         let id = self.journal.next_id();

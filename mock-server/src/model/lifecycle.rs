@@ -332,6 +332,10 @@ impl ControlPlane {
         }
         self.forget_secrets(organization_id).await?;
         self.reset_webhooks(organization_id).await?;
+        for registry in self.registries(organization_id) {
+            self.remove_registry(&registry).await?;
+        }
+        self.reset_regions(organization_id).await?;
         self.audit().forget(organization_id).await;
         self.wipe_volumes(organization_id).await;
         self.wipe_objects(organization_id).await;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ControlPlane, REGION,
-    error::ModelError,
+    error::{ErrorKind, ModelError},
+    organization::Organization,
     store::{Kind, Write},
     tokens,
 };
@@ -222,6 +223,27 @@ impl ControlPlane {
         };
         self.change_region(region.organization_id.as_deref().unwrap_or_default(), &region.id, edit).await?;
         Ok(value)
+    }
+
+    /// Removes an organisation's regions, once it has no sandboxes. It is in the shared one then.
+    pub(super) async fn reset_regions(&self, organization_id: &str) -> Result<(), ModelError> {
+        let own = self.regions(organization_id).into_iter().filter(|region| region.organization_id.is_some());
+        let own: Vec<Arc<Region>> = own.collect();
+        let chosen = self.organization(organization_id).and_then(|organization| organization.default_region.clone());
+        if own.iter().any(|region| Some(&region.id) == chosen.as_ref()) {
+            let shared = |organization: &mut Organization| {
+                organization.default_region = Some(REGION.into());
+                Ok(())
+            };
+            self.change_organization(organization_id, shared).await?;
+        }
+        for region in own {
+            match self.delete_region(organization_id, &region.id).await {
+                Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Removes a region that has no sandboxes.

@@ -170,6 +170,12 @@ fn no_endpoint(id: &str) -> ModelError {
 }
 
 impl World {
+    /// Nothing was ever told of an organisation.
+    pub fn forget_deliveries(&mut self, organization_id: &str) {
+        self.deliveries.values_mut().for_each(|all| all.retain(|one| one.organization_id != organization_id));
+        self.deliveries.retain(|_, all| !all.is_empty());
+    }
+
     /// Puts a new or changed delivery in; answers those that made room for it.
     pub fn place_delivery(&mut self, next: Arc<Delivery>, most: usize) -> Vec<String> {
         let all: &mut VecDeque<_> = self.deliveries.entry(next.endpoint_id.clone()).or_default();
@@ -250,7 +256,17 @@ impl ControlPlane {
         for endpoint in self.webhooks(organization_id).iter().filter(|one| one.organization_id.is_some()) {
             self.remove_webhook(organization_id, &endpoint.id).await?;
         }
-        Ok(())
+        // What the server's own endpoints were told of it.
+        let turn = self.store.turn().await;
+        let told: Vec<String> = {
+            let world = self.world.read();
+            let all = world.deliveries.values().flatten().filter(|one| one.organization_id == organization_id);
+            all.map(|one| one.id.clone()).collect()
+        };
+        let writes = told.into_iter().map(|key| Write::Delete { kind: Kind::WebhookDelivery, key }).collect();
+        let (world, id) = (self.world.clone(), organization_id.to_owned());
+        let apply = move || world.write().forget_deliveries(&id);
+        turn.commit(writes, apply).wait().await
     }
 
     /// The endpoints of the whole server, for as long as it runs.

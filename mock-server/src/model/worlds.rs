@@ -17,6 +17,7 @@ use tokio::sync::broadcast;
 
 use super::{
     ControlPlane, ModelError,
+    organization::User,
     store::{Kind, Write},
 };
 use crate::strict::Strictness;
@@ -130,10 +131,15 @@ impl ControlPlane {
         let (world, id) = (self.world.clone(), organization_id.to_owned());
         let apply = move || {
             let mut world = world.write();
-            world.tenants.remove(&id);
-            world.registries.retain(|_, registry| registry.organization_id != id);
-            world.regions.retain(|_, region| region.organization_id.as_deref() != Some(id.as_str()));
-            world.webhooks.retain(|_, endpoint| endpoint.organization_id.as_deref() != Some(id.as_str()));
+            let gone = world.tenants.remove(&id);
+            // Whom it was made for, unless others know them.
+            let owner = gone.and_then(|tenant| tenant.organization.owner.clone());
+            let known = |user: &User| world.tenants.values().any(|tenant| tenant.organization.member(&user.id).is_some());
+            if let Some(owner) = owner.filter(|owner| !known(owner)) {
+                world.users.remove(&owner.id);
+            }
+            // Told while it went.
+            world.forget_deliveries(&id);
         };
         self.store.turn().await.commit(vec![write, organization], apply).wait().await?;
         self.strict.worlds.write().remove(organization_id);
