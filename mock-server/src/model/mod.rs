@@ -210,11 +210,21 @@ impl ControlPlane {
         })
     }
 
-    /// Whether an organisation owns neither sandboxes nor snapshots.
+    /// Whether an organisation owns nothing that somebody made.
     pub fn is_empty(&self, organization_id: &str) -> bool {
+        let own = |id: &String| id == organization_id;
+        let prefix = format!("{organization_id}/");
         let world = self.world.read();
-        let has_sandboxes = world.tenants.get(organization_id).is_some_and(|tenant| !tenant.ids.is_empty());
-        !has_sandboxes && !world.snapshots.values().any(|snapshot| snapshot.organization_id == organization_id)
+        let has_objects = world.objects.range(prefix.clone()..).next().is_some_and(|(key, _)| key.starts_with(&prefix));
+        world.tenants.get(organization_id).is_none_or(|tenant| tenant.ids.is_empty())
+            && !world.snapshots.values().any(|one| own(&one.organization_id))
+            && !world.volumes.values().any(|one| own(&one.organization_id) && !one.is_deleted())
+            && !world.registries.values().any(|one| own(&one.organization_id))
+            && !world.secrets.values().any(|one| own(&one.organization_id))
+            && !world.warm_pools.values().any(|one| own(&one.organization_id))
+            && !world.regions.values().any(|one| one.organization_id.as_ref().is_some_and(own))
+            && !world.webhooks.values().any(|one| one.organization_id.as_ref().is_some_and(own))
+            && !has_objects
     }
 
     /// The organisation of a sandbox, by id, as long as there is a trace of it.

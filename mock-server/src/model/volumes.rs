@@ -45,6 +45,12 @@ pub struct Volume {
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
+impl Volume {
+    pub(super) fn is_deleted(&self) -> bool {
+        self.state == VolumeState::Deleted
+    }
+}
+
 /// Where a sandbox has a volume. Checked when the sandbox was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

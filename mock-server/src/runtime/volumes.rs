@@ -93,6 +93,14 @@ impl Runtime {
         removed.map_err(|source| RuntimeError::Io { what: format!("remove volume {id}"), source })
     }
 
+    /// Writes a file of a volume; folders on the way are made, links on the way are not followed.
+    pub async fn write_to_volume(&self, id: &str, path: PathBuf, content: Vec<u8>) -> Result<(), RuntimeError> {
+        let dir = self.volume_dir(id)?;
+        let what = format!("write {} to volume {id}", path.display());
+        let written = blocking(move || write_beneath(&dir, &path, &content)).await;
+        written.map_err(|source| RuntimeError::Io { what, source })
+    }
+
     /// Ids that have a directory here.
     pub fn volume_ids(&self) -> Vec<String> {
         let entries = fs::read_dir(self.volumes_dir()).into_iter().flatten().flatten();
@@ -164,6 +172,18 @@ fn beneath(root: &Path, subpath: &Path) -> io::Result<OwnedFd> {
     Ok(directory)
 }
 
+/// Everybody may write what is made, as in all of a volume.
+fn write_beneath(root: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("no file is called so"))?;
+    let directory = beneath(root, path.parent().unwrap_or(Path::new("")))?;
+    let owner = fstat(&directory)?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut file = fs::File::from(openat(&directory, name, flags, Mode::from_bits_truncate(0o666))?);
+    io::Write::write_all(&mut file, content)?;
+    file.set_permissions(fs::Permissions::from_mode(0o666))?;
+    std::os::unix::fs::fchown(&file, Some(owner.st_uid), Some(owner.st_gid))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -185,6 +205,11 @@ mod tests {
         for good in ["", "real", "a/b", "a/b/", "./real"] {
             beneath(&volume, Path::new(good)).expect(good);
         }
+        for bad in ["out/x", "in/x", "file/x", "../x", "/etc/x", "out", "real", ""] {
+            assert!(write_beneath(&volume, Path::new(bad), b"x").is_err(), "{bad}");
+        }
+        write_beneath(&volume, Path::new("c/d.txt"), b"x").expect("written");
+        assert_eq!(fs::read(volume.join("c/d.txt")).expect("read"), b"x");
         let made = fs::metadata(volume.join("a/b")).expect("made");
         assert_eq!((made.mode() & 0o777, made.uid()), (0o777, fs::metadata(&volume).expect("there").uid()));
         assert_eq!(fs::read_dir(temp.path().join("outside")).expect("there").count(), 0);

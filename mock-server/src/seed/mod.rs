@@ -1,14 +1,22 @@
-//! A world from a file: snapshots and sandboxes with their labels, variables and files, as JSON or YAML.
+//! A world from a file: snapshots, volumes and sandboxes with their labels, variables and files, and secrets, as JSON or
+//! YAML. They are made in that order.
 //!
 //! ```yaml
 //! snapshots:
 //!   - {name: tools, dockerfile: "FROM debian:12\nRUN echo 1 >/v"}   # or image: NAME
+//! volumes:
+//!   - name: data
+//!     files: {set/one.txt: "1\n"}
+//! secrets:
+//!   - {name: TOKEN, value: abc, description: of the API, hosts: [api.example.com]}
 //! sandboxes:
 //!   - name: web
 //!     snapshot: tools            # left out: the default one
 //!     labels: {team: a}
 //!     env: {MODE: test}
 //!     public: true
+//!     volumes: [{name: data, mountPath: /home/daytona/data}]   # also subpath
+//!     secrets: {API_TOKEN: TOKEN}  # variable: name of the secret
 //!     autoStopInterval: 0        # also autoArchiveInterval, autoDeleteInterval, ttlMinutes, user
 //!     files:                     # below /home/daytona unless absolute; folders are made
 //!       app/main.py: "print(1)\n"
@@ -26,13 +34,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Class, ControlPlane, Identity, MadeOf, ModelError, NewSandbox, NewSnapshot, REGION, Sandbox, State, StringMap,
+    Class, ControlPlane, Identity, MadeOf, ModelError, Mount, NewSandbox, NewSnapshot, REGION, Sandbox, State, StringMap,
+    secrets::{self, SecretChange},
 };
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Seed {
     pub snapshots: Vec<SeedSnapshot>,
+    pub volumes: Vec<SeedVolume>,
+    pub secrets: Vec<SeedSecret>,
     pub sandboxes: Vec<SeedSandbox>,
 }
 
@@ -44,6 +55,44 @@ pub struct SeedSnapshot {
     pub image: Option<String>,
     #[serde(default)]
     pub dockerfile: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeedVolume {
+    pub name: String,
+    /// Relative to the volume.
+    #[serde(default)]
+    pub files: BTreeMap<String, Content>,
+}
+
+/// Without `Debug` of its value, which is in no log.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeedSecret {
+    pub name: String,
+    pub value: String,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub hosts: Vec<String>,
+}
+
+impl std::fmt::Debug for SeedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SeedSecret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Where a sandbox has a volume.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeedMount {
+    /// Of the volume.
+    pub name: String,
+    pub mount_path: String,
+    #[serde(default)]
+    pub subpath: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -59,9 +108,20 @@ pub struct SeedSandbox {
     pub auto_archive_interval: Option<i32>,
     pub auto_delete_interval: Option<i32>,
     pub ttl_minutes: Option<i32>,
+    pub volumes: Vec<SeedMount>,
+    pub secrets: BTreeMap<String, String>,
     pub files: BTreeMap<String, Content>,
     pub run: Vec<String>,
     pub state: Wanted,
+}
+
+impl Content {
+    fn bytes(self) -> Result<Vec<u8>, String> {
+        match self {
+            Content::Text(text) => Ok(text.into_bytes()),
+            Content::Bytes { base64 } => BASE64_STANDARD.decode(base64).map_err(|error| format!("base64: {error}")),
+        }
+    }
 }
 
 /// What is in a file.
@@ -97,18 +157,27 @@ impl Seed {
 
     /// Makes everything in it, in order, in the world of `owner`. Answers names and ids.
     pub async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, SeedError> {
-        let (mut snapshots, mut sandboxes) = (Vec::new(), Vec::new());
+        let (mut snapshots, mut volumes) = (Vec::new(), Vec::new());
+        let (mut secrets, mut sandboxes) = (Vec::new(), Vec::new());
         for (n, snapshot) in self.snapshots.into_iter().enumerate() {
             let what = format!("snapshots[{n}] ({})", snapshot.name);
             let made = snapshot.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?;
             snapshots.push(made);
+        }
+        for (n, volume) in self.volumes.into_iter().enumerate() {
+            let what = format!("volumes[{n}] ({})", volume.name);
+            volumes.push(volume.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?);
+        }
+        for (n, secret) in self.secrets.into_iter().enumerate() {
+            let what = format!("secrets[{n}] ({})", secret.name);
+            secrets.push(secret.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?);
         }
         for (n, sandbox) in self.sandboxes.into_iter().enumerate() {
             let what = format!("sandboxes[{n}] ({})", sandbox.name.as_deref().unwrap_or("unnamed"));
             let made = sandbox.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?;
             sandboxes.push(json!({"id": made.id, "name": made.name}));
         }
-        Ok(json!({"snapshots": snapshots, "sandboxes": sandboxes}))
+        Ok(json!({"snapshots": snapshots, "volumes": volumes, "secrets": secrets, "sandboxes": sandboxes}))
     }
 }
 
@@ -137,6 +206,38 @@ impl SeedSnapshot {
     }
 }
 
+impl SeedVolume {
+    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, String> {
+        let made = cp.create_volume(owner, self.name).await.map_err(|error| error.message)?;
+        for (path, content) in self.files {
+            let bytes = content.bytes().map_err(|reason| format!("{path}: {reason}"))?;
+            let written = cp.runtime().write_to_volume(&made.id, path.clone().into(), bytes).await;
+            written.map_err(|error| format!("{path}: {error}"))?;
+        }
+        Ok(json!({"id": made.id, "name": made.name}))
+    }
+}
+
+impl SeedSecret {
+    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, String> {
+        if !secrets::is_name(&self.name) {
+            return Err("a name has letters, digits, _ and -, and begins with a letter or _".into());
+        }
+        if let Some(host) = self.hosts.iter().find(|host| !secrets::is_host(host)) {
+            return Err(format!("{host} is no host name"));
+        }
+        let new = SecretChange { value: Some(self.value), description: self.description, hosts: Some(self.hosts.iter().map(|host| host.to_lowercase()).collect()) };
+        let made = cp.add_secret(&owner.organization_id, self.name, new).await.map_err(|error| error.message)?;
+        Ok(json!({"id": made.id, "name": made.name}))
+    }
+}
+
+impl SeedMount {
+    fn mount(self) -> Mount {
+        Mount { volume_id: self.name, mount_path: self.mount_path, subpath: self.subpath }
+    }
+}
+
 impl SeedSandbox {
     async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Arc<Sandbox>, String> {
         let new = NewSandbox {
@@ -150,6 +251,8 @@ impl SeedSandbox {
             auto_archive_interval: self.auto_archive_interval,
             auto_delete_interval: self.auto_delete_interval,
             ttl_minutes: self.ttl_minutes,
+            volumes: self.volumes.into_iter().map(SeedMount::mount).collect(),
+            secrets: self.secrets.into_iter().collect(),
             ..NewSandbox::default()
         };
         let text = |error: ModelError| error.message;
@@ -158,12 +261,7 @@ impl SeedSandbox {
         let target = cp.toolbox_target(&id).and_then(|target| target.running);
         let machine = target.ok_or("it is not started, so nothing can be put into it")?;
         for (path, content) in self.files {
-            let bytes = match content {
-                Content::Text(text) => text.into_bytes(),
-                Content::Bytes { base64 } => {
-                    BASE64_STANDARD.decode(base64).map_err(|error| format!("{path}: base64: {error}"))?
-                }
-            };
+            let bytes = content.bytes().map_err(|reason| format!("{path}: {reason}"))?;
             inside::write(&machine, &path, bytes).await.map_err(|reason| format!("{path}: {reason}"))?;
         }
         for command in self.run {

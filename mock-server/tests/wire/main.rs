@@ -34,6 +34,7 @@ mod lists;
 mod lsp;
 mod metrics;
 mod model;
+mod moving;
 mod network;
 mod network_settings;
 mod object_storage;

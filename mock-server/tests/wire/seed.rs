@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Api, names},
+    images::has_images,
     support::{config, server},
 };
 
@@ -39,6 +40,41 @@ async fn sandboxes_have_their_files_labels_and_state() {
         (json!({"sandboxes": [{"name": "x", "run": ["exit 3"]}]}), "exit 3: it exited with 3"),
         (json!({"sandboxes": [{"lables": {}}]}), "unknown field `lables`"),
         (json!({"snapshots": [{"name": "s"}]}), "one of image and dockerfile"),
+    ] {
+        let (status, body) = api.control("POST", "/seed", seed.clone()).await;
+        assert!(status == 400 && body["message"].as_str().is_some_and(|text| text.contains(part)), "{seed}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn volumes_have_files_and_secrets_are_attached() {
+    let api = Api::new().await;
+    let mut seed = json!({
+        "volumes": [{"name": "data", "files": {"set/one.txt": "1\n", "raw": {"base64": "AAE="}}}],
+        "secrets": [{"name": "TOKEN", "value": "hush-hush", "description": "d", "hosts": ["API.example.com"]}],
+        "sandboxes": [{"name": "web", "secrets": {"API_TOKEN": "TOKEN"}}],
+    });
+    if has_images() {
+        seed["sandboxes"][0]["volumes"] = json!([{"name": "data", "mountPath": "/home/daytona/data", "subpath": "set"}]);
+    }
+    let (status, made) = api.control("POST", "/seed", seed).await;
+    assert_eq!((status, &made["volumes"][0]["name"]), (201, &json!("data")), "{made}");
+    assert_eq!(api.get("/volumes").await.1[0]["state"], "ready");
+    let secret = api.get("/secret").await.1["items"][0].clone();
+    assert_eq!((&secret["name"], &secret["hosts"]), (&json!("TOKEN"), &json!(["api.example.com"])), "{secret}");
+    let id = made["sandboxes"][0]["id"].as_str().expect("an id");
+    let variable = run(&api, &server().base_url, id, "echo $API_TOKEN").await;
+    assert!(variable.starts_with("dtn_secret_"), "{variable}");
+    if has_images() {
+        let output = run(&api, &server().base_url, id, "cat data/one.txt && echo more >> data/one.txt && cat data/one.txt").await;
+        assert_eq!(output, "1\n1\nmore\n");
+    }
+    for (seed, part) in [
+        (json!({"volumes": [{"name": "v", "files": {"../x": ""}}]}), "../x: write ../x to volume"),
+        (json!({"volumes": [{"name": "data"}]}), "volumes[0] (data): Volume with name data already exists"),
+        (json!({"secrets": [{"name": "1", "value": ""}]}), "secrets[0] (1): a name has letters"),
+        (json!({"secrets": [{"name": "A", "value": "", "hosts": ["a:1"]}]}), "a:1 is no host name"),
+        (json!({"sandboxes": [{"secrets": {"A": "none"}}]}), "Secret 'none' not found"),
     ] {
         let (status, body) = api.control("POST", "/seed", seed.clone()).await;
         assert!(status == 400 && body["message"].as_str().is_some_and(|text| text.contains(part)), "{seed}: {body}");

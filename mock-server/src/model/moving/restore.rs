@@ -21,7 +21,6 @@ use crate::{
         objects::Blob,
         sandbox::{DesiredState, Sandbox},
         snapshots::SnapshotState,
-        volumes::VolumeState,
     },
     runtime::{Budget, RuntimeError},
 };
@@ -101,19 +100,7 @@ impl ControlPlane {
     }
 
     fn must_be_empty(&self, organization_id: &str) -> Result<(), ModelError> {
-        let own = |id: &String| id == organization_id;
-        let prefix = format!("{organization_id}/");
-        let world = self.world.read();
-        let empty = world.tenants.get(organization_id).is_some_and(|tenant| tenant.ids.is_empty())
-            && !world.snapshots.values().any(|one| own(&one.organization_id))
-            && !world.volumes.values().any(|one| own(&one.organization_id) && one.state != VolumeState::Deleted)
-            && !world.registries.values().any(|one| own(&one.organization_id))
-            && !world.secrets.values().any(|one| own(&one.organization_id))
-            && !world.warm_pools.values().any(|one| own(&one.organization_id))
-            && !world.regions.values().any(|one| one.organization_id.as_ref().is_some_and(own))
-            && !world.webhooks.values().any(|one| one.organization_id.as_ref().is_some_and(own))
-            && !world.objects.range(prefix.clone()..).next().is_some_and(|(key, _)| key.starts_with(&prefix));
-        if empty { Ok(()) } else { Err(ModelError::conflict(NOT_EMPTY)) }
+        if self.is_empty(organization_id) { Ok(()) } else { Err(ModelError::conflict(NOT_EMPTY)) }
     }
 
     /// Puts everything aside, and looks through all of it.
