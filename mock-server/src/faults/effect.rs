@@ -136,7 +136,8 @@ pub enum Effect {
     /// Kills every process of the sandbox: at once if the matcher has nothing but a sandbox, else with the request that
     /// matches, which is carried out.
     Die {},
-    /// Writing files inside fails as it does on a full disk.
+    /// What the toolbox is asked to write (files, repositories) fails as it does on a full disk. Commands go on writing:
+    /// no tier can give one sandbox a full disk.
     DiskFull {},
     /// Creating and starting is refused as beyond the quota.
     Quota {
@@ -147,7 +148,7 @@ pub enum Effect {
     },
     /// The toolbox can't be reached: 502 of the proxy.
     Unreachable {},
-    /// Times in answers, and their `Date`, are off by so many seconds.
+    /// Times in JSON answers, in their headers (`Date`, `Last-Modified`, `Expires`) and in events are off by so many seconds.
     ClockSkew { seconds: i64 },
 }
 
@@ -198,7 +199,22 @@ pub enum Stage {
 }
 
 /// What writes into a sandbox.
-const WRITERS: [&str; 5] = ["UploadFile", "UploadFiles", "CreateFolder", "ReplaceInFiles", "CloneRepository"];
+const WRITERS: [&str; 14] = [
+    "UploadFile",
+    "UploadFiles",
+    "CreateFolder",
+    "ReplaceInFiles",
+    "CloneRepository",
+    "InitRepository",
+    "AddFiles",
+    "CommitChanges",
+    "CheckoutBranch",
+    "PullChanges",
+    "RestoreFiles",
+    "ResetChanges",
+    "SetGitConfig",
+    "StartRecording",
+];
 /// What quotas are checked for.
 const METERED: [&str; 5] = ["createSandbox", "startSandbox", "forkSandbox", "resizeSandbox", "recoverSandbox"];
 
@@ -219,7 +235,8 @@ impl Effect {
             Effect::Quota { .. } => is(&METERED),
             Effect::Unreachable {} => facts.plane == Plane::Toolbox,
             Effect::RateLimited { .. } => facts.plane == Plane::Api,
-            Effect::ClockSkew { .. } => !facts.upgrade,
+            // What a program in a sandbox says of the time is its own.
+            Effect::ClockSkew { .. } => !facts.upgrade || facts.plane == Plane::Events,
             _ => self.stage() == Stage::Request,
         }
     }

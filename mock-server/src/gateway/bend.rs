@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::skew;
 use crate::faults::effect::Cut;
 
 /// A frame that is larger passes as it is.
@@ -15,6 +16,8 @@ pub struct Bend {
     /// Code, reason, after how many data frames.
     pub close: Option<(u16, String, u64)>,
     pub cut: Option<Cut>,
+    /// Times in text messages are later by so many seconds.
+    skew: Option<i64>,
     head: usize,
     waiting: Vec<u8>,
     frames: u64,
@@ -29,14 +32,33 @@ pub struct Bend {
 
 impl Bend {
     pub fn new(close: Option<(u16, String, u64)>, cut: Option<Cut>) -> Bend {
-        let (head, frames, passing) = (0, 0, 0);
-        Bend { close, cut, head, waiting: Vec::new(), frames, closed: false, passing, fragments: false, held: None }
+        Bend {
+            close,
+            cut,
+            skew: None,
+            head: 0,
+            waiting: Vec::new(),
+            frames: 0,
+            closed: false,
+            passing: 0,
+            fragments: false,
+            held: None,
+        }
     }
 
     /// Socket.IO as the original speaks it: the answer to who connects comes next after the open packet. Our library
     /// pings before, and SDKs with a client of their own (Go, Ruby) expect nothing else there.
     pub fn first_answer_first() -> Bend {
         Bend { held: Some(Vec::new()), ..Bend::new(None, None) }
+    }
+
+    pub fn skewed(seconds: i64) -> Bend {
+        Bend { skew: Some(seconds), ..Bend::new(None, None) }
+    }
+
+    /// Does what another one does, from now on.
+    pub fn also(&mut self, other: Bend) {
+        (self.close, self.cut, self.skew, self.frames) = (other.close, other.cut, other.skew, 0);
     }
 
     /// Nothing more comes, and no close frame was sent.
@@ -125,6 +147,11 @@ impl Bend {
         let plain = first & 0x70 == 0 && last && !self.fragments && matches!(opcode, 1 | 2);
         if opcode < 8 {
             self.fragments = !last;
+        }
+        if let Some(seconds) = self.skew.filter(|_| plain && opcode == 1)
+            && let Ok(text) = std::str::from_utf8(payload)
+        {
+            return write(0x81, skew::shift(text, seconds).as_bytes(), out);
         }
         let cuts = self.cut.filter(|_| plain).map(|cut| pieces(payload, cut)).unwrap_or_default();
         if cuts.len() < 2 {
@@ -227,6 +254,13 @@ mod tests {
         let mut bend = Bend::first_answer_first();
         let got = sent(&mut bend, &[HEAD, &open, &ping, &answer, &ping].concat());
         assert_eq!(got, [HEAD, &open, &answer, &ping, &ping].concat());
+    }
+
+    #[test]
+    fn times_in_text_messages_are_shifted() {
+        let stream = [HEAD, &frame(0x81, br#"42["e",{"at":"2026-01-01T00:00:00Z"}]"#), &frame(0x82, b"\x01")].concat();
+        let wanted = [HEAD, &frame(0x81, br#"42["e",{"at":"2026-01-01T00:01:00Z"}]"#), &frame(0x82, b"\x01")].concat();
+        assert_eq!(sent(&mut Bend::skewed(60), &stream), wanted);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::{
@@ -162,6 +163,7 @@ async fn after(gateway: &Gateway, fault: &Fault, exchange: &Exchange, tap: &Tap,
             }
             return no_answer();
         }
+        Effect::ClockSkew { seconds } if upgraded => tap.bend(Bend::skewed(*seconds)),
         _ if upgraded => {}
         Effect::SplitFrames { at } => return bend(response, Bending::Split(*at)),
         Effect::Truncate { bytes } => return bend(response, Bending::End { after: *bytes, reset: false }),
@@ -263,20 +265,25 @@ fn quota(exchange: &Exchange, resource: Resource, maximum: u32) -> Response {
     api::render_error(error, exchange.method.as_str(), &exchange.uri)
 }
 
+/// JSON is held back for that; of one that is too large the rest passes as it is.
 async fn skewed(gateway: &Gateway, response: Response, seconds: i64) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let now = gateway.cp().clock().now() + chrono::TimeDelta::seconds(seconds);
-    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now.into())) {
-        parts.headers.insert(header::DATE, date);
-    }
-    let small = http_body::Body::size_hint(&body).exact().is_some_and(|size| size <= SKEWED as u64);
-    if !small || !crate::journal::exchange::is_json(&parts.headers) {
+    let (mut parts, mut body) = response.into_parts();
+    skew::shift_headers(&mut parts.headers, gateway.cp().clock().now(), seconds);
+    if !crate::journal::exchange::is_json(&parts.headers) {
         return Response::from_parts(parts, body);
     }
-    let Ok(bytes) = Limited::new(body, SKEWED).collect().await.map(|body| body.to_bytes()) else {
-        return StatusCode::BAD_GATEWAY.into_response();
-    };
-    let text = skew::shift(&String::from_utf8_lossy(&bytes), seconds);
-    parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(text))
+    let mut text = Vec::new();
+    while text.len() <= SKEWED {
+        match body.frame().await {
+            None => {
+                let shifted = skew::shift(&String::from_utf8_lossy(&text), seconds);
+                parts.headers.remove(header::CONTENT_LENGTH);
+                return Response::from_parts(parts, Body::from(shifted));
+            }
+            Some(Ok(frame)) => text.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            Some(Err(_)) => return StatusCode::BAD_GATEWAY.into_response(),
+        }
+    }
+    let held = futures_util::stream::once(async move { Ok(bytes::Bytes::from(text)) });
+    Response::from_parts(parts, Body::from_stream(held.chain(body.into_data_stream())))
 }
