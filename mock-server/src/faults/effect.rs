@@ -231,6 +231,9 @@ impl Effect {
         let is = |names: &[&str]| facts.operation.is_some_and(|operation| names.contains(&operation));
         match self {
             Effect::WebsocketClose { .. } => facts.upgrade,
+            Effect::SplitFrames { .. } if facts.late => true,
+            Effect::ClockSkew { .. } if facts.late => true,
+            _ if facts.late => false,
             Effect::DiskFull {} => is(&WRITERS),
             Effect::Quota { .. } => is(&METERED),
             Effect::Unreachable {} => facts.plane == Plane::Toolbox,

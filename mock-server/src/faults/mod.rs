@@ -246,6 +246,7 @@ mod tests {
             source: "",
             user_agent: "",
             upgrade: false,
+            late: false,
         }
     }
 

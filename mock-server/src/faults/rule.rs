@@ -59,6 +59,8 @@ pub struct Facts<'a> {
     pub source: &'a str,
     pub user_agent: &'a str,
     pub upgrade: bool,
+    /// It is answered already: only its frames can still be bent (Socket.IO, whose clients say late who they are).
+    pub late: bool,
 }
 
 impl Matcher {
@@ -192,6 +194,7 @@ mod tests {
             source: "sdk-python",
             user_agent: "x/1",
             upgrade: false,
+            late: false,
         }
     }
 

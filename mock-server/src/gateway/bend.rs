@@ -61,6 +61,11 @@ impl Bend {
         (self.close, self.cut, self.skew, self.frames) = (other.close, other.cut, other.skew, 0);
     }
 
+    /// The answer's head was sent already.
+    pub fn late(self) -> Bend {
+        Bend { head: 4, ..self }
+    }
+
     /// Nothing more comes, and no close frame was sent.
     pub fn is_abrupt(&self) -> bool {
         self.closed && matches!(self.close, Some((1006, ..)))

@@ -23,7 +23,7 @@ use socketioxide::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tower::ServiceExt;
 
-use super::{credentials::query_value, origin::Origin, record::owner};
+use super::{credentials::query_value, faulty, origin::Origin, record::owner, tap::Tap};
 use crate::{
     api,
     journal::Exchange,
@@ -68,8 +68,12 @@ impl Events {
         let weak = Arc::downgrade(cp);
         let authenticate = async move |socket: SocketRef, TryData(auth): TryData<Handshake>| {
             let identity = identify(&weak, &auth.unwrap_or_default()).ok_or(Unauthorized)?;
-            if let Some(exchange) = socket.req_parts().extensions.get::<Arc<Exchange>>() {
-                exchange.belongs_to(owner(&identity));
+            let known = &socket.req_parts().extensions;
+            if let Some(exchange) = known.get::<Arc<Exchange>>()
+                && exchange.belongs_to(owner(&identity))
+                && let (Some(cp), Some(tap)) = (weak.upgrade(), known.get::<Tap>())
+            {
+                faulty::bend_late(&cp, exchange, tap);
             }
             // Here and not in the connect handler, which runs after the client was told that it is connected: it
             // would miss what it causes at once.

@@ -31,6 +31,7 @@ use crate::{
         effect::{Place, Resource},
     },
     journal::{Exchange, Plane, entry},
+    model::ControlPlane,
     toolbox::ToolboxError,
 };
 
@@ -42,8 +43,8 @@ const SKEWED: usize = 4 << 20;
 pub struct CutOff;
 
 /// The faults that act on a request; none for preflights, which are no request of a client's own.
-pub fn acting(gateway: &Gateway, exchange: &Exchange) -> Vec<Arc<Fault>> {
-    let faults = gateway.cp().faults();
+pub fn acting(cp: &ControlPlane, exchange: &Exchange) -> Vec<Arc<Fault>> {
+    let faults = cp.faults();
     if faults.is_idle() || exchange.method == Method::OPTIONS {
         return Vec::new();
     }
@@ -51,7 +52,7 @@ pub fn acting(gateway: &Gateway, exchange: &Exchange) -> Vec<Arc<Fault>> {
         return Vec::new();
     };
     let named = exchange.place.sandbox.as_deref();
-    let known = named.and_then(|named| gateway.cp().find(&world, named).ok());
+    let known = named.and_then(|named| cp.find(&world, named).ok());
     let text = |name: &str| exchange.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let facts = Facts {
         operation: entry::operation_id(exchange),
@@ -63,6 +64,7 @@ pub fn acting(gateway: &Gateway, exchange: &Exchange) -> Vec<Arc<Fault>> {
         source: text("x-daytona-source"),
         user_agent: text("user-agent"),
         upgrade: upgrade_protocol(&exchange.headers).is_some(),
+        late: exchange.progress.lock().status.is_some(),
     };
     if facts.operation == Some("getSandbox")
         && let Some(known) = &known
@@ -72,6 +74,21 @@ pub fn acting(gateway: &Gateway, exchange: &Exchange) -> Vec<Arc<Fault>> {
     let acting = faults.acting(&world, &facts);
     exchange.progress.lock().faults = acting.iter().map(|fault| fault.id.clone()).collect();
     acting
+}
+
+/// Lets faults act on a socket whose client has just said who it is.
+pub fn bend_late(cp: &ControlPlane, exchange: &Exchange, tap: &Tap) {
+    for fault in acting(cp, exchange) {
+        let bend = match &fault.rule.effect {
+            Effect::WebsocketClose { code, reason, after_frames } => {
+                Bend::new(Some((*code, reason.clone(), *after_frames)), None)
+            }
+            Effect::SplitFrames { at } => Bend::new(None, Some(*at)),
+            Effect::ClockSkew { seconds } => Bend::skewed(*seconds),
+            _ => continue,
+        };
+        tap.bend(bend.late());
+    }
 }
 
 /// Answers a request on which faults act.

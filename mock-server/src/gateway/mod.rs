@@ -65,7 +65,7 @@ use crate::{
     api::{self, RateLimits},
     config::Config,
     control,
-    journal::Journal,
+    journal::{Journal, Plane, Recording},
     limits::Limits,
     model::{ControlPlane, PreviewPort},
     registry,
@@ -185,8 +185,12 @@ impl Gateway {
         tap: &Tap,
     ) -> Response {
         let destination = self.destination(&request, local, leads);
-        let (request, recording) = record::begin(self, &destination, request);
-        let faults = recording.as_ref().map(|recording| faulty::acting(self, recording.exchange())).unwrap_or_default();
+        let (mut request, recording) = record::begin(self, &destination, request);
+        let acting = |recording: &Recording| faulty::acting(self.cp(), recording.exchange());
+        let faults = recording.as_ref().map(acting).unwrap_or_default();
+        if recording.as_ref().is_some_and(|recording| recording.exchange().place.plane == Plane::Events) {
+            request.extensions_mut().insert(tap.clone());
+        }
         let checked = match &recording {
             Some(recording) => strict::check(self, recording.exchange(), request).await,
             None => Ok(request),

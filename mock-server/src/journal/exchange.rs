@@ -178,9 +178,12 @@ impl Exchange {
         }
     }
 
-    /// Whose it is, where that is known only after a while (Socket.IO).
-    pub fn belongs_to(&self, owner: Owner) {
-        self.progress.lock().owner.get_or_insert(owner);
+    /// Whose it is, where that is known only after a while (Socket.IO). False if it was somebody's already.
+    pub fn belongs_to(&self, owner: Owner) -> bool {
+        let mut progress = self.progress.lock();
+        let nobodys = progress.owner.is_none();
+        progress.owner.get_or_insert(owner);
+        nobodys
     }
 }
 

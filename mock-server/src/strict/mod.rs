@@ -327,6 +327,33 @@ mod tests {
         assert!(judged("GET", "/health", "", &Value::Null).is_empty());
     }
 
+    /// What is said of a request to a toolbox.
+    fn rules(operation: &'static str, query: &str, content_type: &str, body: &str) -> Vec<&'static str> {
+        let found = toolbox::operations::OPERATIONS.iter().find(|op| op.id == operation).expect("an operation");
+        let request = Request {
+            plane: Plane::Toolbox,
+            operation: Some(operation),
+            method: found.method,
+            path: found.path,
+            query,
+            content_type,
+            body: body.as_bytes(),
+            body_size: Some(body.len() as u64),
+            legacy: false,
+        };
+        judge(&request).into_iter().map(|violation| violation.rule).collect()
+    }
+
+    #[test]
+    fn parameters_headers_and_json_are_looked_at() {
+        const JSON: &str = "application/json";
+        assert_eq!(rules("DownloadFile", "", "", ""), ["missing-parameter"]);
+        assert_eq!(rules("DownloadFile", "path=x", "", ""), [""; 0]);
+        assert_eq!(rules("ExecuteCommand", "", JSON, "{"), ["bad-json"]);
+        assert_eq!(rules("ExecuteCommand", "", "text/plain", "{\"command\": \"ls\"}"), ["missing-header"]);
+        assert_eq!(rules("ExecuteCommand", "", JSON, "{\"command\": \"ls\"}"), [""; 0]);
+    }
+
     #[test]
     fn what_is_wrong_is_named_with_its_right_spelling() {
         let create = |body: Value| judged("POST", "/sandbox", "", &body);

@@ -52,6 +52,16 @@ impl Socket {
         serde_json::from_str(body).expect("[name, payload]")
     }
 
+    /// The code that the server closes with, after whatever it has to say.
+    pub async fn close_code(&mut self) -> u16 {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("in time");
+            if let Message::Close(frame) = message.expect("open").expect("a frame") {
+                return frame.expect("a code").code.into();
+            }
+        }
+    }
+
     /// `old>new` of the next event called `name`, which must be about this sandbox.
     async fn change(&mut self, name: &str, sandbox: &str) -> String {
         let (event, payload) = self.event().await;

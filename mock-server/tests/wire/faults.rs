@@ -252,7 +252,19 @@ async fn streams_are_cut_inside_characters_and_lose_nothing() {
     }
     assert!(broken, "no frame ended inside a character");
     assert_eq!(sandbox.run("printf 'é€ü'").await, "é€ü", "bodies come in pieces, whole");
-    assert!(hits(&api, &id).await >= 2);
+    let acted = hits(&api, &id).await;
+    assert!(acted >= 2);
+    api.control("DELETE", "/faults", Value::Null).await;
+    let (mut stream, _) = upgrade(&tb, "p/connect", "").await.expect("upgrade");
+    futures_util::SinkExt::send(&mut stream, Message::Binary("printf '<%s>' 'ü€'\n".into())).await.expect("sent");
+    let mut text = String::new();
+    while !text.contains("<ü€>") {
+        let message =
+            tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time").expect("open").expect("a frame");
+        if let Message::Binary(piece) = message {
+            text.push_str(std::str::from_utf8(&piece).expect("nothing is cut without a fault"));
+        }
+    }
 }
 
 #[tokio::test]
@@ -350,6 +362,59 @@ async fn starts_and_builds_fail_with_their_reason() {
 }
 
 #[tokio::test]
+async fn builds_are_held_and_others_are_not_and_one_failure_is_one() {
+    if !crate::images::has_images() {
+        return;
+    }
+    let api = Api::new().await;
+    let slow = json!({"match": {"sandbox": "held"}, "effect": {"type": "slow", "state": "building_snapshot"}});
+    let held = fault(&api, slow).await;
+    fault(&api, json!({"match": {"sandbox": "bad"}, "effect": {"type": "buildFailure"}})).await;
+    let build = async |name: &str| {
+        let body = json!({"name": name, "buildInfo": {"dockerfileContent": "FROM debian:12\nENV A=1\n"}});
+        api.post("/sandbox", body).await.1["id"].as_str().expect("an id").to_owned()
+    };
+    let (slow, bad, good) = (build("held").await, build("bad").await, build("good").await);
+    api.until(&good, "started").await;
+    api.until(&bad, "build_failed").await;
+    assert_eq!(api.get(&format!("/sandbox/{slow}")).await.1["state"], "building_snapshot");
+    api.control("POST", &format!("/faults/{held}/release"), Value::Null).await;
+    api.until(&slow, "started").await;
+}
+
+#[tokio::test]
+async fn events_are_bent_for_whom_they_are_meant() {
+    let (api, other) = (Api::new().await, Api::new().await);
+    let skew = json!({"match": {"plane": "events"}, "nth": 1, "effect": {"type": "clockSkew", "seconds": -7200}});
+    let id = fault(&api, skew).await;
+    // It never acts where there is nothing to bend.
+    let status = fault(&api, json!({"match": {"plane": "events"}, "effect": {"type": "status", "status": 500}})).await;
+    let mut sockets = [crate::events::Socket::with(&api.key).await, crate::events::Socket::with(&other.key).await];
+    let mut seen = Vec::new();
+    for (api, socket) in [&api, &other].into_iter().zip(&mut sockets) {
+        let made = api.sandbox(json!({})).await;
+        let (name, payload) = socket.event().await;
+        assert_eq!(name, "sandbox.created");
+        let time = |value: &Value| value.as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>().expect("a time");
+        seen.push((time(&payload["createdAt"]) - time(&made["createdAt"])).num_seconds());
+    }
+    assert_eq!(seen, [-7200, 0]);
+    assert_eq!((hits(&api, &id).await, hits(&api, &status).await), (1, 0));
+    let close = json!({"match": {"plane": "events"}, "effect": {"type": "websocketClose", "code": 4001, "afterFrames": 2}});
+    fault(&api, close).await;
+    let mut closed = crate::events::Socket::with(&api.key).await;
+    api.sandbox(json!({})).await;
+    assert_eq!(closed.close_code().await, 4001);
+    let all = entries(&api, "plane=events").await;
+    assert_eq!(all.len(), 2, "one entry for each socket");
+    let everybodys = entries(&api.with_key(&server().api_key), "plane=events&all=true").await;
+    let mut ids: Vec<_> = everybodys.iter().map(|entry| entry["id"].as_u64().expect("a number")).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), everybodys.len(), "for everybody, too");
+}
+
+#[tokio::test]
 async fn a_sandbox_dies_on_its_own() {
     let api = Api::new().await;
     let (a, b) = (api.named("a").await, api.named("b").await);
@@ -371,7 +436,12 @@ async fn full_disks_quotas_and_daemons_out_of_reach() {
     let full: Value = upload().send().await.expect("answer").json().await.expect("JSON");
     assert_eq!((&full["statusCode"], &full["source"]), (&json!(400), &json!("DAYTONA_DAEMON")));
     assert_eq!(full["message"], "bad request: mkdir /home/daytona/d: no space left on device");
-    assert_eq!(sandbox.run("echo still").await, "still\n");
+    assert_eq!(sandbox.run("echo still; echo x > ~/written; cat ~/written").await, "still\nx\n", "commands go on writing");
+    let init = sandbox.client.post(sandbox.url("/git/init")).json(&json!({"path": "/home/daytona/r"})).send();
+    let full: Value = init.await.expect("answer").json().await.expect("JSON");
+    assert!(full["message"].as_str().is_some_and(|text| text.ends_with("no space left on device")), "{full}");
+    let read = sandbox.client.get(sandbox.url("/files/download?path=/home/daytona/written")).send().await;
+    assert_eq!(read.expect("answer").status(), 200, "reading needs no room");
     fault(&api, json!({"effect": {"type": "quota", "resource": "memory", "maximum": 4}})).await;
     let (status, body) = api.post("/sandbox", json!({})).await;
     let text = body["message"].as_str().expect("a text");
@@ -404,7 +474,7 @@ async fn clocks_are_skewed() {
     assert!(date.elapsed().expect("past") > Duration::from_secs(3500));
     let skewed = time(&answer.json().await.expect("JSON"));
     assert_eq!((before - skewed).num_seconds(), 3600);
-    assert!(api.get("/sandbox").await.1["items"][0]["createdAt"].as_str().is_some());
+    assert_eq!(time(&api.get("/sandbox").await.1["items"][0]), before, "another operation is not meant");
     api.control("DELETE", &format!("/faults/{id}"), Value::Null).await;
     assert_eq!(time(&api.get("/sandbox/a").await.1), before);
 }

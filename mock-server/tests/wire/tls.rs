@@ -83,6 +83,9 @@ async fn an_authority_of_its_own_proves_the_api_and_every_preview() {
         let about = client.json("GET", host, "/api/config", Value::Null).await;
         assert_eq!(about["proxyToolboxUrl"], format!("https://{host}:{port}/toolbox"));
     }
+    let har = client.json("GET", "localhost", "/__control/journal?format=har&limit=1", Value::Null).await;
+    let url = har["log"]["entries"][0]["request"]["url"].as_str().expect("an URL");
+    assert_eq!(url, format!("https://localhost:{port}/api/config"));
     client.ask("GET", "elsewhere.test", "/health", "").await.expect_err("nobody vouches for that");
     let sandbox = client.json("POST", "localhost", "/api/sandbox", json!({})).await;
     let id = sandbox["id"].as_str().expect("an id").to_owned();
