@@ -13,7 +13,7 @@ use std::{io, sync::Arc};
 use axum::{
     body::Body,
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use futures_util::TryStreamExt;
 use http::{HeaderName, HeaderValue, Uri, header};

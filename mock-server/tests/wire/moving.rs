@@ -39,7 +39,8 @@ async fn run(api: &Api, name: &str, command: &str) -> String {
     let (_, sandbox) = api.get(&format!("/sandbox/{name}")).await;
     let (base, id) = (sandbox["toolboxProxyUrl"].as_str().expect("an URL"), sandbox["id"].as_str().expect("an id"));
     let request = api.client.post(format!("{base}/{id}/process/execute")).bearer_auth(&api.key);
-    let request = request.json(&json!({"command": ["bash", "-c", command].map(quoted).join(" ")}));
+    let words = ["bash", "-c", command].map(quoted).join(" ");
+    let request = request.json(&json!({"command": words}));
     let (_, body) = answer(request.send().await.expect("answer")).await;
     assert_eq!(body["exitCode"], 0, "{command}: {body}");
     body["result"].as_str().expect("text").to_owned()
@@ -194,7 +195,7 @@ async fn layers_of_pulled_images_come_along() {
         return;
     }
     let registry = Registry::start().await;
-    let layers = [layer(Pack::Gzip, |tar| programs(tar))];
+    let layers = [programs(), layer(Pack::Gzip, "mkdir -p opt; echo tool > opt/tool")];
     let image = registry.push("some/tools:1", &layers, json!({"Env": ["PATH=/bin:/usr/bin"]}));
     let api = Api::new().await;
     let (status, made) = api.post("/snapshots", json!({"name": "tools", "imageName": image})).await;
@@ -204,7 +205,7 @@ async fn layers_of_pulled_images_come_along() {
     let archive = saved(&api, "").await;
     registry.stop();
     let dir = tempfile::tempdir().expect("temp dir");
-    // Its cache has nothing of it.
+    // Its cache is the same, but nothing in it counts: layers come with the archive.
     let elsewhere = Config { data_dir: Some(dir.path().join("data")), ..config() };
     let server = MockServer::start(elsewhere).await.expect("starts");
     let there = Api { url: server.api_url.clone(), key: server.api_key.clone(), client: reqwest::Client::new() };
@@ -212,6 +213,13 @@ async fn layers_of_pulled_images_come_along() {
     assert_eq!(status, 201, "{told}");
     assert_eq!(there.get("/sandbox/a").await.1["state"], "started");
     there.sandbox(json!({"name": "b", "snapshot": "tools"})).await;
+    for name in ["a", "b"] {
+        let (_, sandbox) = there.get(&format!("/sandbox/{name}")).await;
+        let (base, id) = (sandbox["toolboxProxyUrl"].as_str().expect("an URL"), sandbox["id"].as_str().expect("an id"));
+        let request = there.client.post(format!("{base}/{id}/process/execute")).bearer_auth(&there.key);
+        let request = request.json(&json!({"command": "cat /opt/tool"}));
+        assert_eq!(answer(request.send().await.expect("answer")).await.1["result"], "tool\n");
+    }
     server.shutdown().await;
 }
 
@@ -414,7 +422,7 @@ async fn a_kill_in_the_middle_leaves_no_half_world() {
     assert!(whole, "the last one was answered");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_a_shell_and_from_a_program() {
     if !has_images() {
         return;
