@@ -60,7 +60,7 @@ async fn volumes_have_files_and_secrets_are_attached() {
     let (status, made) = api.control("POST", "/seed", seed).await;
     assert_eq!((status, &made["volumes"][0]["name"]), (201, &json!("data")), "{made}");
     assert_eq!(api.get("/volumes").await.1[0]["state"], "ready");
-    let secret = api.get("/secret").await.1["items"][0].clone();
+    let secret = api.get("/secret").await.1[0].clone();
     assert_eq!((&secret["name"], &secret["hosts"]), (&json!("TOKEN"), &json!(["api.example.com"])), "{secret}");
     let id = made["sandboxes"][0]["id"].as_str().expect("an id");
     let variable = run(&api, &server().base_url, id, "echo $API_TOKEN").await;

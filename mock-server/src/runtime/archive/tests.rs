@@ -47,6 +47,10 @@ fn round_trip(from: &Path) -> tempfile::TempDir {
     let temp = tempfile::tempdir().expect("a temporary directory");
     let archive = temp.path().join("a.tar.zst");
     pack(from, &archive, Owners::Same, &|| false).expect("packed");
+    assert!(is_portable(&archive).expect("read"));
+    let mut budget = Budget { bytes: 1 << 30, entries: 1000 };
+    look_through(&archive, &mut budget).expect("our own are fine");
+    assert!(look_through(&archive, &mut Budget { bytes: 1 << 30, entries: 0 }).is_err() || budget.entries == 1000);
     unpack(&archive, &temp.path().join("out"), Owners::Same).expect("unpacked");
     assert_eq!(look(&temp.path().join("out")), look(from));
     temp
@@ -82,6 +86,54 @@ fn everything_comes_back() {
     let restored = fs::metadata(out.path().join("out/sparse")).expect("there");
     assert!(restored.blocks() * 512 < 10 << 20, "the holes are filled");
     assert!(fs::metadata(out.path().join("a.tar.zst")).expect("there").len() < 1 << 20);
+}
+
+/// Files with more holes than a header has room for.
+#[test]
+fn many_holes_come_back() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let dir = temp.path().join("in");
+    fs::create_dir(&dir).expect("a directory");
+    let sparse = fs::File::create(dir.join("sparse")).expect("a file");
+    sparse.set_len(64 << 20).expect("a length");
+    for n in 0..60 {
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", n << 20).expect("written");
+    }
+    fs::write(dir.join("after"), "it").expect("a file");
+    round_trip(&dir);
+}
+
+#[test]
+fn owners_are_those_inside_and_those_of_old_archives_are_as_they_were() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let (dir, archive) = (temp.path().join("in"), temp.path().join("a"));
+    fs::create_dir(&dir).expect("a directory");
+    fs::write(dir.join("file"), "text").expect("a file");
+    let sparse = fs::File::create(dir.join("sparse")).expect("a file");
+    sparse.set_len(1 << 20).expect("a length");
+    let me = fs::metadata(dir.join("file")).expect("there");
+    let of = |inside, outside| crate::runtime::idmap::Ids { inside, outside };
+    let one = Owners::One { uid: of(7, me.uid()), gid: of(8, me.gid()) };
+    pack(&dir, &archive, one, &|| false).expect("packed");
+    let mut owners = Vec::new();
+    for entry in guard::open(&archive).expect("an archive").entries().expect("entries").skip(1) {
+        let entry = entry.expect("an entry");
+        owners.push((entry.header().uid().expect("an id"), entry.header().gid().expect("an id")));
+    }
+    assert_eq!(owners, [(7, 8), (7, 8)]);
+    unpack(&archive, &temp.path().join("out"), one).expect("unpacked");
+    let back = fs::metadata(temp.path().join("out/file")).expect("there");
+    assert_eq!((back.uid(), back.gid()), (me.uid(), me.gid()));
+    // What earlier versions wrote says nothing of owners.
+    let mut old = tar::Builder::new(Vec::new());
+    old.append_path_with_name(dir.join("file"), "file").expect("added");
+    let bytes = old.into_inner().expect("whole");
+    fs::write(&archive, zstd::encode_all(bytes.as_slice(), 1).expect("compressed")).expect("written");
+    assert!(!is_portable(&archive).expect("read"));
+    unpack(&archive, &temp.path().join("old"), one).expect("unpacked");
+    assert_eq!(fs::metadata(temp.path().join("old/file")).expect("there").uid(), me.uid());
+    let error = look_through(&archive, &mut Budget { bytes: 1 << 20, entries: 9 }).expect_err("no stranger's");
+    assert!(error.to_string().contains("whose files"), "{error}");
 }
 
 struct OsStrOf(&'static [u8]);
