@@ -120,7 +120,8 @@ impl World<'_> {
         let rule: Rule = serde_json::from_value(rule).map_err(|error| ControlError::Invalid(error.to_string()))?;
         let fault = self.server.cp.faults().add(&self.identity.organization_id, rule).map_err(ControlError::Invalid)?;
         if fault.rule.effect == (Effect::Die {}) && fault.rule.matcher.is_only_sandbox() {
-            let (cp, organization, fault) = (self.server.cp.clone(), self.identity.organization_id.clone(), fault.clone());
+            let (cp, organization, fault) =
+                (self.server.cp.clone(), self.identity.organization_id.clone(), fault.clone());
             tokio::spawn(async move { cp.kill_matching(&organization, &fault).await });
         }
         Ok(fault.id.clone())

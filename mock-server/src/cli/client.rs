@@ -137,7 +137,9 @@ fn answer(stream: impl Read) -> std::io::Result<(u16, Option<u64>, impl Read)> {
     while body.read_line(&mut line)? > 0 && line.trim_end() != "" {
         match (status, line.split_once(':')) {
             (None, _) => status = line.split(' ').nth(1).and_then(|status| status.parse().ok()),
-            (_, Some((name, value))) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok(),
+            (_, Some((name, value))) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().ok()
+            }
             _ => {}
         }
         line.clear();

@@ -33,10 +33,8 @@ pub async fn save(State(cp): State<Arc<ControlPlane>>, caller: Caller, uri: Uri)
     let file = cp.save_world(caller.organization(), secrets).await?;
     let internal = |error: io::Error| ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let size = file.metadata().map_err(internal)?.len();
-    let headers: [(HeaderName, HeaderValue); 2] = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar")),
-        (header::CONTENT_LENGTH, size.into()),
-    ];
+    let headers: [(HeaderName, HeaderValue); 2] =
+        [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar")), (header::CONTENT_LENGTH, size.into())];
     let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
     Ok((headers, Body::from_stream(body)).into_response())
 }

@@ -134,7 +134,8 @@ impl ControlPlane {
             let gone = world.tenants.remove(&id);
             // Whom it was made for, unless others know them.
             let owner = gone.and_then(|tenant| tenant.organization.owner.clone());
-            let known = |user: &User| world.tenants.values().any(|tenant| tenant.organization.member(&user.id).is_some());
+            let known =
+                |user: &User| world.tenants.values().any(|tenant| tenant.organization.member(&user.id).is_some());
             if let Some(owner) = owner.filter(|owner| !known(owner)) {
                 world.users.remove(&owner.id);
             }

@@ -60,7 +60,10 @@ impl Runtime {
         if fs::symlink_metadata(&up).is_err() {
             userns::remove_tree(&self.config.binary, &self.idmap, new.clone()).await?;
             self.unpack_tree(archive.clone(), new.clone(), self.owners()).await?;
-            userns::rename(&self.config.binary, &self.idmap, new, up).await?;
+            // An empty one is none: a launch makes what is missing, with the owners that it wants.
+            if fs::remove_dir(&new).is_err() {
+                userns::rename(&self.config.binary, &self.idmap, new, up).await?;
+            }
         }
         fs::remove_file(&archive)
     }
@@ -70,7 +73,13 @@ impl Runtime {
         Owners::of(&self.idmap)
     }
 
-    pub(super) async fn pack(&self, from: PathBuf, to: PathBuf, owners: Owners, stop: CancellationToken) -> io::Result<()> {
+    pub(super) async fn pack(
+        &self,
+        from: PathBuf,
+        to: PathBuf,
+        owners: Owners,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
         userns::pack(&self.config.binary, &self.idmap, from, to, owners, stop).await
     }
 

@@ -205,11 +205,13 @@ fn work(verb: &str, path: &Path) -> io::Result<()> {
             base::copy_whole(&from, &to)
         }
         "pack" => {
-            let (from, to, owners): (PathBuf, PathBuf, Owners) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            let (from, to, owners): (PathBuf, PathBuf, Owners) =
+                serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
             archive::pack(&from, &to, owners, &|| false)
         }
         "unpack" => {
-            let (from, to, owners): (PathBuf, PathBuf, Owners) = serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
+            let (from, to, owners): (PathBuf, PathBuf, Owners) =
+                serde_json::from_slice(path.as_os_str().as_encoded_bytes())?;
             archive::unpack(&from, &to, owners)
         }
         "remove" => step(&path.display().to_string(), std::fs::remove_dir_all(path)),

@@ -34,7 +34,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Class, ControlPlane, Identity, MadeOf, ModelError, Mount, NewSandbox, NewSnapshot, REGION, Sandbox, State, StringMap,
+    Class, ControlPlane, Identity, MadeOf, ModelError, Mount, NewSandbox, NewSnapshot, REGION, Sandbox, State,
+    StringMap,
     secrets::{self, SecretChange},
 };
 
@@ -226,7 +227,11 @@ impl SeedSecret {
         if let Some(host) = self.hosts.iter().find(|host| !secrets::is_host(host)) {
             return Err(format!("{host} is no host name"));
         }
-        let new = SecretChange { value: Some(self.value), description: self.description, hosts: Some(self.hosts.iter().map(|host| host.to_lowercase()).collect()) };
+        let new = SecretChange {
+            value: Some(self.value),
+            description: self.description,
+            hosts: Some(self.hosts.iter().map(|host| host.to_lowercase()).collect()),
+        };
         let made = cp.add_secret(&owner.organization_id, self.name, new).await.map_err(|error| error.message)?;
         Ok(json!({"id": made.id, "name": made.name}))
     }

@@ -68,7 +68,10 @@ pub fn judge(request: &Request) -> Vec<Violation> {
         let fix = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
         found.push(Violation { rule: "deprecated-route", path: "path".into(), message, fix });
     }
-    judge_query(request, &operation.query, &mut found);
+    // Whose parameters no document names.
+    if !request.path.ends_with(toolbox::operations::CREATE_CONNECT) {
+        judge_query(request, &operation.query, &mut found);
+    }
     judge_body(request, id, operation.body.as_ref(), contract, &mut found);
     found.truncate(MOST);
     found
@@ -349,6 +352,7 @@ mod tests {
         const JSON: &str = "application/json";
         assert_eq!(rules("DownloadFile", "", "", ""), ["missing-parameter"]);
         assert_eq!(rules("DownloadFile", "path=x", "", ""), [""; 0]);
+        assert_eq!(rules("ConnectPtySession", "cols=80", "", ""), ["unknown-parameter"]);
         assert_eq!(rules("ExecuteCommand", "", JSON, "{"), ["bad-json"]);
         assert_eq!(rules("ExecuteCommand", "", "text/plain", "{\"command\": \"ls\"}"), ["missing-header"]);
         assert_eq!(rules("ExecuteCommand", "", JSON, "{\"command\": \"ls\"}"), [""; 0]);

@@ -49,8 +49,13 @@ pub fn not_emulated(method: &Method, path: &str) -> Option<ToolboxError> {
     Some(ToolboxError::new(StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text))
 }
 
+/// Makes a terminal and connects to it. No document names it (SDKs since 0.200, `Process.createPty`).
+pub const CREATE_CONNECT: &str = "/process/pty/create-connect";
+
 /// The operation that a request is for. Literal paths go before those with parameters, whatever their order here.
+/// [`CREATE_CONNECT`] is a connection, and no question about a terminal of that name.
 pub fn find(method: &str, path: &str) -> Option<&'static Operation> {
+    let path = if path == CREATE_CONNECT { "/process/pty/{sessionId}/connect" } else { path };
     let fitting = OPERATIONS.iter().filter(|op| op.method == method && matches(op.path, path));
     fitting.min_by_key(|op| op.path.matches('{').count())
 }

@@ -395,12 +395,14 @@ async fn events_are_bent_for_whom_they_are_meant() {
         let made = api.sandbox(json!({})).await;
         let (name, payload) = socket.event().await;
         assert_eq!(name, "sandbox.created");
-        let time = |value: &Value| value.as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>().expect("a time");
+        let time =
+            |value: &Value| value.as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>().expect("a time");
         seen.push((time(&payload["createdAt"]) - time(&made["createdAt"])).num_seconds());
     }
     assert_eq!(seen, [-7200, 0]);
     assert_eq!((hits(&api, &id).await, hits(&api, &status).await), (1, 0));
-    let close = json!({"match": {"plane": "events"}, "effect": {"type": "websocketClose", "code": 4001, "afterFrames": 2}});
+    let close =
+        json!({"match": {"plane": "events"}, "effect": {"type": "websocketClose", "code": 4001, "afterFrames": 2}});
     fault(&api, close).await;
     let mut closed = crate::events::Socket::with(&api.key).await;
     api.sandbox(json!({})).await;
@@ -436,7 +438,11 @@ async fn full_disks_quotas_and_daemons_out_of_reach() {
     let full: Value = upload().send().await.expect("answer").json().await.expect("JSON");
     assert_eq!((&full["statusCode"], &full["source"]), (&json!(400), &json!("DAYTONA_DAEMON")));
     assert_eq!(full["message"], "bad request: mkdir /home/daytona/d: no space left on device");
-    assert_eq!(sandbox.run("echo still; echo x > ~/written; cat ~/written").await, "still\nx\n", "commands go on writing");
+    assert_eq!(
+        sandbox.run("echo still; echo x > ~/written; cat ~/written").await,
+        "still\nx\n",
+        "commands go on writing"
+    );
     let init = sandbox.client.post(sandbox.url("/git/init")).json(&json!({"path": "/home/daytona/r"})).send();
     let full: Value = init.await.expect("answer").json().await.expect("JSON");
     assert!(full["message"].as_str().is_some_and(|text| text.ends_with("no space left on device")), "{full}");

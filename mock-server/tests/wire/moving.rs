@@ -19,7 +19,10 @@ use crate::{
 async fn saved(api: &Api, query: &str) -> Vec<u8> {
     let url = format!("{}/save{query}", api.url.replace("/api", "/__control"));
     let got = api.client.get(url).bearer_auth(&api.key).send().await.expect("answer");
-    assert_eq!((got.status().as_u16(), &got.headers()["content-type"]), (200, &"application/x-tar".parse().expect("a value")));
+    assert_eq!(
+        (got.status().as_u16(), &got.headers()["content-type"]),
+        (200, &"application/x-tar".parse().expect("a value"))
+    );
     got.bytes().await.expect("an archive").to_vec()
 }
 
@@ -122,7 +125,9 @@ async fn a_world_moves_to_another_server_whole() {
         assert!(notes.contains(part), "{notes}");
     }
     let after = there.get("/sandbox/web").await.1;
-    for field in ["id", "name", "labels", "env", "state", "autoStopInterval", "cpu", "memory", "disk", "snapshot", "createdAt"] {
+    for field in
+        ["id", "name", "labels", "env", "state", "autoStopInterval", "cpu", "memory", "disk", "snapshot", "createdAt"]
+    {
         assert_eq!(after[field], before[field], "{field}");
     }
     assert_eq!(after["state"], "started", "it runs when the answer comes");
@@ -320,24 +325,51 @@ async fn what_is_no_world_changes_nothing() {
         ("a bad id", edited(&|m| m["sandboxes"][0]["id"] = json!("../../x")), ""),
         ("no name", edited(&|m| m["sandboxes"][0]["name"] = json!("")), "it was deleted"),
         ("unknown layers", edited(&|m| m["sandboxes"][0]["root"]["layers"] = json!(["../x"])), "is not in it"),
-        ("an unknown image", edited(&|m| m["sandboxes"][0]["root"]["image"] = json!({"name": "x", "digest": "y",
+        (
+            "an unknown image",
+            edited(&|m| {
+                m["sandboxes"][0]["root"]["image"] = json!({"name": "x", "digest": "y",
             "config": {"env": {}, "user": "", "work_dir": "/", "entrypoint": [], "cmd": [], "labels": {}, "shell": []},
-            "layers": []})), "the image \"y\" is not there"),
-        ("an unknown volume", edited(&|m| m["sandboxes"][0]["volumes"] = json!([{"volumeId": "v", "mountPath": "/d"}])),
-            "its volume is not there"),
-        ("a bad mount", edited(&|m| m["sandboxes"][0]["volumes"] = json!([{"volumeId": "v", "mountPath": "/etc"}])),
-            "Invalid mount path"),
-        ("twice", edited(&|m| {
-            let one = m["sandboxes"][0].clone();
-            m["sandboxes"].as_array_mut().expect("an array").push(one);
-        }), ""),
+            "layers": []})
+            }),
+            "the image \"y\" is not there",
+        ),
+        (
+            "an unknown volume",
+            edited(&|m| m["sandboxes"][0]["volumes"] = json!([{"volumeId": "v", "mountPath": "/d"}])),
+            "its volume is not there",
+        ),
+        (
+            "a bad mount",
+            edited(&|m| m["sandboxes"][0]["volumes"] = json!([{"volumeId": "v", "mountPath": "/etc"}])),
+            "Invalid mount path",
+        ),
+        (
+            "twice",
+            edited(&|m| {
+                let one = m["sandboxes"][0].clone();
+                m["sandboxes"].as_array_mut().expect("an array").push(one);
+            }),
+            "",
+        ),
         ("another base", edited(&|m| m["baseTargets"] = json!(["/x"])), "has other parts"),
         ("owners of this disk", files(tree(&[(b'5', "0", "", 0, b"")], false)), "whose files"),
-        ("an absolute path", files(tree(&[(b'0', outside.to_str().expect("text"), "", 0, b"x")], true)), "a path leads out"),
+        (
+            "an absolute path",
+            files(tree(&[(b'0', outside.to_str().expect("text"), "", 0, b"x")], true)),
+            "a path leads out",
+        ),
         ("a way up", files(tree(&[(b'0', &way_out, "", 0, b"x")], true)), "a path leads out"),
-        ("through a link", files(tree(&[(b'2', "out", "/tmp", 0, b""), (b'0', "out/moving-escape", "", 0, b"x")], true)),
-            "leads through no directory"),
-        ("a hard link out", files(tree(&[(b'1', "passwd", "../../../../etc/passwd", 0, b"")], true)), "a path leads out"),
+        (
+            "through a link",
+            files(tree(&[(b'2', "out", "/tmp", 0, b""), (b'0', "out/moving-escape", "", 0, b"x")], true)),
+            "leads through no directory",
+        ),
+        (
+            "a hard link out",
+            files(tree(&[(b'1', "passwd", "../../../../etc/passwd", 0, b"")], true)),
+            "a path leads out",
+        ),
         ("the host's root", files(tree(&[(b'0', "x", "", 1_000_000, b"")], true)), "an owner"),
         ("a disk", files(tree(&[(b'4', "sda", "", 0, b"")], true)), "a kind that isn't ours"),
         ("much of nothing", files(tree(&[(b'0', "zeros", "", 0, &bomb)], true)), "more in the archive than is allowed"),
@@ -345,7 +377,10 @@ async fn what_is_no_world_changes_nothing() {
     for (what, archive, part) in cases {
         let (status, body) = restored(&there, archive).await;
         let message = body["message"].as_str().unwrap_or_default();
-        assert!(status == 400 && message.starts_with("The archive can't be restored: ") && message.contains(part), "{what}: {status} {body}");
+        assert!(
+            status == 400 && message.starts_with("The archive can't be restored: ") && message.contains(part),
+            "{what}: {status} {body}"
+        );
         assert_eq!(there.get("/sandbox").await.1["items"], json!([]), "{what}");
         let now = ["sandboxes", "archive", "volumes", "layers"].map(|name| count(dir.path(), name));
         assert_eq!(now, kept, "{what} left something");
@@ -375,7 +410,8 @@ async fn a_kill_in_the_middle_leaves_no_half_world() {
     for attempt in 0..4 {
         let serving = serve(dir.path()).await;
         if !whole && attempt == 0 {
-            let (head, url) = (archive[..archive.len() / 2].to_vec(), serving.api.url.replace("/api", "/__control/restore"));
+            let (head, url) =
+                (archive[..archive.len() / 2].to_vec(), serving.api.url.replace("/api", "/__control/restore"));
             let stream = futures_util::stream::once(async move { Ok::<_, std::io::Error>(head) });
             let body = futures_util::StreamExt::chain(stream, futures_util::stream::pending());
             let request = serving.api.client.post(url).bearer_auth(&serving.api.key);
@@ -387,7 +423,8 @@ async fn a_kill_in_the_middle_leaves_no_half_world() {
             let (key, url) = (serving.api.key.clone(), serving.api.url.clone());
             let api = Api { url, key, client: reqwest::Client::new() };
             let (begun, sent) = (archive.clone(), api.url.replace("/api", "/__control/restore"));
-            let sending = tokio::spawn(async move { api.client.post(sent).bearer_auth(&api.key).body(begun).send().await });
+            let sending =
+                tokio::spawn(async move { api.client.post(sent).bearer_auth(&api.key).body(begun).send().await });
             let files = |name: &str| count(dir.path(), name);
             eventually("it is unpacked", async || (files("volumes") > 0 || files("sandboxes") > 0).then_some(())).await;
             if attempt == 3 {

@@ -55,7 +55,8 @@ async fn volumes_have_files_and_secrets_are_attached() {
         "sandboxes": [{"name": "web", "secrets": {"API_TOKEN": "TOKEN"}}],
     });
     if has_images() {
-        seed["sandboxes"][0]["volumes"] = json!([{"name": "data", "mountPath": "/home/daytona/data", "subpath": "set"}]);
+        seed["sandboxes"][0]["volumes"] =
+            json!([{"name": "data", "mountPath": "/home/daytona/data", "subpath": "set"}]);
     }
     let (status, made) = api.control("POST", "/seed", seed).await;
     assert_eq!((status, &made["volumes"][0]["name"]), (201, &json!("data")), "{made}");
@@ -66,7 +67,9 @@ async fn volumes_have_files_and_secrets_are_attached() {
     let variable = run(&api, &server().base_url, id, "echo $API_TOKEN").await;
     assert!(variable.starts_with("dtn_secret_"), "{variable}");
     if has_images() {
-        let output = run(&api, &server().base_url, id, "cat data/one.txt && echo more >> data/one.txt && cat data/one.txt").await;
+        let output =
+            run(&api, &server().base_url, id, "cat data/one.txt && echo more >> data/one.txt && cat data/one.txt")
+                .await;
         assert_eq!(output, "1\n1\nmore\n");
     }
     for (seed, part) in [

@@ -37,7 +37,8 @@ const SHORT: u64 = 4096;
 pub fn unpack(archive: &Path, to: &Path, owners: Owners) -> io::Result<()> {
     let mut archive = guard::open(archive)?;
     make_like(to, to.parent().unwrap_or(to))?;
-    let mut unpacker = Unpacker { to, owners: None, guard: Guard::default(), buffer: vec![0; HOLE], closed: Vec::new() };
+    let mut unpacker =
+        Unpacker { to, owners: None, guard: Guard::default(), buffer: vec![0; HOLE], closed: Vec::new() };
     for entry in archive.entries()? {
         let mut entry = entry?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
