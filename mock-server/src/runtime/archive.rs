@@ -60,10 +60,7 @@ impl Runtime {
         if fs::symlink_metadata(&up).is_err() {
             userns::remove_tree(&self.config.binary, &self.idmap, new.clone()).await?;
             self.unpack_tree(archive.clone(), new.clone(), self.owners()).await?;
-            // An empty one is none: a launch makes what is missing, with the owners that it wants.
-            if fs::remove_dir(&new).is_err() {
-                userns::rename(&self.config.binary, &self.idmap, new, up).await?;
-            }
+            userns::rename(&self.config.binary, &self.idmap, new, up).await?;
         }
         fs::remove_file(&archive)
     }

@@ -120,10 +120,7 @@ impl Runtime {
         let result = async {
             let prepared = dir.clone();
             let _lock = blocking(move || prepare_dir(&prepared, isolation)).await?;
-            self.unpack_tree(from, dir.join("up"), owners).await?;
-            // An empty one is none: a launch makes what is missing, with the owners that it wants.
-            _ = fs::remove_dir(dir.join("up"));
-            Ok(())
+            self.unpack_tree(from, dir.join("up"), owners).await
         };
         result.await.map_err(failed(format!("restore the files of {id}")))
     }

@@ -126,6 +126,9 @@ impl ControlPlane {
         let sandbox = |one: &Arc<Sandbox>| {
             let mut one = Sandbox::clone(one);
             (one.preview_token, one.signing_key) = (String::new(), bare(&one.signing_key));
+            let proxy = &mut one.outward.outbound_proxy_url;
+            // Credentials stand before an @.
+            *proxy = proxy.take().filter(|url| with_secrets || !url.contains('@'));
             Arc::new(one)
         };
         let snapshots = world.snapshots.values().filter(|one| own(&one.organization_id));
