@@ -9,10 +9,9 @@ use super::{Gateway, faulty::envelope, legacy};
 use crate::{
     journal::{Exchange, Plane, entry, exchange::is_json},
     strict::{self, Strictness},
+    toolbox::operations::CREATE_CONNECT,
 };
 
-/// How SDKs since 0.200 open terminals. No document has it, and by its shape it is another operation.
-const UNDOCUMENTED: &str = "/process/pty/create-connect";
 /// Larger bodies pass without a look.
 const LARGEST: u64 = 1 << 20;
 
@@ -21,7 +20,7 @@ pub async fn check(gateway: &Gateway, exchange: &Exchange, request: Request<Body
     if !gateway.cp().is_strict() || !matches!(exchange.place.plane, Plane::Api | Plane::Toolbox) {
         return Ok(request);
     }
-    if exchange.place.plane == Plane::Toolbox && entry::inner(exchange.uri.path()) == UNDOCUMENTED {
+    if exchange.place.plane == Plane::Toolbox && entry::inner(exchange.uri.path()) == CREATE_CONNECT {
         return Ok(request);
     }
     let owner = exchange.progress.lock().owner.as_ref().map(|owner| owner.organization_id.clone());

@@ -255,7 +255,7 @@ impl Runtime {
     }
 
     /// Removes them but for its archive.
-    pub async fn remove_files(&self, id: &str) -> Result<(), RuntimeError> {
+    async fn remove_files(&self, id: &str) -> Result<(), RuntimeError> {
         let Some(trash) = self.put_aside(id).await? else { return Ok(()) };
         let removed = userns::remove_tree(&self.config.binary, &self.idmap, trash).await;
         removed.map_err(|error| RuntimeError::Io { what: format!("remove sandbox {id}"), source: error })

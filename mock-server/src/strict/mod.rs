@@ -68,10 +68,7 @@ pub fn judge(request: &Request) -> Vec<Violation> {
         let fix = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
         found.push(Violation { rule: "deprecated-route", path: "path".into(), message, fix });
     }
-    // Whose parameters no document names.
-    if !request.path.ends_with(toolbox::operations::CREATE_CONNECT) {
-        judge_query(request, &operation.query, &mut found);
-    }
+    judge_query(request, &operation.query, &mut found);
     judge_body(request, id, operation.body.as_ref(), contract, &mut found);
     found.truncate(MOST);
     found
