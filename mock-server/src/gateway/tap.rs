@@ -212,6 +212,11 @@ impl<S: AsyncWrite + Resets + Unpin> Tapped<S> {
         } else {
             ready!(self.poll_bent(cx))?;
         }
+        // Somebody wants it bent otherwise since.
+        let more = self.tap.0.bend.lock().take();
+        if let (Some(more), Some(bent)) = (more, &mut self.bent) {
+            bent.bend.also(more);
+        }
         if let Some(bent) = &mut self.bent {
             bent.bend.feed(bytes, &mut bent.out);
         }
