@@ -79,6 +79,11 @@ impl Runtime {
         ] {
             make_dir(dir, mode).map_err(io_error(format!("make {}", dir.display())))?;
         }
+        for dir in [&sandboxes, &config.data_dir.join("layers"), &config.data_dir.join("volumes")] {
+            if let Err(error) = super::sys::spread::spread(dir) {
+                tracing::debug!(dir = %dir.display(), %error, "its file system puts directories where it likes");
+            }
+        }
         let chosen = probe::choose(&config).await?;
         let base = base::prepare(&config, chosen.isolation).await?;
         let inside = (base.user.uid, base.user.gid);

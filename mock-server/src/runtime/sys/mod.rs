@@ -10,6 +10,7 @@ pub mod mounts;
 pub mod net;
 pub mod process;
 pub mod seccomp;
+pub mod spread;
 pub mod stream;
 pub mod worker;
 pub mod xattr;
