@@ -14,12 +14,12 @@ pub fn spread(directory: &Path) -> io::Result<()> {
     let directory = File::open(directory)?;
     let mut flags: libc::c_long = 0;
     // SAFETY: the descriptor is open, and the kernel writes an int or a long to `flags`, which has room for both.
-    if unsafe { libc::ioctl(directory.as_raw_fd(), libc::FS_IOC_GETFLAGS as _, &raw mut flags) } != 0 {
+    if unsafe { libc::ioctl(directory.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) } != 0 {
         return Err(io::Error::last_os_error());
     }
     flags |= TOPDIR;
     // SAFETY: as above, but it reads.
-    if unsafe { libc::ioctl(directory.as_raw_fd(), libc::FS_IOC_SETFLAGS as _, &raw const flags) } != 0 {
+    if unsafe { libc::ioctl(directory.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
