@@ -26,18 +26,16 @@ pub fn parse(path: &str) -> Option<Target> {
     if rest.trim_matches('/').is_empty() {
         return Some(Target::Root);
     }
-    let rest = rest.strip_prefix('/')?;
-    let (repository, what) = if let Some(name) = rest.strip_suffix("/tags/list") {
+    let (head, last) = rest.strip_prefix('/')?.rsplit_once('/')?;
+    let plain = last.replace("%3A", ":").replace("%3a", ":");
+    let (repository, what) = if let Some(name) = head.strip_suffix("/tags").filter(|_| last == "list") {
         (name, What::Tags)
-    } else if let Some((name, id)) = rest.rsplit_once("/blobs/uploads/") {
-        (name, if id.is_empty() { What::Uploads } else { What::Upload(id.to_owned()) })
-    } else if let Some(name) = rest.strip_suffix("/blobs/uploads") {
-        (name, What::Uploads)
-    } else if let Some((name, digest)) = rest.rsplit_once("/blobs/") {
-        (name, What::Blob(digest.replace("%3A", ":").replace("%3a", ":")))
+    } else if let Some(name) = head.strip_suffix("/blobs/uploads") {
+        (name, if last.is_empty() { What::Uploads } else { What::Upload(last.to_owned()) })
+    } else if let Some(name) = head.strip_suffix("/blobs") {
+        (name, if last == "uploads" { What::Uploads } else { What::Blob(plain) })
     } else {
-        let (name, reference) = rest.rsplit_once("/manifests/")?;
-        (name, What::Manifest(reference.replace("%3A", ":").replace("%3a", ":")))
+        (head.strip_suffix("/manifests")?, What::Manifest(plain))
     };
     let named = is_repository(repository) && what.is_fine();
     named.then(|| Target::Named { repository: repository.to_owned(), what })
@@ -46,12 +44,11 @@ pub fn parse(path: &str) -> Option<Target> {
 impl What {
     fn is_fine(&self) -> bool {
         match self {
-            What::Blob(text) | What::Upload(text) => !text.contains('/'),
             What::Manifest(reference) => {
                 let tag = |b: u8| b.is_ascii_alphanumeric() || b"._-:".contains(&b);
                 !reference.is_empty() && reference.len() <= 128 && reference.bytes().all(tag)
             }
-            What::Tags | What::Uploads => true,
+            What::Blob(_) | What::Upload(_) | What::Tags | What::Uploads => true,
         }
     }
 }
