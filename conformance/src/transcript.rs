@@ -230,8 +230,8 @@ fn normal(text: &str) -> String {
             (r"\bW/\x22[^\x22]*\x22", "<etag>"),
             (r"(?i)\b[0-9a-f]{16,}\b", "<hex>"),
             (r"\b[0-9a-f]{10}\b", "<run>"),
-            (r"\d{12,13}|\b\d{10,11}\b", "<stamp>"),
             (r"\b[A-Za-z0-9+/_-]{40,}={0,2}(\.[A-Za-z0-9_-]+)*", "<opaque>"),
+            (r"\d{12,13}|\b\d{10,11}\b", "<stamp>"),
             (r"(?i)\b127\.0\.0\.1:\d+|localhost:\d+", "<host>"),
         ]
         .map(|(pattern, name)| (Regex::new(pattern).expect("the pattern is a constant"), name))

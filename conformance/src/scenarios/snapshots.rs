@@ -24,7 +24,7 @@ scenarios! { "snapshots";
     changes_need_an_id: Must, covers ["activateSnapshot", "deactivateSnapshot", "removeSnapshot"];
 
     /// A snapshot that everybody has can't be deleted. (observed)
-    general_ones_stay: Must, covers ["removeSnapshot"];
+    general_ones_stay: Must, covers ["removeSnapshot"], classes [Racing];
 
     /// A deleted snapshot is gone from reads and lists, and its name is free. (removeSnapshot)
     deleted_is_gone: Must, covers ["removeSnapshot", "getSnapshot", "getAllSnapshots"];
