@@ -228,6 +228,7 @@ fn normal(text: &str) -> String {
             (r"conformance-[0-9a-f]{10}-[A-Za-z0-9 _%+-]+?-\d+(-\d+)?(_[0-9A-Za-z]{4}\b)?", "<name>"),
             (r"(?i)\b[a-z_]+-[a-z0-9_]+-\d+/", "<dir>/"),
             (r"\bW/\x22[^\x22]*\x22", "<etag>"),
+            (r"^[0-9a-f]{8}(@example\.com)?$", "<user>"),
             (r"(?i)\b[0-9a-f]{16,}\b", "<hex>"),
             (r"\b[0-9a-f]{10}\b", "<run>"),
             (r"\b[A-Za-z0-9+/_-]{40,}={0,2}(\.[A-Za-z0-9_-]+)*", "<opaque>"),

@@ -7,7 +7,7 @@ use crate::check::Check;
 
 /// A scenario that sends more than this keeps its first and its latest ones.
 const MAX_EXCHANGES: usize = 2000;
-/// Frames kept for each WebSocket.
+/// Frames kept for each WebSocket, and its end.
 const MAX_FRAMES: usize = 200;
 
 /// Exchanges and verdicts of one scenario, in order.
@@ -33,7 +33,8 @@ impl Log {
 
     pub(crate) fn frame(&self, exchange: usize, frame: Frame) {
         let mut exchanges = self.exchanges.lock();
-        if let Some(exchange) = exchanges.get_mut(exchange).filter(|exchange| exchange.frames.len() < MAX_FRAMES) {
+        let Some(exchange) = exchanges.get_mut(exchange) else { return };
+        if exchange.frames.len() < MAX_FRAMES || frame.kind == "close" {
             exchange.frames.push(frame);
         }
     }
