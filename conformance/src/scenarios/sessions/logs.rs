@@ -6,7 +6,8 @@ use crate::prelude::*;
 scenarios! { "sessions";
     /// Clients since 0.167 get both streams apart, in the answer to a command and in its log as JSON.
     /// (SessionExecuteCommand, GetSessionCommandLogs; observed)
-    split_for_todays_clients: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"], since "0.167", clients ">=0.167";
+    split_for_todays_clients: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"], since "0.167", clients ">=0.167",
+        classes [Racing];
 
     /// Clients from 0.27 to 0.166, and those whose version can't be read, get one text with a marker before each line.
     /// (observed; SDKs demultiplex by themselves)
