@@ -63,6 +63,7 @@ impl Spares {
     ) -> io::Result<Spare> {
         loop {
             let waiting = self.take();
+            let waited = waiting.is_some();
             let spare = match waiting {
                 Some(spare) => spare,
                 None => self.begin().await?,
@@ -71,9 +72,12 @@ impl Spares {
                 Ok(Filled::Done) => return Ok(spare),
                 // Each time there is a layer that no launch had before, so this ends.
                 Ok(Filled::TooOld) => spare.discard(),
+                // It may have been killed while it waited; what is wrong with the spec is wrong again.
                 Err(error) => {
                     spare.discard();
-                    return Err(error);
+                    if !waited {
+                        return Err(error);
+                    }
                 }
             }
         }

@@ -140,6 +140,16 @@ fn processes_with(text: &str) -> Vec<i32> {
     .collect()
 }
 
+/// The process that made another one.
+fn parent_of(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()).expect("parent")
+}
+
+fn kill(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+}
+
 /// A number that no other process has on its command line.
 fn marker() -> String {
     format!("{}", 100_000_000 + uuid::Uuid::new_v4().as_u128() % 100_000_000)
@@ -410,14 +420,34 @@ async fn its_end_is_told_whoever_brings_it() {
     world.runtime.shutdown().await;
 }
 
+/// Processes that wait to be sandboxes: a launch needs none of them, and none outlives the server.
+#[tokio::test]
+async fn killed_spares_are_replaced() {
+    let world = World::start().await;
+    let first = world.launch().await;
+    let zygote = parent_of(first.pid());
+    let waiting = || {
+        let children = fs::read_to_string(format!("/proc/{zygote}/task/{zygote}/children")).unwrap_or_default();
+        let pids = children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+        pids.filter(|pid| *pid != first.pid()).collect::<Vec<_>>()
+    };
+    eventually("processes wait", || !waiting().is_empty()).await;
+    waiting().into_iter().for_each(kill);
+    let second = world.launch().await;
+    assert_eq!(sh(&second, "echo ok").await, "ok");
+    eventually("others wait", || waiting().iter().any(|pid| *pid != second.pid())).await;
+    let all = waiting();
+    world.runtime.shutdown().await;
+    eventually("nobody waits any more", || !all.iter().any(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true)))
+        .await;
+}
+
 #[tokio::test]
 async fn a_killed_zygote_is_replaced() {
     let world = World::start().await;
     let spec = spec();
     let sandbox = world.runtime.launch(&spec).await.expect("launch");
-    let stat = fs::read_to_string(format!("/proc/{}/stat", sandbox.pid())).expect("stat");
-    let parent: i32 = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()).expect("parent");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), nix::sys::signal::Signal::SIGKILL).expect("kill");
+    kill(parent_of(sandbox.pid()));
     sandbox.exited().await;
     let sandbox = world.runtime.launch(&spec).await.expect("launch again");
     assert_eq!(sh(&sandbox, "echo ok").await, "ok");
