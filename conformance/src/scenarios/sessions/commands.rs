@@ -64,7 +64,8 @@ scenarios! { "sessions";
 
     /// What a snapshot's entrypoint writes is kept in the session `entrypoint`, from its first line on, by stream.
     /// (GetEntrypointSession, GetEntrypointLogs; SDKs: getEntrypointLogs)
-    entrypoint_is_a_session: Must, covers ["createSnapshot", "GetEntrypointSession", "GetEntrypointLogs"], since "0.200";
+    entrypoint_is_a_session: Must, covers ["createSnapshot", "GetEntrypointSession", "GetEntrypointLogs"], since "0.200",
+        classes [Racing];
 
     /// Ids may have blanks and any letters. (observed)
     ids_of_any_kind: Should, covers ["CreateSession", "GetSession", "SessionExecuteCommand", "DeleteSession"];
