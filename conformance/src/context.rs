@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     check::Pending,
-    client::{Client, Log, MAKES_SANDBOX, Made, Request, Watch},
+    client::{Answer, Client, Log, MAKES_SANDBOX, Made, Request, Watch},
     ledger::{RUN_LABEL, SUITE_LABEL},
     run::World,
     sandbox::Sandbox,
@@ -153,6 +153,22 @@ impl Cx {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
+    }
+
+    /// Asks for a snapshot that is to be built, by the name in `body`, and waits for its end: good or bad.
+    pub async fn built_snapshot(&self, body: Value, within: Duration) -> Result<Answer> {
+        let path = format!("/snapshots/{}", body["name"].as_str().unwrap_or_default());
+        self.post("/snapshots").json(body).send().await?.ok()?;
+        let made = self.eventually("the snapshot is made", within, async || {
+            let answer = self.get(&path).send().await?.ok()?;
+            let state = answer["state"].as_str().unwrap_or_default();
+            Ok(matches!(state, "active" | "error" | "build_failed").then_some(answer))
+        });
+        let made = made.await?;
+        if made["errorReason"].as_str().is_some_and(|reason| reason.contains("isolation process")) {
+            return Err(Stop::not_applicable("this server's isolation can't build"));
+        }
+        Ok(made)
     }
 
     /// The version that the server reports, for scenarios that differ in detail.

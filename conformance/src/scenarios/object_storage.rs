@@ -164,17 +164,7 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 async fn built(cx: &Cx, dockerfile: &str, hash: &str) -> Result<crate::client::Answer> {
     let name = cx.name("context");
     let info = json!({"dockerfileContent": dockerfile, "contextHashes": [hash]});
-    cx.post("/snapshots").json(json!({"name": name, "buildInfo": info})).send().await?.ok()?;
-    let made = cx.eventually("the snapshot is made", Duration::from_secs(90), async || {
-        let answer = cx.get(&format!("/snapshots/{name}")).send().await?.ok()?;
-        let state = answer["state"].as_str().unwrap_or_default();
-        Ok(matches!(state, "active" | "error" | "build_failed").then_some(answer))
-    });
-    let made = made.await?;
-    if made["errorReason"].as_str().is_some_and(|reason| reason.contains("isolation process")) {
-        return Err(Stop::not_applicable("this server's isolation can't build"));
-    }
-    Ok(made)
+    cx.built_snapshot(json!({"name": name, "buildInfo": info}), Duration::from_secs(90)).await
 }
 
 async fn a_context_is_built(cx: Cx) -> Result {

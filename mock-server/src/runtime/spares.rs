@@ -62,11 +62,9 @@ impl Spares {
         lock: &OwnedFd,
     ) -> io::Result<Spare> {
         loop {
-            let waiting = self.take();
-            let waited = waiting.is_some();
-            let spare = match waiting {
-                Some(spare) => spare,
-                None => self.begin().await?,
+            let (spare, waited) = match self.take() {
+                Some(spare) => (spare, true),
+                None => (self.begin().await?, false),
             };
             match self.fill(&spare, spec, resources, ctrl, lock).await {
                 Ok(Filled::Done) => return Ok(spare),
@@ -156,7 +154,6 @@ impl Spares {
 impl Spare {
     /// Ends it; for one that never became a sandbox.
     pub fn discard(self) {
-        self.launched.kill();
         tokio::spawn(self.end());
     }
 

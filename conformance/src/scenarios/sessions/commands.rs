@@ -362,16 +362,7 @@ async fn entrypoint_is_a_session(cx: Cx) -> Result {
     let dockerfile =
         "FROM debian:12-slim\nENTRYPOINT [\"sh\", \"-c\", \"echo said; echo warned >&2; exec sleep infinity\"]\n";
     let body = json!({"name": name, "buildInfo": {"dockerfileContent": dockerfile}});
-    cx.post("/snapshots").json(body).send().await?.ok()?;
-    let made = cx.eventually("the snapshot is made", Duration::from_secs(60), async || {
-        let answer = cx.get(&format!("/snapshots/{name}")).send().await?.ok()?;
-        let state = answer["state"].as_str().unwrap_or_default();
-        Ok(matches!(state, "active" | "error" | "build_failed").then_some(answer))
-    });
-    let made = made.await?;
-    if made["errorReason"].as_str().is_some_and(|reason| reason.contains("isolation process")) {
-        return Err(Stop::not_applicable("this server's isolation can't build"));
-    }
+    let made = cx.built_snapshot(body, Duration::from_secs(60)).await?;
     cx.check("active").json(&made, "/state", "active");
     let sandbox = cx.sandbox_with(json!({"snapshot": name})).await?;
     let told = sandbox.get("/process/session/entrypoint").header(VERSION, TODAY).send().await?;

@@ -83,45 +83,12 @@ async fn refused(cx: &Cx, operation: &str, status: u16, op: &str, args: &Value) 
     Ok(told.thrown().cloned())
 }
 
-async fn status_400(cx: Cx) -> Result {
-    status(cx, 400).await
+/// A scenario for each status: what holds is the same for all.
+macro_rules! statuses {
+    ($($name:ident $code:literal),*) => { $(async fn $name(cx: Cx) -> Result { status(cx, $code).await })* };
 }
 
-async fn status_401(cx: Cx) -> Result {
-    status(cx, 401).await
-}
-
-async fn status_403(cx: Cx) -> Result {
-    status(cx, 403).await
-}
-
-async fn status_404(cx: Cx) -> Result {
-    status(cx, 404).await
-}
-
-async fn status_408(cx: Cx) -> Result {
-    status(cx, 408).await
-}
-
-async fn status_409(cx: Cx) -> Result {
-    status(cx, 409).await
-}
-
-async fn status_422(cx: Cx) -> Result {
-    status(cx, 422).await
-}
-
-async fn status_429(cx: Cx) -> Result {
-    status(cx, 429).await
-}
-
-async fn status_500(cx: Cx) -> Result {
-    status(cx, 500).await
-}
-
-async fn status_502(cx: Cx) -> Result {
-    status(cx, 502).await
-}
+statuses! { status_400 400, status_401 401, status_403 403, status_404 404, status_408 408, status_409 409, status_422 422, status_429 429, status_500 500, status_502 502 }
 
 async fn rate_limit_says_when(cx: Cx) -> Result {
     cx.connect().await?;
