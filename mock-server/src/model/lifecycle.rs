@@ -134,7 +134,9 @@ impl ControlPlane {
         seen.phase().begin(operation, seen.nature())?;
         let edit = |sandbox: &mut Sandbox| {
             // One that was being archived may be archived by now: nobody else asked for anything.
-            if sandbox.phase() != seen.phase() && sandbox.phase() != seen.phase().after(Progress::Archived) {
+            let moved = sandbox.phase() != seen.phase() && sandbox.phase() != seen.phase().after(Progress::Archived);
+            // Or somebody took it out of its pool: then it isn't the pool's to discard.
+            if moved || sandbox.warm_pool_id != seen.warm_pool_id {
                 return Err(ModelError::conflict(OUTRUN));
             }
             if operation == Operation::Delete && self.world.read().has_live_forks(&sandbox.id) {

@@ -185,10 +185,8 @@ impl ControlPlane {
 
     /// Deletes a sandbox that waits, unless somebody takes it first.
     async fn discard(self: &Arc<Self>, sandbox: &Sandbox) {
-        let waits =
-            self.world.read().sandboxes.get(&sandbox.id).is_some_and(|entry| entry.record.warm_pool_id.is_some());
-        if waits && let Err(error) = self.begin(sandbox, Operation::Delete, true).await {
-            tracing::debug!(sandbox = sandbox.id, %error, "a warm sandbox goes later");
+        if let Err(error) = self.begin(sandbox, Operation::Delete, true).await {
+            tracing::debug!(sandbox = sandbox.id, %error, "a warm sandbox goes later, or is taken");
         }
     }
 

@@ -107,6 +107,7 @@ impl AgentLink {
     }
 
     /// The first message: ready, with TUN and NAT listener or the reason why there are none; or why it can't be.
+    /// [`io::ErrorKind::UnexpectedEof`] if it ended without a word.
     pub async fn ready(&self) -> io::Result<Result<[OwnedFd; 2], String>> {
         match self.0.channel.recv().await? {
             Some((Event::Ready { no_outbound }, fds)) => {
@@ -114,7 +115,7 @@ impl AgentLink {
             }
             Some((Event::Failed { message }, _)) => Err(io::Error::other(message)),
             Some((Event::Connected { .. }, _)) => Err(io::Error::other("the agent spoke out of turn")),
-            None => Err(io::Error::other("the agent ended during set-up")),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the agent ended during set-up")),
         }
     }
 

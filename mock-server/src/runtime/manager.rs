@@ -155,7 +155,7 @@ impl Runtime {
                 return Err(failed(error));
             }
         };
-        let Spare { launched, group } = process;
+        let Spare { launched, group, .. } = process;
         let (running, id) = (self.running.clone(), spec.id.clone());
         let gone = move || drop(running.lock().remove(&id));
         let sandbox =
@@ -180,17 +180,21 @@ impl Runtime {
         resources: Option<Resources>,
         lock: &OwnedFd,
     ) -> io::Result<(Spare, AgentLink, Option<[OwnedFd; 2]>)> {
-        let (ours, theirs) = fdpass::pair()?;
-        self.revive_nursery().await?;
-        let process = self.spares.launch(spec, resources, &theirs, lock).await?;
-        drop(theirs);
-        let link = AgentLink::new(ours)?;
-        let ready = tokio::time::timeout(SET_UP, link.ready()).await.map_err(io::Error::from).flatten();
-        match ready {
-            Ok(outlet) => Ok((process, link, outlet.ok())),
-            Err(error) => {
-                process.discard();
-                Err(error)
+        loop {
+            let (ours, theirs) = fdpass::pair()?;
+            self.revive_nursery().await?;
+            let process = self.spares.launch(spec, resources, &theirs, lock).await?;
+            drop(theirs);
+            let link = AgentLink::new(ours)?;
+            let ready = tokio::time::timeout(SET_UP, link.ready()).await.map_err(io::Error::from).flatten();
+            let error = match ready {
+                Ok(outlet) => return Ok((process, link, outlet.ok())),
+                Err(error) => error,
+            };
+            let again = process.waited && error.kind() == io::ErrorKind::UnexpectedEof;
+            process.discard();
+            if !again {
+                return Err(error);
             }
         }
     }

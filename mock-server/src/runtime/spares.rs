@@ -1,19 +1,12 @@
 //! Processes that wait to be sandboxes: cloned and in their control groups already, as moving a process into one takes
 //! the kernel longer than all the rest of a start.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 
 use futures_util::future::join_all;
 use nix::unistd::Pid;
-use parking_lot::Mutex;
-use tokio::sync::RwLock;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, RwLock};
 
 use super::{
     Resources,
@@ -33,6 +26,8 @@ pub type Zygote = Arc<RwLock<Option<Nursery>>>;
 pub struct Spare {
     pub launched: Launched,
     pub group: Group,
+    /// It may have been killed while it waited, which is no fault of its spec.
+    pub waited: bool,
 }
 
 /// The waiting ones.
@@ -40,17 +35,13 @@ pub struct Spares {
     zygote: Zygote,
     pub groups: Arc<Groups>,
     waiting: Mutex<Vec<Spare>>,
-    refilling: AtomicBool,
+    /// Held by whoever makes new ones.
+    filling: AsyncMutex<()>,
 }
 
 impl Spares {
     pub fn new(zygote: Zygote, groups: Groups) -> Arc<Spares> {
-        Arc::new(Spares {
-            zygote,
-            groups: Arc::new(groups),
-            waiting: Mutex::default(),
-            refilling: AtomicBool::new(false),
-        })
+        Arc::new(Spares { zygote, groups: Arc::new(groups), waiting: Mutex::default(), filling: AsyncMutex::default() })
     }
 
     /// Gives a waiting process its spec, or a new one where none waits that can take it.
@@ -62,16 +53,16 @@ impl Spares {
         lock: &OwnedFd,
     ) -> io::Result<Spare> {
         loop {
-            let (spare, waited) = match self.take() {
-                Some(spare) => (spare, true),
-                None => (self.begin().await?, false),
+            let spare = match self.take() {
+                Some(spare) => spare,
+                None => self.begin().await?,
             };
             match self.fill(&spare, spec, resources, ctrl, lock).await {
                 Ok(Filled::Done) => return Ok(spare),
                 // Each time there is a layer that no launch had before, so this ends.
                 Ok(Filled::TooOld) => spare.discard(),
-                // It may have been killed while it waited; what is wrong with the spec is wrong again.
                 Err(error) => {
+                    let waited = spare.waited;
                     spare.discard();
                     if !waited {
                         return Err(error);
@@ -83,50 +74,41 @@ impl Spares {
 
     /// Makes as many as are missing, beside whatever else goes on.
     pub fn refill(self: &Arc<Self>) {
-        if self.refilling.swap(true, Ordering::AcqRel) {
-            return;
-        }
         let spares = self.clone();
         tokio::spawn(async move {
-            // Together, as the kernel's wait is one for all of them.
-            loop {
-                let missing = COUNT.saturating_sub(spares.waiting.lock().len());
-                let made = join_all((0..missing).map(|_| spares.begin())).await;
-                let failed = made.iter().any(Result::is_err);
-                spares.waiting.lock().extend(made.into_iter().flatten());
-                // A launch tells why, if it fails, too.
-                if missing == 0 || failed {
-                    break;
-                }
-            }
-            spares.refilling.store(false, Ordering::Release);
+            let _one = spares.filling.lock().await;
+            let missing = COUNT.saturating_sub(spares.living().len());
+            // Together, as the kernel's wait is one for all of them. A launch tells why, if it fails, too.
+            let made = join_all((0..missing).map(|_| spares.begin())).await;
+            spares.waiting.lock().extend(made.into_iter().flatten().map(|spare| Spare { waited: true, ..spare }));
         });
     }
 
-    /// Ends those that wait.
+    /// Ends those that wait; once the zygote is taken away there are no new ones.
     pub async fn end(&self) {
+        let _nobody = self.filling.lock().await;
         let waiting = std::mem::take(&mut *self.waiting.lock());
         join_all(waiting.into_iter().map(Spare::end)).await;
     }
 
-    /// The oldest of a zygote that lives.
-    fn take(&self) -> Option<Spare> {
+    /// Those that wait and live; the others are discarded.
+    fn living(&self) -> MutexGuard<'_, Vec<Spare>> {
         let mut waiting = self.waiting.lock();
-        while !waiting.is_empty() {
-            let mut spare = waiting.remove(0);
-            if !spare.launched.is_gone() {
-                return Some(spare);
-            }
-            spare.discard();
-        }
-        None
+        waiting.extract_if(.., |spare| spare.launched.is_gone()).for_each(Spare::discard);
+        waiting
+    }
+
+    /// The oldest that lives.
+    fn take(&self) -> Option<Spare> {
+        let mut living = self.living();
+        (!living.is_empty()).then(|| living.remove(0))
     }
 
     async fn begin(&self) -> io::Result<Spare> {
         let launched = self.zygote.read().await.as_ref().ok_or_else(stopping)?.begin().await?;
         let (groups, pid) = (self.groups.clone(), Pid::from_raw(launched.pid));
         match blocking(move || groups.enter(pid)).await {
-            Ok(group) => Ok(Spare { launched, group }),
+            Ok(group) => Ok(Spare { launched, group, waited: false }),
             Err(error) => {
                 launched.kill();
                 Err(io::Error::new(error.kind(), format!("control group: {error}")))
@@ -159,7 +141,7 @@ impl Spare {
 
     async fn end(self) {
         self.launched.kill();
-        let Spare { launched, group } = self;
+        let Spare { launched, group, .. } = self;
         let _ = launched.exit.await;
         let _ = tokio::task::spawn_blocking(move || group.remove()).await;
     }

@@ -202,22 +202,18 @@ async fn sigkill_loses_nothing_of_what_has_records_and_files_of_its_own() {
         serving.kill();
         let again = serve(dir.path()).await;
         let (api, control) = (&again.api, control(&again.api));
-        let mut pools = Vec::new();
+        let (mut acknowledged, mut in_flight) = (Vec::new(), Vec::new());
         for worker in workers {
             let mut witness = worker.await.expect("a witness");
             // Both resize one pool, so only together do they know what it may be.
-            for facts in [&mut witness.acknowledged, &mut witness.in_flight] {
-                let own: Vec<String> = facts.keys().filter(|fact| fact.starts_with("pool ")).cloned().collect();
-                pools.extend(own.into_iter().filter_map(|fact| Some((fact.clone(), facts.remove(&fact)?))));
-            }
+            acknowledged.extend(witness.acknowledged.extract_if(.., |fact, _| fact.starts_with("pool ")));
+            in_flight.extend(witness.in_flight.extract_if(.., |fact, _| fact.starts_with("pool ")));
             witness.compare(async |fact| look(api, &control, fact).await, after).await;
         }
-        if let Some((fact, _)) = pools.first() {
+        if let Some((fact, _)) = acknowledged.first() {
             let now = look(api, &control, fact).await;
-            assert!(
-                pools.iter().any(|(_, value)| *value == now),
-                "killed after {after}: {fact} is {now}, not of {pools:?}"
-            );
+            let values: Vec<_> = acknowledged.iter().chain(&in_flight).map(|(_, value)| value).collect();
+            assert!(values.contains(&&now), "killed after {after}: {fact} is {now}, not of {values:?}");
         }
         api.control("POST", "/reset", Value::Null).await;
         again.kill();

@@ -146,6 +146,11 @@ fn parent_of(pid: i32) -> i32 {
     stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()).expect("parent")
 }
 
+/// Neither gone nor a zombie of whoever adopted it.
+fn lives(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 fn kill(pid: i32) {
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
 }
@@ -438,8 +443,7 @@ async fn killed_spares_are_replaced() {
     eventually("others wait", || waiting().iter().any(|pid| *pid != second.pid())).await;
     let all = waiting();
     world.runtime.shutdown().await;
-    eventually("nobody waits any more", || !all.iter().any(|pid| fs::exists(format!("/proc/{pid}")).unwrap_or(true)))
-        .await;
+    eventually("nobody waits any more", || !all.iter().any(|pid| lives(*pid))).await;
 }
 
 #[tokio::test]

@@ -94,6 +94,23 @@ async fn many_at_once_get_one_each() {
 }
 
 #[tokio::test]
+async fn what_is_taken_while_a_pool_shrinks_is_kept() {
+    let api = Api::new().await;
+    let pool = pool(&api, 2).await;
+    let path = format!("/warm-pools/{}", id(&pool));
+    for round in 0..10 {
+        let resize = async |size: u32| assert_eq!(api.call("PATCH", &path, json!({"pool": size})).await.0, 200);
+        let ((), taken) = tokio::join!(resize(0), api.sandbox(json!({})));
+        filled(&api, &pool, 0).await;
+        let (status, read) = api.get(&format!("/sandbox/{}", id(&taken))).await;
+        assert_eq!((status, &read["desiredState"]), (200, &json!("started")), "round {round}");
+        assert_eq!(api.delete(&format!("/sandbox/{}", id(&taken))).await.0, 200);
+        resize(2).await;
+        filled(&api, &pool, 2).await;
+    }
+}
+
+#[tokio::test]
 async fn pools_are_checked_and_go_with_what_waits() {
     let (api, other) = (Api::new().await, Api::new().await);
     let own = pool(&api, 1).await;
