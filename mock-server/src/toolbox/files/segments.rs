@@ -23,6 +23,8 @@ const CACHED: u64 = 16 << 10;
 const PROC: u64 = 1 << 20;
 /// One read, and one frame on the wire.
 const CHUNK: u64 = 512 << 10;
+/// Stretches from this size on are sent from where the kernel has them; smaller ones are copied sooner than mapped.
+const MAPPED: u64 = 128 << 10;
 /// Chunks read while an earlier one is being sent, and that one.
 const AHEAD: usize = 2;
 
@@ -117,13 +119,21 @@ impl Segment {
             Segment::Bytes(bytes) => return Ok(bytes),
             Segment::File(file, range) => (file, range),
         };
-        let read = move || {
-            let mut chunk = vec![0; (range.end - range.start) as usize];
-            // A file that shrank meanwhile is an error, and breaks the connection: its size has been promised.
-            file.read_exact_at(&mut chunk, range.start).map(|()| chunk.into())
-        };
-        tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(move || read(&file, range)).await.map_err(io::Error::other)?
     }
+}
+
+/// Blocking. A file that shrank meanwhile is an error, and breaks the connection: its size has been promised.
+fn read(file: &File, range: Range<u64>) -> io::Result<Bytes> {
+    // Nobody looks at these bytes but the kernel, which sends them.
+    if range.end - range.start >= MAPPED
+        && let Ok(mapping) = memory::map(file, range.clone())
+    {
+        return Ok(Bytes::from_owner(mapping));
+    }
+    let mut chunk = vec![0; (range.end - range.start) as usize];
+    file.read_exact_at(&mut chunk, range.start)?;
+    Ok(chunk.into())
 }
 
 /// The bytes of some segments, one after the other.

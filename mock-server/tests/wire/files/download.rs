@@ -138,6 +138,24 @@ async fn a_client_that_vanishes_closes_the_file() {
 }
 
 #[tokio::test]
+async fn a_file_that_shrinks_while_it_is_sent_breaks_the_connection_only() {
+    let tb = toolbox().await;
+    let path = tb.write("big", "");
+    for ranges in ["bytes=0-", "bytes=0-100000000,200000000-300000000"] {
+        tb.run(&format!("truncate -s 500M {path}")).await;
+        let mut res = download(&tb, &path, &[("Range", ranges)]).await;
+        assert!(res.chunk().await.expect("some of it").is_some());
+        tb.run(&format!("truncate -s 0 {path}")).await;
+        let rest = async {
+            while res.chunk().await?.is_some() {}
+            Ok::<_, reqwest::Error>(())
+        };
+        rest.await.expect_err("its size was promised");
+        tb.run("true").await;
+    }
+}
+
+#[tokio::test]
 async fn conditions() {
     let tb = toolbox().await;
     let path = tb.write("file", "0123456789");
