@@ -104,8 +104,8 @@ pub async fn update(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> ApiResult {
-    let registry = cp.registry(caller.organization(), &id)?;
-    let registry = cp.change_registry(&registry, read(&body, false)?).await?;
+    cp.registry(caller.organization(), &id)?;
+    let registry = cp.change_registry(caller.organization(), &id, read(&body, false)?).await?;
     Ok(ok(&dto(&registry)))
 }
 

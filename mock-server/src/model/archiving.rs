@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ControlPlane,
     error::ModelError,
-    rules::{OUTRUN, Operation, Progress},
+    rules::{OUTRUN, Operation, Phase, Progress},
     sandbox::{BackupState, DesiredState, Sandbox, State},
 };
 
@@ -104,7 +104,7 @@ impl ControlPlane {
 
     async fn set_backup(&self, id: &str, state: BackupState) -> Result<(), ModelError> {
         let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
-            if sandbox.desired_state == DesiredState::Archived {
+            if (sandbox.actual_state, sandbox.desired_state) == (State::Stopped, DesiredState::Archived) {
                 sandbox.backup_state = state;
             }
             Ok(())
@@ -119,15 +119,14 @@ impl ControlPlane {
             Err(error) => return tracing::warn!(%error, "the archives can't be read"),
         };
         for id in archived {
-            let record = self.world.read().sandboxes.get(&id).map(|entry| entry.record.clone());
-            let removed = match record {
+            let removed = match self.turn(&id) {
                 None => self.runtime().remove_archive(&id),
-                Some(record)
-                    if record.desired_state == DesiredState::Archived && record.actual_state == State::Archived =>
-                {
-                    self.runtime().clear_away(&id).await
+                Some(turn) => {
+                    // Somebody may start it just now.
+                    let _turn = turn.lock().await;
+                    let archived = |phase: Phase| phase.actual == State::Archived && !phase.is_pending();
+                    if self.is_at(&id, archived) { self.runtime().clear_away(&id).await } else { Ok(()) }
                 }
-                Some(_) => Ok(()),
             };
             if let Err(error) = removed {
                 tracing::warn!(sandbox = id, %error, "an archive could not be tidied");

@@ -7,7 +7,7 @@ use chrono::Duration;
 use super::{
     ControlPlane, Identity, Outward,
     error::ModelError,
-    network,
+    linking, network,
     rules::Phase,
     sandbox::{BackupState, Sandbox, StringMap},
     settings,
@@ -140,7 +140,7 @@ impl ControlPlane {
             return Err(ModelError::bad_request(text));
         }
         let owner = self.find(&caller.organization_id, owner)?;
-        self.check_owner(&owner)?;
+        linking::check_owner(&owner)?;
         Ok(Some(owner.id.clone()))
     }
 

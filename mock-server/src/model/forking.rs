@@ -28,11 +28,13 @@ impl ControlPlane {
         let (cp, seen) = (self.clone(), source.clone());
         apart(async move {
             let forking = cp.advance(&seen, Operation::Fork).await?;
-            let made = cp.copy_of(&forking, name).await;
-            let settled = cp.report(&forking.id, Progress::Forked).await;
-            let fork = cp.add_fork(made?).await?;
-            drop(settled);
-            Ok(fork)
+            let fork = match cp.copy_of(&forking, name).await {
+                Ok(made) => cp.add_fork(made).await,
+                Err(error) => Err(error),
+            };
+            // Last: what is being forked can't be deleted, what has a fork can't either.
+            drop(cp.report(&forking.id, Progress::Forked).await);
+            fork
         })
         .await
     }

@@ -132,6 +132,21 @@ fn mask(key: &str) -> String {
     format!("{}{}{}", head.iter().collect::<String>(), "*".repeat(20), tail.iter().collect::<String>())
 }
 
+/// 403 for permissions that aren't among those that may be given.
+fn check_beyond(wanted: &[String], allowed: &[String]) -> Result<(), ModelError> {
+    let beyond: Vec<&str> = wanted.iter().filter(|one| !allowed.contains(one)).map(String::as_str).collect();
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    let text = format!("Insufficient permissions for assigning: {}", beyond.join(", "));
+    Err(ModelError::new(ErrorKind::Forbidden, text))
+}
+
+fn strangers(organization_id: &str, user_id: &str) -> ModelError {
+    let text = format!("User with ID {user_id} is not in organization with ID {organization_id}");
+    ModelError::new(ErrorKind::Forbidden, text)
+}
+
 fn put(key: &ApiKey) -> Write {
     let record = serde_json::to_string(key).expect("a key is JSON");
     Write::Put { kind: Kind::ApiKey, key: key.hash.clone(), organization: key.organization_id.clone(), record }
@@ -182,15 +197,13 @@ impl ControlPlane {
         allowed: &[String],
         new: NewKey,
     ) -> Result<(ApiKey, String), ModelError> {
-        let beyond: Vec<&str> =
-            new.permissions.iter().filter(|one| !allowed.contains(one)).map(String::as_str).collect();
-        if !beyond.is_empty() {
-            let text = format!("Insufficient permissions for assigning: {}", beyond.join(", "));
-            return Err(ModelError::new(ErrorKind::Forbidden, text));
-        }
+        check_beyond(&new.permissions, allowed)?;
         let value = tokens::api_key();
         let key = self.describe(&value, organization_id, user_id, new);
         let turn = self.store.turn().await;
+        // Its user may have become less, or a stranger, since the caller looked.
+        let now = self.organization(organization_id).and_then(|own| own.permissions_of(user_id));
+        check_beyond(&key.permissions, &now.ok_or_else(|| strangers(organization_id, user_id))?)?;
         let (others, most) = (self.keys.of(organization_id), self.config().limits.api_keys);
         if others.iter().any(|other| other.name == key.name && other.user_id == user_id) {
             return Err(ModelError::conflict("API key with this name already exists"));

@@ -28,12 +28,12 @@ type Launch = tokio::task::JoinHandle<Result<(), ModelError>>;
 impl ControlPlane {
     /// Launches a record that was just added, and waits for it. The answer is the record from before: `creating` (observed).
     pub async fn create(self: &Arc<Self>, record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
-        self.snapshot_used(&record).await;
-        if let Some(taken) = self.take_warm(&record).await? {
-            return Ok(taken);
-        }
         let cp = self.clone();
         let begun = apart(async move {
+            cp.snapshot_used(&record).await;
+            if let Some(taken) = cp.take_warm(&record).await? {
+                return Ok((taken, None));
+            }
             let record = cp.add(record).await?;
             cp.volumes_used(&record).await;
             let launch = match record.actual_state {
@@ -86,12 +86,16 @@ impl ControlPlane {
 
     /// Stops a sandbox; it is stopped when this returns.
     pub async fn stop_whole(self: &Arc<Self>, sandbox: &Sandbox) -> Result<(), ModelError> {
-        let record = self.advance(sandbox, Operation::Stop).await?;
-        match record.desired_state {
-            DesiredState::Destroyed => self.clone().destroy(record.id.clone(), LINGER).await,
-            _ => self.clone().halt(record.id.clone(), GRACE).await,
-        }
-        Ok(())
+        let (cp, seen) = (self.clone(), sandbox.clone());
+        apart(async move {
+            let record = cp.advance(&seen, Operation::Stop).await?;
+            match record.desired_state {
+                DesiredState::Destroyed => cp.destroy(seen.id, LINGER).await,
+                _ => cp.halt(seen.id, GRACE).await,
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Begins to delete a sandbox.
@@ -111,9 +115,20 @@ impl ControlPlane {
         operation: Operation,
         force: bool,
     ) -> Result<Arc<Sandbox>, ModelError> {
+        self.begin_if(seen, operation, force, |_| true).await
+    }
+
+    /// The same, if this still holds for the record that is changed.
+    pub(super) async fn begin_if(
+        self: &Arc<Self>,
+        seen: &Sandbox,
+        operation: Operation,
+        force: bool,
+        holds: impl FnOnce(&Sandbox) -> bool + Send + 'static,
+    ) -> Result<Arc<Sandbox>, ModelError> {
         let (cp, seen) = (self.clone(), seen.clone());
         apart(async move {
-            let record = cp.advance(&seen, operation).await?;
+            let record = cp.advance_if(&seen, operation, holds).await?;
             let grace = if force { Duration::ZERO } else { GRACE };
             if record.desired_state == DesiredState::Destroyed {
                 cp.wipe_followers(&record.id);
@@ -131,12 +146,21 @@ impl ControlPlane {
 
     /// Takes the first step of an operation that was allowed in the state in which the caller saw the sandbox.
     pub(super) async fn advance(&self, seen: &Sandbox, operation: Operation) -> Result<Arc<Sandbox>, ModelError> {
+        self.advance_if(seen, operation, |_| true).await
+    }
+
+    async fn advance_if(
+        &self,
+        seen: &Sandbox,
+        operation: Operation,
+        holds: impl FnOnce(&Sandbox) -> bool,
+    ) -> Result<Arc<Sandbox>, ModelError> {
         seen.phase().begin(operation, seen.nature())?;
         let edit = |sandbox: &mut Sandbox| {
             // One that was being archived may be archived by now: nobody else asked for anything.
             let moved = sandbox.phase() != seen.phase() && sandbox.phase() != seen.phase().after(Progress::Archived);
             // Or somebody took it out of its pool: then it isn't the pool's to discard.
-            if moved || sandbox.warm_pool_id != seen.warm_pool_id {
+            if moved || sandbox.warm_pool_id != seen.warm_pool_id || !holds(sandbox) {
                 return Err(ModelError::conflict(OUTRUN));
             }
             if operation == Operation::Delete && self.world.read().has_live_forks(&sandbox.id) {
@@ -260,6 +284,9 @@ impl ControlPlane {
         };
         let Ok(record) = self.note(&id, died).await else { return };
         tracing::info!(sandbox = id, reason = exit.reason, "ended by itself");
+        if let Some(pool) = &record.warm_pool_id {
+            self.tend(pool);
+        }
         if record.desired_state == DesiredState::Destroyed {
             self.wipe_followers(&id);
             self.destroy(id, LINGER).await;
@@ -270,6 +297,10 @@ impl ControlPlane {
         self.pass(&id, Hold::Stopping).await;
         let Some(turn) = self.turn(&id) else { return };
         let _turn = turn.lock().await;
+        // It may have ended by itself, and run again since.
+        if !self.is_at(&id, |phase| phase.desired == DesiredState::Stopped) {
+            return;
+        }
         if let Some(machine) = self.take_machine(&id) {
             machine.stop(grace).await;
         }
@@ -372,6 +403,11 @@ impl ControlPlane {
     /// Its machine, while it has one.
     pub(super) fn machine(&self, id: &str) -> Option<Arc<runtime::Sandbox>> {
         self.world.read().sandboxes.get(id)?.running.clone()
+    }
+
+    /// Whether a sandbox is there and this holds for its phase.
+    pub(super) fn is_at(&self, id: &str, holds: impl FnOnce(Phase) -> bool) -> bool {
+        self.world.read().sandboxes.get(id).is_some_and(|entry| holds(entry.record.phase()))
     }
 
     pub(super) fn turn(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {

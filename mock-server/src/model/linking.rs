@@ -9,23 +9,21 @@ use super::{
     world::World,
 };
 
-impl ControlPlane {
-    /// Whether a sandbox can have followers.
-    pub(super) fn check_owner(&self, owner: &Sandbox) -> Result<(), ModelError> {
-        if owner.linked_to.is_some() {
-            let text = format!(
-                "Linked sandbox {} is itself linked to another sandbox; chained links are not allowed",
-                owner.id
-            );
-            return Err(ModelError::bad_request(text));
-        }
-        if !matches!(owner.state(), State::Started | State::Stopped) {
-            let text = format!("Linked sandbox {} must be in started or stopped state", owner.id);
-            return Err(ModelError::bad_request(text));
-        }
-        Ok(())
+/// Whether a sandbox can have followers.
+pub(super) fn check_owner(owner: &Sandbox) -> Result<(), ModelError> {
+    if owner.linked_to.is_some() {
+        let text =
+            format!("Linked sandbox {} is itself linked to another sandbox; chained links are not allowed", owner.id);
+        return Err(ModelError::bad_request(text));
     }
+    if !matches!(owner.state(), State::Started | State::Stopped) {
+        let text = format!("Linked sandbox {} must be in started or stopped state", owner.id);
+        return Err(ModelError::bad_request(text));
+    }
+    Ok(())
+}
 
+impl ControlPlane {
     /// Lets everything go that is linked to a sandbox, whatever it is doing.
     pub(super) fn wipe_followers(self: &Arc<Self>, owner: &str) {
         let followers: Vec<String> = self.world.read().followers_of(owner).map(|record| record.id.clone()).collect();

@@ -1,5 +1,6 @@
 //! Sandboxes, keys, organisations and the rules they obey. Knows no HTTP; the handlers in [`crate::api`] do.
 
+mod admitting;
 mod archiving;
 mod building;
 pub mod clock;

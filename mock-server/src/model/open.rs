@@ -41,6 +41,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Events that a slow receiver may be behind.
 const EVENTS: usize = 1024;
 
+/// Files that no record named when the server started. Nobody made new ones yet: those have no record for a moment, too.
+struct Debris {
+    sandboxes: Vec<String>,
+    layers: Vec<String>,
+}
+
 impl ControlPlane {
     /// Opens the store below `config.data_dir` and starts again the sandboxes that were started when it was last
     /// closed (or killed).
@@ -102,13 +108,15 @@ impl ControlPlane {
         // Before anybody uploads: files without a record are taken for those of the dead.
         cp.tidy_objects();
         cp.revive_uploads();
+        cp.tidy_pushed().await;
+        let debris = cp.take_stock().await;
         worlds.into_iter().for_each(|terms| cp.keep_terms(terms));
         cp.admit_given(own_key.as_deref()).await?;
         let world = Arc::downgrade(&cp.world);
         cp.runtime.set_neighbours(Arc::new(move |id, name| world.upgrade()?.read().neighbour(id, name)));
         tokio::spawn(timers::run(Arc::downgrade(&cp)));
         tokio::spawn(telemetry::run(Arc::downgrade(&cp)));
-        let revival = tokio::spawn(cp.clone().revive());
+        let revival = tokio::spawn(cp.clone().revive(debris));
         // What isn't back by then comes back while requests are served.
         _ = tokio::time::timeout(PATIENCE, revival).await;
         Ok(cp)
@@ -196,15 +204,13 @@ impl ControlPlane {
     }
 
     /// Starts what should be started, goes on deleting what was being deleted, removes files that nobody knows.
-    async fn revive(self: Arc<Self>) {
+    async fn revive(self: Arc<Self>, debris: Debris) {
         let records: Vec<Arc<Sandbox>> =
             self.world.read().sandboxes.values().map(|entry| entry.record.clone()).collect();
         let tidying = self.moving.lock().await;
-        self.remove_orphans().await;
+        self.clear(debris).await;
         self.tidy_archives().await;
-        self.tidy_pushed().await;
         self.wipe_strays();
-        self.tidy_layers().await;
         self.revive_snapshots().await;
         self.revive_volumes().await;
         drop(tidying);
@@ -218,6 +224,7 @@ impl ControlPlane {
             });
         }
         while tasks.join_next().await.is_some() {}
+        self.reset_deleted().await;
         self.tend_all();
     }
 
@@ -232,15 +239,22 @@ impl ControlPlane {
         }
     }
 
-    async fn remove_orphans(&self) {
-        let ids = match self.runtime.known_ids() {
-            Ok(ids) => ids,
-            Err(error) => return tracing::warn!(%error, "the sandboxes' directory can't be read"),
-        };
-        for id in ids {
-            if self.world.read().sandboxes.contains_key(&id) {
-                continue;
-            }
+    /// Finds what there is to remove, and gives sandboxes back what was taken from them a moment before the end: nobody
+    /// may start one before.
+    async fn take_stock(&self) -> Debris {
+        let mut sandboxes = self.runtime.known_ids().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the sandboxes' directory can't be read");
+            Vec::new()
+        });
+        sandboxes.retain(|id| !self.world.read().sandboxes.contains_key(id));
+        Debris { sandboxes, layers: self.orphaned_layers().await }
+    }
+
+    async fn clear(&self, debris: Debris) {
+        for layer in debris.layers {
+            self.runtime.remove_layer(&layer).await;
+        }
+        for id in debris.sandboxes {
             if let Err(error) = self.runtime.remove(&id).await {
                 tracing::warn!(sandbox = id, %error, "files of an unknown sandbox could not be removed");
             }

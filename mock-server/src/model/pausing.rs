@@ -7,7 +7,7 @@ use super::{
     ControlPlane,
     error::ModelError,
     rules::{Operation, Progress},
-    sandbox::Sandbox,
+    sandbox::{Sandbox, State},
 };
 
 impl ControlPlane {
@@ -20,7 +20,10 @@ impl ControlPlane {
     pub(super) async fn hold(self: Arc<Self>, id: String) {
         let Some(turn) = self.turn(&id) else { return };
         let _turn = turn.lock().await;
-        // One that ended meanwhile is stopped by now.
+        // One that ended meanwhile is stopped by now, or runs again.
+        if !self.is_at(&id, |phase| phase.actual == State::Pausing) {
+            return;
+        }
         let Some(machine) = self.machine(&id) else { return };
         let progress = match machine.freeze().await {
             Ok(()) => Progress::Paused,

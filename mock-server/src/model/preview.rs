@@ -51,6 +51,7 @@ impl ControlPlane {
         let organization = String::new();
         let mut writes = vec![Write::Put { kind: Kind::SignedPreview, key: token.clone(), organization, record }];
         let turn = self.store.turn().await;
+        self.must_be_there(&sandbox.id)?;
         let gone = self.superfluous_previews(&sandbox.id, now);
         writes.extend(gone.iter().map(|old| Write::Delete { kind: Kind::SignedPreview, key: old.clone() }));
         let world = self.world.clone();

@@ -91,7 +91,7 @@ pub(super) fn new_id(name: &str) -> String {
     format!("{name}_{}", &tokens::signed_preview_token()[..4])
 }
 
-fn no_region() -> ModelError {
+pub(super) fn no_region() -> ModelError {
     ModelError::not_found("Region not found")
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ControlPlane,
     error::ModelError,
-    store::{Kind, Write},
+    store::{Kind, Turn, Write},
     tokens,
 };
 use crate::images::Credentials;
@@ -58,6 +58,7 @@ impl ControlPlane {
     }
 
     pub async fn add_registry(&self, organization_id: &str, new: RegistryChange) -> Result<Arc<Registry>, ModelError> {
+        let turn = self.store.turn().await;
         if self.registries(organization_id).len() >= MAX {
             return Err(ModelError::bad_request("You have reached the maximum number of registries"));
         }
@@ -73,17 +74,23 @@ impl ControlPlane {
             created_at: now,
             updated_at: now,
         };
-        self.put_registry(changed(empty, new)).await
+        self.put_registry(turn, changed(empty, new)).await
     }
 
-    pub async fn change_registry(&self, old: &Registry, new: RegistryChange) -> Result<Arc<Registry>, ModelError> {
-        // A project that isn't named is dropped (observed).
-        let old = Registry { project: String::new(), updated_at: self.clock().now(), ..old.clone() };
-        self.put_registry(changed(old, new)).await
-    }
-
-    async fn put_registry(&self, registry: Registry) -> Result<Arc<Registry>, ModelError> {
+    pub async fn change_registry(
+        &self,
+        organization_id: &str,
+        id: &str,
+        new: RegistryChange,
+    ) -> Result<Arc<Registry>, ModelError> {
         let turn = self.store.turn().await;
+        let old = self.registry(organization_id, id)?;
+        // A project that isn't named is dropped (observed).
+        let old = Registry { project: String::new(), updated_at: self.clock().now(), ..Registry::clone(&old) };
+        self.put_registry(turn, changed(old, new)).await
+    }
+
+    async fn put_registry(&self, turn: Turn<'_>, registry: Registry) -> Result<Arc<Registry>, ModelError> {
         let registry = Arc::new(registry);
         let write = Write::Put {
             kind: Kind::Registry,

@@ -250,6 +250,7 @@ impl Sandbox {
     pub(super) fn has_nothing_inside(&self) -> bool {
         self.env.iter().next().is_none()
             && self.linked_to.is_none()
+            && self.volumes.is_empty()
             && self.secrets.is_empty()
             && !self.outward.shows_inside()
     }

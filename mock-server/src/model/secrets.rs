@@ -15,6 +15,7 @@ use serde_json::json;
 use super::{
     ControlPlane,
     error::ModelError,
+    lifecycle::apart,
     list,
     rules::Phase,
     sandbox::{DesiredState, Sandbox, State},
@@ -238,6 +239,11 @@ impl ControlPlane {
 
     /// Forgets a secret, and detaches it from the sandboxes that have it, in one step.
     pub async fn remove_secret(self: &Arc<Self>, organization_id: &str, id: &str) -> Result<(), ModelError> {
+        let (cp, owner, id) = (self.clone(), organization_id.to_owned(), id.to_owned());
+        apart(async move { cp.remove_own_secret(&owner, &id).await }).await
+    }
+
+    async fn remove_own_secret(self: &Arc<Self>, organization_id: &str, id: &str) -> Result<(), ModelError> {
         let turn = self.store.turn().await;
         self.secret(organization_id, id)?;
         let mut users = self.users_of_secret(id);
@@ -310,21 +316,26 @@ impl ControlPlane {
         sandbox: &Sandbox,
         pairs: &[(String, String)],
     ) -> Result<Arc<Sandbox>, ModelError> {
-        let attachments = self.attachments(&sandbox.organization_id, pairs)?;
-        let set = |sandbox: &mut Sandbox| {
-            if sandbox.desired_state == DesiredState::Destroyed {
-                return Err(ModelError::no_sandbox(&sandbox.id));
+        let (cp, id, pairs) = (self.clone(), sandbox.id.clone(), pairs.to_vec());
+        // So that a client that goes away doesn't leave the variables behind.
+        apart(async move {
+            let set = |sandbox: &mut Sandbox| {
+                // First: what is asked for may be nonsense whatever becomes of the sandbox.
+                let attachments = cp.attachments(&sandbox.organization_id, &pairs)?;
+                if sandbox.desired_state == DesiredState::Destroyed {
+                    return Err(ModelError::no_sandbox(&sandbox.id));
+                }
+                sandbox.secrets = attachments;
+                Ok(())
+            };
+            let changed = cp.change(&id, set).await?;
+            let told = tokio::spawn(cp.clone().tell_secrets(id));
+            if changed.phase() == (Phase { actual: State::Started, desired: DesiredState::Started }) {
+                _ = told.await;
             }
-            sandbox.secrets = attachments;
-            Ok(())
-        };
-        let changed = self.change(&sandbox.id, set).await?;
-        // A task of its own, so that a client that goes away doesn't leave the variables behind.
-        let told = tokio::spawn(self.clone().tell_secrets(changed.id.clone()));
-        if changed.phase() == (Phase { actual: State::Started, desired: DesiredState::Started }) {
-            _ = told.await;
-        }
-        Ok(changed)
+            Ok(changed)
+        })
+        .await
     }
 
     /// Variable → placeholder.

@@ -6,8 +6,9 @@ use super::{
     ControlPlane, Identity, ModelEvent, SnapshotEvent,
     building::Pulled,
     error::ModelError,
+    lifecycle::apart,
     rules::{Operation, Progress},
-    sandbox::{Class, DesiredState, Sandbox},
+    sandbox::{Class, DesiredState, Sandbox, State},
     snapshots::{self, BuildInfo, Snapshot, SnapshotState, Source},
     store::{Kind, Write},
     tokens,
@@ -72,10 +73,9 @@ impl ControlPlane {
             }
             return Ok(Source::Own(own));
         }
-        let text = || format!("Snapshot {name} not found. Did you add it through the Daytona Dashboard?");
         let found = snapshots::general(name).map(|general| Source::General(general, general.name.to_owned()));
         let found = found.or_else(|| Some(Source::General(snapshots::by_image(name)?, name.to_owned())));
-        found.ok_or_else(|| ModelError::bad_request(text()))
+        found.ok_or_else(|| no_source(name))
     }
 
     /// Registers a snapshot, and begins to make it. 409 if its name is taken.
@@ -84,9 +84,13 @@ impl ControlPlane {
         caller: &Identity,
         new: NewSnapshot,
     ) -> Result<Arc<Snapshot>, ModelError> {
-        let record = self.register_snapshot(caller, new).await?;
-        tokio::spawn(self.clone().make_snapshot(record.id.clone(), Policy::Fresh));
-        Ok(record)
+        let (cp, caller) = (self.clone(), caller.clone());
+        apart(async move {
+            let record = cp.register_snapshot(&caller, new).await?;
+            tokio::spawn(cp.clone().make_snapshot(record.id.clone(), Policy::Fresh));
+            Ok(record)
+        })
+        .await
     }
 
     /// The same, made when this returns; why it couldn't be is in the record.
@@ -95,9 +99,13 @@ impl ControlPlane {
         caller: &Identity,
         new: NewSnapshot,
     ) -> Result<Arc<Snapshot>, ModelError> {
-        let record = self.register_snapshot(caller, new).await?;
-        self.clone().make_snapshot(record.id.clone(), Policy::Fresh).await;
-        self.own_snapshot(&caller.organization_id, &record.id).ok_or_else(|| no_snapshot(&record.name))
+        let (cp, caller) = (self.clone(), caller.clone());
+        apart(async move {
+            let record = cp.register_snapshot(&caller, new).await?;
+            cp.clone().make_snapshot(record.id.clone(), Policy::Fresh).await;
+            cp.own_snapshot(&caller.organization_id, &record.id).ok_or_else(|| no_snapshot(&record.name))
+        })
+        .await
     }
 
     async fn register_snapshot(&self, caller: &Identity, new: NewSnapshot) -> Result<Arc<Snapshot>, ModelError> {
@@ -294,20 +302,25 @@ impl ControlPlane {
                 state.as_str()
             ))),
         };
-        let pending = self.change_snapshot(&snapshot.id, edit).await?;
-        let (cp, id) = (self.clone(), pending.id.clone());
-        tokio::spawn(async move {
-            // Its layers stayed.
-            let now = cp.clock().now();
-            let edit = |snapshot: &mut Snapshot| {
-                if snapshot.state == SnapshotState::Pending {
-                    (snapshot.state, snapshot.last_used_at) = (SnapshotState::Active, Some(now));
-                }
-                Ok(())
-            };
-            drop(cp.change_snapshot(&id, edit).await);
-        });
-        Ok(pending)
+        let (cp, id) = (self.clone(), snapshot.id.clone());
+        apart(async move {
+            let pending = cp.change_snapshot(&id, edit).await?;
+            tokio::spawn(async move { cp.made_active(&id).await });
+            Ok(pending)
+        })
+        .await
+    }
+
+    /// Ends the activation of a snapshot: its layers stayed.
+    async fn made_active(&self, id: &str) {
+        let now = self.clock().now();
+        let edit = |snapshot: &mut Snapshot| {
+            if snapshot.state == SnapshotState::Pending {
+                (snapshot.state, snapshot.last_used_at) = (SnapshotState::Active, Some(now));
+            }
+            Ok(())
+        };
+        drop(self.change_snapshot(id, edit).await);
     }
 
     /// Idempotent. What was being made ends in `error` (observed).
@@ -332,17 +345,20 @@ impl ControlPlane {
             snapshot.state = SnapshotState::Removing;
             Ok(())
         };
-        let removing = self.change_snapshot(&snapshot.id, edit).await?;
-        let (cp, id) = (self.clone(), removing.id.clone());
-        tokio::spawn(async move {
-            let gone = tokio::time::Instant::now() + LINGER;
-            tokio::select! {
-                () = cp.clock().sleep(LINGER) => {}
-                () = tokio::time::sleep_until(gone) => {}
-            }
-            cp.forget_snapshot(&id).await;
-        });
-        Ok(())
+        let (cp, id) = (self.clone(), snapshot.id.clone());
+        apart(async move {
+            cp.change_snapshot(&id, edit).await?;
+            tokio::spawn(async move {
+                let gone = tokio::time::Instant::now() + LINGER;
+                tokio::select! {
+                    () = cp.clock().sleep(LINGER) => {}
+                    () = tokio::time::sleep_until(gone) => {}
+                }
+                cp.forget_snapshot(&id).await;
+            });
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn forget_snapshot(&self, id: &str) {
@@ -378,15 +394,18 @@ impl ControlPlane {
     ) -> Result<Arc<Sandbox>, ModelError> {
         sandbox.phase().begin(Operation::Snapshot, sandbox.nature())?;
         self.must_have_roots("Snapshots of sandboxes")?;
-        let record = self.advance(sandbox, Operation::Snapshot).await?;
-        let (cp, snapshotting) = (self.clone(), record.clone());
-        tokio::spawn(async move {
-            if let Err(error) = cp.take_snapshot(&snapshotting, name).await {
-                tracing::warn!(sandbox = snapshotting.id, %error, "no snapshot was made");
-            }
-            drop(cp.report(&snapshotting.id, Progress::Snapshotted).await);
-        });
-        Ok(record)
+        let (cp, seen) = (self.clone(), sandbox.clone());
+        apart(async move {
+            let record = cp.advance(&seen, Operation::Snapshot).await?;
+            tokio::spawn(async move {
+                if let Err(error) = cp.take_snapshot(&seen.id, name).await {
+                    tracing::warn!(sandbox = seen.id, %error, "no snapshot was made");
+                }
+                drop(cp.report(&seen.id, Progress::Snapshotted).await);
+            });
+            Ok(record)
+        })
+        .await
     }
 
     /// 400 in tier process.
@@ -398,9 +417,13 @@ impl ControlPlane {
         Err(ModelError::bad_request(text))
     }
 
-    async fn take_snapshot(&self, sandbox: &Sandbox, name: String) -> Result<(), ModelError> {
-        let Some(turn) = self.turn(&sandbox.id) else { return Ok(()) };
+    async fn take_snapshot(&self, id: &str, name: String) -> Result<(), ModelError> {
+        let Some(turn) = self.turn(id) else { return Ok(()) };
         let _turn = turn.lock().await;
+        // It may have ended and be made of something else by now.
+        let sandbox = self.world.read().sandboxes.get(id).map(|entry| entry.record.clone());
+        let sandbox = sandbox.filter(|one| one.state() == State::Snapshotting);
+        let sandbox = &*sandbox.ok_or_else(|| ModelError::internal("it ended meanwhile"))?;
         let failed = |error: crate::runtime::RuntimeError| ModelError::internal(error.to_string());
         let taken = self.own_snapshot(&sandbox.organization_id, &name).is_some();
         let mut root = Root::clone(&sandbox.root);
@@ -457,8 +480,7 @@ impl ControlPlane {
         }
     }
 
-    /// After a restart: goes on with what was being made or removed, and gives layers back that were made a moment
-    /// before the end and are in no record.
+    /// After a restart: goes on with what was being made or removed.
     pub(super) async fn revive_snapshots(self: &Arc<Self>) {
         let all: Vec<Arc<Snapshot>> = self.world.read().snapshots.values().cloned().collect();
         for snapshot in all {
@@ -477,21 +499,25 @@ impl ControlPlane {
         }
     }
 
-    pub(super) async fn tidy_layers(&self) {
-        let Ok(names) = self.runtime().own_layers() else { return };
+    /// After a restart: layers that no record names, but those that builds may use again. What was a sandbox's files a
+    /// moment before the end is that again.
+    pub(super) async fn orphaned_layers(&self) -> Vec<String> {
+        let names = self.runtime().own_layers().unwrap_or_default();
         let orphans: Vec<String> = {
             let world = self.world.read();
             let used = world.layers_in_use();
             names.into_iter().filter(|name| !used.contains(name.as_str())).collect()
         };
+        let mut left = Vec::new();
         for name in orphans {
             let owner = owner_of(&name).filter(|id| self.world.read().sandboxes.contains_key(*id));
             match owner {
                 Some(id) if self.runtime().give_back(&name, id).await.is_ok() => {}
                 _ if is_cached(&name) && !self.runtime().is_stale(&name) => {}
-                _ => self.runtime().remove_layer(&name).await,
+                _ => left.push(name),
             }
         }
+        left
     }
 }
 
@@ -513,6 +539,11 @@ fn activate(snapshot: &mut Snapshot, mut root: Root, size: u64, now: chrono::Dat
     snapshot.last_used_at = Some(now);
     snapshot.user = root.user().to_owned();
     snapshot.root = Arc::new(root);
+}
+
+/// 400 of a creation.
+pub(super) fn no_source(name: &str) -> ModelError {
+    ModelError::bad_request(format!("Snapshot {name} not found. Did you add it through the Daytona Dashboard?"))
 }
 
 /// 404 of snapshot routes.

@@ -51,6 +51,7 @@ impl ControlPlane {
         let record = serde_json::to_string(&access).expect("an access is JSON");
         let (key, organization) = (access.token_hash.clone(), sandbox.organization_id.clone());
         let turn = self.store.turn().await;
+        self.must_be_there(&sandbox.id)?;
         let old = self.ssh_accesses(&sandbox.id);
         let mut writes: Vec<Write> = old.iter().map(SshAccess::delete).collect();
         writes.push(Write::Put { kind: Kind::SshAccess, key, organization, record });

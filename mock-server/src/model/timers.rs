@@ -9,8 +9,8 @@ use crate::audit::{Actor, Entry};
 
 use super::{
     ControlPlane,
-    error::ErrorKind,
-    rules::Operation,
+    error::{ErrorKind, ModelError},
+    rules::{OUTRUN, Operation},
     sandbox::{Sandbox, State},
 };
 
@@ -95,17 +95,7 @@ impl ControlPlane {
     pub async fn do_what_is_due(self: &Arc<Self>) {
         let _one = self.firing.lock().await;
         for (sandbox, due) in self.take_due() {
-            let result = match due {
-                Due::Archive => self.archive(&sandbox).await.map(drop),
-                Due::Pause => self.begin(&sandbox, Operation::Pause, false).await.map(drop),
-                Due::Stop => self.begin(&sandbox, Operation::Stop, false).await.map(drop),
-                Due::Delete => self.begin(&sandbox, Operation::Delete, false).await.map(drop),
-                Due::Forget => {
-                    self.forget(&sandbox.id).await;
-                    Ok(())
-                }
-            };
-            match result {
+            match self.fire(&sandbox, due).await {
                 Ok(()) => {
                     tracing::info!(sandbox = sandbox.id, ?due, "by its timer");
                     self.audit_timer(&sandbox, due);
@@ -114,10 +104,35 @@ impl ControlPlane {
                     tracing::warn!(sandbox = sandbox.id, ?due, %error, "its timer comes again");
                     tokio::spawn(again(Arc::downgrade(self), sandbox.id.clone()));
                 }
-                // Somebody else was faster.
-                Err(error) => tracing::debug!(sandbox = sandbox.id, ?due, %error, "its timer came too late"),
+                Err(error) => {
+                    tracing::debug!(sandbox = sandbox.id, ?due, %error, "its timer came too late");
+                    if error.message == OUTRUN {
+                        // Somebody else was faster; what was only put off comes later.
+                        self.world.write().reschedule(&sandbox.id);
+                    }
+                }
             }
         }
+    }
+
+    /// Begins what is due, unless somebody has put it off since.
+    async fn fire(self: &Arc<Self>, sandbox: &Sandbox, due: Due) -> Result<(), ModelError> {
+        let operation = match due {
+            Due::Stop => Operation::Stop,
+            Due::Pause => Operation::Pause,
+            Due::Delete => Operation::Delete,
+            Due::Archive => {
+                self.must_have_roots("Archives of sandboxes")?;
+                Operation::Archive
+            }
+            Due::Forget => {
+                self.forget(&sandbox.id).await;
+                return Ok(());
+            }
+        };
+        let now = self.clock().now();
+        let still = move |sandbox: &Sandbox| deadline(sandbox).is_some_and(|(at, is)| is == due && at <= now);
+        self.begin_if(sandbox, operation, false, still).await.map(drop)
     }
 
     /// What the server does by itself is in the audit log too.

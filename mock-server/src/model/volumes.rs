@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ControlPlane, Identity, ModelEvent, VolumeEvent,
     error::ModelError,
+    lifecycle::apart,
     sandbox::{DesiredState, Sandbox, wire_enum},
     store::{Kind, Write},
     tokens,
@@ -296,6 +297,16 @@ impl ControlPlane {
 
     /// Begins to delete a volume: its files go, its record stays under another name. 409 while a sandbox has it.
     pub async fn delete_volume(self: &Arc<Self>, volume: &Volume) -> Result<(), ModelError> {
+        let (cp, id) = (self.clone(), volume.id.clone());
+        apart(async move {
+            cp.begin_deletion(&id).await?;
+            tokio::spawn(async move { cp.unmake_volume(&id).await });
+            Ok(())
+        })
+        .await
+    }
+
+    async fn begin_deletion(&self, id: &str) -> Result<(), ModelError> {
         let edit = |volume: &mut Volume| {
             if !matches!(volume.state, VolumeState::Ready | VolumeState::Error) {
                 let text = "Volume must be in 'ready' or 'error' state in order to be deleted";
@@ -310,10 +321,7 @@ impl ControlPlane {
             volume.state = VolumeState::PendingDelete;
             Ok(())
         };
-        let id = self.change_volume(&volume.id, edit).await?.id.clone();
-        let cp = self.clone();
-        tokio::spawn(async move { cp.unmake_volume(&id).await });
-        Ok(())
+        self.change_volume(id, edit).await.map(drop)
     }
 
     async fn unmake_volume(&self, id: &str) {

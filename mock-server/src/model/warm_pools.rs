@@ -1,7 +1,7 @@
 //! Warm pools: sandboxes of a snapshot that wait, started, for somebody who asks for just that; a creation takes one at
 //! once. They belong to the organisation, and nobody is told of them before they are taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use super::{
     ControlPlane, EventKind, Identity,
     create::NewSandbox,
     error::ModelError,
+    lifecycle::apart,
     rules::Operation,
     sandbox::{DesiredState, Sandbox, State},
     settings,
@@ -53,7 +54,7 @@ fn put(pool: &WarmPool) -> Write {
     }
 }
 
-fn no_pool(id: &str) -> ModelError {
+pub(super) fn no_pool(id: &str) -> ModelError {
     ModelError::not_found(format!("Warm pool with ID {id} not found"))
 }
 
@@ -78,15 +79,14 @@ impl ControlPlane {
 
     /// How many sandboxes of a pool can be taken now.
     pub fn ready_in(&self, pool: &WarmPool) -> usize {
-        self.waiting_in(pool).iter().filter(|sandbox| is_ready(sandbox)).count()
+        self.waiting_in(&pool.id).iter().filter(|sandbox| is_ready(sandbox)).count()
     }
 
     /// A pool's sandboxes, longest waiting first.
-    fn waiting_in(&self, pool: &WarmPool) -> Vec<Arc<Sandbox>> {
+    fn waiting_in(&self, pool: &str) -> Vec<Arc<Sandbox>> {
         let world = self.world.read();
-        let ids = world.tenants.get(&pool.organization_id).map(|tenant| tenant.ids.iter());
-        let records = ids.into_iter().flatten().filter_map(|id| world.sandboxes.get(id)).map(|entry| &entry.record);
-        let own = records.filter(|sandbox| sandbox.warm_pool_id.as_deref() == Some(&pool.id));
+        let records = world.sandboxes.values().map(|entry| &entry.record);
+        let own = records.filter(|sandbox| sandbox.warm_pool_id.as_deref() == Some(pool));
         let mut own: Vec<_> = own.filter(|one| one.desired_state != DesiredState::Destroyed).cloned().collect();
         own.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         own
@@ -113,17 +113,28 @@ impl ControlPlane {
         self.check_active(&caller.organization_id)?;
         let pattern = self.draft(caller, NewSandbox { snapshot: Some(snapshot), target, ..NewSandbox::default() })?;
         let now = self.clock().now();
+        let cp = self.clone();
+        apart(async move { cp.add_warm_pool(pattern, size, now).await }).await
+    }
+
+    async fn add_warm_pool(
+        self: &Arc<Self>,
+        pattern: Sandbox,
+        size: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Arc<WarmPool>, ModelError> {
         let turn = self.store.turn().await;
+        let owner = pattern.organization_id;
         let name = pattern.snapshot.clone().unwrap_or_default();
         let taken = |pool: &Arc<WarmPool>| pool.snapshot == name && pool.target == pattern.target;
-        if self.warm_pools(&caller.organization_id).iter().any(taken) {
+        if self.warm_pools(&owner).iter().any(taken) {
             let text = format!("Warm pool for snapshot {name} in region {} already exists", pattern.target);
             return Err(ModelError::conflict(text));
         }
-        self.check_warm(&caller.organization_id, "", size)?;
+        self.check_warm(&owner, "", size)?;
         let pool = Arc::new(WarmPool {
             id: tokens::uuid(),
-            organization_id: caller.organization_id.clone(),
+            organization_id: owner,
             snapshot: name,
             target: pattern.target,
             size,
@@ -150,17 +161,29 @@ impl ControlPlane {
         size: u32,
     ) -> Result<Arc<WarmPool>, ModelError> {
         self.warm_pool(organization_id, id)?;
-        self.check_warm(organization_id, id, size)?;
-        let pool = self.change_pool(id, |pool| pool.size = size).await?;
-        self.tend(id);
-        Ok(pool)
+        let (cp, id) = (self.clone(), id.to_owned());
+        apart(async move {
+            let resize = |pool: &mut WarmPool| {
+                cp.check_warm(&pool.organization_id, &pool.id, size)?;
+                pool.size = size;
+                Ok(())
+            };
+            let pool = cp.change_pool(&id, resize).await?;
+            cp.tend(&id);
+            Ok(pool)
+        })
+        .await
     }
 
-    async fn change_pool(&self, id: &str, edit: impl FnOnce(&mut WarmPool)) -> Result<Arc<WarmPool>, ModelError> {
+    async fn change_pool(
+        &self,
+        id: &str,
+        edit: impl FnOnce(&mut WarmPool) -> Result<(), ModelError>,
+    ) -> Result<Arc<WarmPool>, ModelError> {
         let turn = self.store.turn().await;
         let old = self.world.read().warm_pools.get(id).cloned().ok_or_else(|| no_pool(id))?;
         let mut next = WarmPool::clone(&old);
-        edit(&mut next);
+        edit(&mut next)?;
         next.updated_at = self.clock().now();
         let next = Arc::new(next);
         let (world, changed) = (self.world.clone(), next.clone());
@@ -171,16 +194,22 @@ impl ControlPlane {
 
     /// Removes a pool; what waits in it goes.
     pub async fn delete_warm_pool(self: &Arc<Self>, organization_id: &str, id: &str) -> Result<(), ModelError> {
-        let turn = self.store.turn().await;
-        let pool = self.warm_pool(organization_id, id)?;
-        let (world, gone) = (self.world.clone(), id.to_owned());
-        let write = Write::Delete { kind: Kind::WarmPool, key: id.to_owned() };
-        turn.commit(vec![write], move || drop(world.write().warm_pools.remove(&gone))).wait().await?;
-        for sandbox in self.waiting_in(&pool) {
-            // Somebody may have taken it just now.
-            self.discard(&sandbox).await;
-        }
-        Ok(())
+        let (cp, owner, id) = (self.clone(), organization_id.to_owned(), id.to_owned());
+        apart(async move {
+            let turn = cp.store.turn().await;
+            cp.warm_pool(&owner, &id)?;
+            let (world, gone) = (cp.world.clone(), id.clone());
+            let write = Write::Delete { kind: Kind::WarmPool, key: id.clone() };
+            turn.commit(vec![write], move || drop(world.write().warm_pools.remove(&gone))).wait().await?;
+            for sandbox in cp.waiting_in(&id) {
+                // Somebody may have taken it just now.
+                cp.discard(&sandbox).await;
+            }
+            // What is just being launched goes once it is.
+            cp.tend(&id);
+            Ok(())
+        })
+        .await
     }
 
     /// Deletes a sandbox that waits, unless somebody takes it first.
@@ -190,9 +219,13 @@ impl ControlPlane {
         }
     }
 
-    /// Fills pools after a restart.
+    /// Fills pools after a restart, and discards what waits in those that were deleted just before.
     pub(super) fn tend_all(self: &Arc<Self>) {
-        let ids: Vec<String> = self.world.read().warm_pools.keys().cloned().collect();
+        let ids: BTreeSet<String> = {
+            let world = self.world.read();
+            let named = world.sandboxes.values().filter_map(|entry| entry.record.warm_pool_id.clone());
+            world.warm_pools.keys().cloned().chain(named).collect()
+        };
         ids.iter().for_each(|id| self.tend(id));
     }
 
@@ -203,7 +236,11 @@ impl ControlPlane {
             while let Err(error) = cp.fill(&id).await {
                 tracing::warn!(pool = id, %error, "a warm pool can't be filled");
                 let reason = Some(error.message);
-                if cp.change_pool(&id, |pool| pool.error_reason = reason).await.is_err() {
+                let failed = |pool: &mut WarmPool| {
+                    pool.error_reason = reason;
+                    Ok(())
+                };
+                if cp.change_pool(&id, failed).await.is_err() {
                     return;
                 }
                 tokio::select! {
@@ -216,29 +253,39 @@ impl ControlPlane {
 
     async fn fill(self: &Arc<Self>, id: &str) -> Result<(), ModelError> {
         let _one = self.tending.lock().await;
-        let Some(pool) = self.world.read().warm_pools.get(id).cloned() else { return Ok(()) };
-        let waiting = self.waiting_in(&pool);
-        // What doesn't run any more, or can't, makes room for another.
-        let (fine, broken): (Vec<_>, Vec<_>) = waiting
-            .into_iter()
-            .partition(|one| one.desired_state == DesiredState::Started && one.state() != State::Error);
-        for sandbox in &broken {
-            self.discard(sandbox).await;
-        }
-        let size = pool.size as usize;
-        for sandbox in fine.iter().skip(size) {
-            self.discard(sandbox).await;
-        }
-        for _ in fine.len()..size {
+        let mut missing = self.trim(id).await;
+        while let Some(pool) = missing {
             let record = self.warm_record(&pool)?;
             let record = self.add(record).await?;
             let launch = self.spawn_launch(&record.id);
             launch.await.map_err(|error| ModelError::internal(error.to_string()))??;
+            // Others resize it, delete it and take from it meanwhile.
+            missing = self.trim(id).await;
         }
-        if pool.error_reason.is_some() {
-            self.change_pool(id, |pool| pool.error_reason = None).await?;
+        let failed = self.world.read().warm_pools.get(id).is_some_and(|pool| pool.error_reason.is_some());
+        if failed {
+            let mended = |pool: &mut WarmPool| {
+                pool.error_reason = None;
+                Ok(())
+            };
+            self.change_pool(id, mended).await?;
         }
         Ok(())
+    }
+
+    /// Discards what a pool has too much of, which is all if it is gone. The pool, if it has too little.
+    async fn trim(self: &Arc<Self>, id: &str) -> Option<Arc<WarmPool>> {
+        let pool = self.world.read().warm_pools.get(id).cloned();
+        let size = pool.as_ref().map_or(0, |pool| pool.size as usize);
+        // What doesn't run any more, or can't, makes room for another.
+        let (fine, broken): (Vec<_>, Vec<_>) = self
+            .waiting_in(id)
+            .into_iter()
+            .partition(|one| one.desired_state == DesiredState::Started && one.state() != State::Error);
+        for sandbox in broken.iter().chain(fine.iter().skip(size)) {
+            self.discard(sandbox).await;
+        }
+        pool.filter(|_| fine.len() < size)
     }
 
     fn warm_record(&self, pool: &WarmPool) -> Result<Sandbox, ModelError> {
@@ -281,7 +328,7 @@ impl ControlPlane {
     /// Takes a waiting sandbox for a new one, if there is one that fits. 409 if its name is taken.
     pub(super) async fn take_warm(self: &Arc<Self>, wanted: &Sandbox) -> Result<Option<Arc<Sandbox>>, ModelError> {
         let Some(pool) = self.pool_for(wanted) else { return Ok(None) };
-        for waiting in self.waiting_in(&pool).iter().filter(|sandbox| is_ready(sandbox)) {
+        for waiting in self.waiting_in(&pool.id).iter().filter(|sandbox| is_ready(sandbox)) {
             let taken = self.change(&waiting.id, |sandbox| self.claim(sandbox, wanted)).await;
             match taken {
                 Ok(sandbox) => {

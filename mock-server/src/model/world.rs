@@ -29,7 +29,7 @@ use super::{
     warm_pools::WarmPool,
     webhooks::{Delivery, Endpoint},
 };
-use crate::runtime::{self, net::OutboundSecret};
+use crate::runtime::{self, Root, net::OutboundSecret};
 
 /// Everything behind one lock.
 pub struct World {
@@ -168,7 +168,7 @@ impl World {
     }
 
     /// What a sandbox has from its organisation and region.
-    fn inherited(&self, sandbox: &Sandbox) -> Inherited {
+    pub(super) fn inherited(&self, sandbox: &Sandbox) -> Inherited {
         let tenant = self.tenants.get(&sandbox.organization_id);
         Inherited {
             limited_egress: tenant.is_some_and(|tenant| tenant.organization.limited_egress),
@@ -228,8 +228,15 @@ impl World {
         sandboxes.chain(snapshots).flat_map(|root| root.layers.iter().map(String::as_str)).collect()
     }
 
+    /// Whether a sandbox or snapshot is made of a layer.
+    pub fn is_layer_in_use(&self, layer: &str) -> bool {
+        let made_of = |root: &Root| root.layers.iter().any(|own| own == layer);
+        self.snapshots.values().any(|snapshot| made_of(&snapshot.root))
+            || self.sandboxes.values().any(|entry| made_of(&entry.record.root))
+    }
+
     /// Puts a new sandbox in and tells it.
-    fn add(&mut self, record: Arc<Sandbox>) {
+    pub(super) fn add(&mut self, record: Arc<Sandbox>) {
         self.insert(record.clone());
         self.tell(EventKind::Created, &record);
         self.timer.notify_one();
@@ -401,28 +408,9 @@ impl ControlPlane {
         Ok(entry.record.clone())
     }
 
-    /// Adds a new sandbox and tells it. 409 if its name is taken.
-    pub(super) async fn add(&self, mut record: Sandbox) -> Result<Arc<Sandbox>, ModelError> {
-        let turn = self.store.turn().await;
-        let taken = {
-            let world = self.world.read();
-            let tenant = world.tenants.get(&record.organization_id);
-            tenant.is_none_or(|tenant| tenant.names.contains_key(&record.name))
-        };
-        if self.world.read().sandboxes.len() >= self.config().limits.sandboxes {
-            return Err(ModelError::bad_request("No available runners"));
-        }
-        if taken {
-            return Err(ModelError::conflict(format!("Sandbox with name {} already exists", record.name)));
-        }
-        self.check_quota(None, &record)?;
-        record.inherited = self.world.read().inherited(&record);
-        // One may have been deleted since it was looked at.
-        self.world.read().check_mounts(&record.volumes)?;
-        let record = Arc::new(record);
-        let (world, added) = (self.world.clone(), record.clone());
-        turn.commit(vec![put(&record)], move || world.write().add(added)).wait().await?;
-        Ok(record)
+    /// For who has the store's turn: 404 if the sandbox is gone since it was looked at.
+    pub(super) fn must_be_there(&self, id: &str) -> Result<(), ModelError> {
+        if self.world.read().sandboxes.contains_key(id) { Ok(()) } else { Err(ModelError::no_sandbox(id)) }
     }
 
     /// Does to a sandbox what somebody asks for. Nothing happens if `edit` or the store refuses.

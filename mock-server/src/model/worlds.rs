@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 use super::{
     ControlPlane, ModelError,
     organization::User,
-    store::{Kind, Write},
+    store::{Kind, Turn, Write},
 };
 use crate::strict::Strictness;
 
@@ -122,10 +122,23 @@ impl ControlPlane {
         self.swept.subscribe()
     }
 
+    /// The right to change something, at a moment when a world owns nothing: what was asked for before its keys were
+    /// refused may come while it is emptied.
+    async fn emptied(self: &Arc<Self>, organization_id: &str) -> Result<Turn<'_>, ModelError> {
+        for _ in 0..3 {
+            self.reset(organization_id).await?;
+            let turn = self.store.turn().await;
+            if self.is_empty(organization_id) {
+                return Ok(turn);
+            }
+        }
+        Err(ModelError::internal("there is always something new in it"))
+    }
+
     /// Its keys are refused from now on, all that it owns goes, then its records.
     async fn sweep(self: &Arc<Self>, organization_id: &str) -> Result<(), ModelError> {
         self.keys.forget_organization(organization_id);
-        self.reset(organization_id).await?;
+        let turn = self.emptied(organization_id).await?;
         let write = Write::DeleteOwned { organization: organization_id.to_owned() };
         let organization = Write::Delete { kind: Kind::Organization, key: organization_id.to_owned() };
         let (world, id) = (self.world.clone(), organization_id.to_owned());
@@ -142,7 +155,7 @@ impl ControlPlane {
             // Told while it went.
             world.forget_deliveries(&id);
         };
-        self.store.turn().await.commit(vec![write, organization], apply).wait().await?;
+        turn.commit(vec![write, organization], apply).wait().await?;
         self.strict.worlds.write().remove(organization_id);
         // Nobody may listen.
         _ = self.swept.send(organization_id.to_owned());

@@ -21,11 +21,12 @@ async fn files() -> String {
     let answer = async move |request: Request| match request.uri().path() {
         "/d/tool.txt" => "a tool\n".into_response(),
         "/to-tool" => (StatusCode::FOUND, [("location", "/d/tool.txt".to_owned())]).into_response(),
+        "/to-loopback" => (StatusCode::FOUND, [("location", "http://127.0.0.1:9/x".to_owned())]).into_response(),
         "/to-server" => (StatusCode::FOUND, [("location", format!("{own}/health"))]).into_response(),
         _ => StatusCode::NOT_FOUND.into_response(),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let url = format!("http://{}", listener.local_addr().expect("address"));
+    let url = format!("http://host.internal:{}", listener.local_addr().expect("address").port());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
     url
 }
@@ -65,10 +66,13 @@ async fn files_of_the_network_are_added() {
     for (n, (line, reason)) in [
         (format!("ADD {url}/none /x"), "404"),
         (format!("ADD --checksum=sha256:00 {url}/d/tool.txt /x"), "not sha256:00"),
-        (format!("ADD {url}/to-server /x"), "to this server"),
+        (format!("ADD {url}/to-server /x"), "the server itself"),
+        (format!("ADD {url}/to-loopback /x"), "can't reach this address"),
+        (format!("ADD {}/d/tool.txt /x", url.replace("host.internal", "127.0.0.1")), "can't reach this address"),
+        (format!("ADD {}/d/tool.txt /x", url.replace("host.internal", "localhost")), "can't reach this address"),
         (format!("ADD {own}/health /x"), "the server itself"),
         (format!("ADD {url}/ /x/"), "404"),
-        ("ADD http://127.0.0.1:1/x /x".to_owned(), "ADD http://127.0.0.1:1/x"),
+        ("ADD http://host.internal:1/x /x".to_owned(), "ADD http://host.internal:1/x"),
         (format!("COPY --checksum=sha256:00 {url}/d/tool.txt /x"), "--checksum is not supported"),
     ]
     .into_iter()

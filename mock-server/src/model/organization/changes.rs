@@ -9,6 +9,7 @@ use super::{
     super::{
         ControlPlane,
         error::ModelError,
+        lifecycle::apart,
         quota::Quota,
         store::Write,
         world::{Tenant, World},
@@ -93,19 +94,39 @@ impl ControlPlane {
         Err(ModelError::bad_request(format!("Organization quota exceeded. Maximum allowed: {most}")))
     }
 
-    /// Destroys what an organisation owns, then itself and its keys.
+    /// Destroys what an organisation owns, and itself and its keys.
     pub async fn delete_organization(self: &Arc<Self>, id: &str) -> Result<(), ModelError> {
         if self.organization(id).is_some_and(|organization| organization.personal) {
             return Err(forbidden("Cannot delete personal organization"));
         }
-        self.reset(id).await?;
-        let edit = |organization: &mut Organization| {
-            organization.deleted = true;
-            // What its members are told needs nothing else.
-            (organization.roles, organization.invitations) = (Vec::new(), Vec::new());
-            Ok(())
+        let (cp, id) = (self.clone(), id.to_owned());
+        apart(async move {
+            cp.reset(&id).await?;
+            let edit = |organization: &mut Organization| {
+                organization.deleted = true;
+                // What its members are told needs nothing else.
+                (organization.roles, organization.invitations) = (Vec::new(), Vec::new());
+                Ok(())
+            };
+            cp.change_members(&id, edit).await?;
+            // Nothing comes any more; what came meanwhile goes.
+            cp.reset(&id).await
+        })
+        .await
+    }
+
+    /// After a restart: what organisations that were deleted just before still own.
+    pub(in crate::model) async fn reset_deleted(self: &Arc<Self>) {
+        let deleted: Vec<String> = {
+            let world = self.world.read();
+            let all = world.tenants.values().map(|tenant| &tenant.organization);
+            all.filter(|one| one.deleted).map(|one| one.id.clone()).collect()
         };
-        self.change_members(id, edit).await.map(drop)
+        for id in deleted.iter().filter(|id| !self.is_empty(id)) {
+            if let Err(error) = self.reset(id).await {
+                tracing::warn!(organization = id, %error, "is deleted, but not all that it owned");
+            }
+        }
     }
 
     /// Its region, once. 409 when it has one (observed).

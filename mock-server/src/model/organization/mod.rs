@@ -217,6 +217,6 @@ fn forbidden(message: impl Into<String>) -> ModelError {
     ModelError::new(ErrorKind::Forbidden, message)
 }
 
-fn no_organization(id: &str) -> ModelError {
+pub(super) fn no_organization(id: &str) -> ModelError {
     ModelError::not_found(format!("Organization with ID {id} not found"))
 }

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Names of the host's loopback; the second is what Docker's users know.
-const HOST_NAMES: [&str; 2] = ["host.internal", "host.docker.internal"];
+pub const HOST_NAMES: [&str; 2] = ["host.internal", "host.docker.internal"];
 /// Resolvers asked in turn, as libc does.
 const MAX_RESOLVERS: usize = 3;
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -79,8 +79,10 @@ mod wire;
 
 pub use certificates::Trust;
 pub use gateway::{NetHandle, attach};
+pub use dns::HOST_NAMES;
 pub use link::describe;
 pub use peers::{Neighbourhood, Peers};
+pub use policy::is_dialled;
 pub use secrets::{OutboundSecret, Secrets};
 
 use super::{NetworkPolicy, sys};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -180,6 +180,19 @@ fn make_room(pins: &mut Pins) {
         && let Some(oldest) = pins.iter().min_by_key(|(_, until)| **until).map(|(key, _)| key.clone())
     {
         pins.remove(&oldest);
+    }
+}
+
+/// Whether this server connects to an address for somebody else: never to itself, to its neighbours on the link, or to
+/// nobody in particular.
+pub fn is_dialled(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !is_never_dialled(ip),
+        IpAddr::V6(ip) => match ip.to_ipv4() {
+            // Mapped ones, and `::1`.
+            Some(ip) => !is_never_dialled(ip),
+            None => !ip.is_unicast_link_local() && !ip.is_multicast(),
+        },
     }
 }
 
