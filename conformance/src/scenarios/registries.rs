@@ -1,6 +1,13 @@
-//! Docker registries: credentials for pulls.
+//! Docker registries: credentials for pulls, and the one that images are pushed to.
 
-use crate::prelude::*;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::Method;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    client::{Answer, Client, Request},
+    prelude::*,
+};
 
 const PATH: &str = "/docker-registry";
 
@@ -24,6 +31,10 @@ scenarios! { "registries";
 
     /// Access to push images needs a permission to write snapshots or sandboxes. (getTransientPushAccess)
     push_access_needs_a_permission: Must, covers ["getTransientPushAccess"], needs [ApiKeys];
+
+    /// With that access, what is pushed below the project can be read again, by tag and by digest; what is not whole is
+    /// refused, and so is what belongs to others. (getTransientPushAccess; the OCI distribution specification)
+    what_is_pushed_is_there: Must, covers ["getTransientPushAccess"], needs [SecondAccount];
 
     /// Another organisation neither lists nor reads nor deletes it.
     others_see_nothing: Must, covers ["listRegistries", "getRegistry", "deleteRegistry"], needs [SecondAccount];
@@ -142,5 +153,84 @@ async fn push_access_needs_a_permission(cx: Cx) -> Result {
     let key = cx.post("/api-keys").json(body).send().await?.ok()?.string("/value")?;
     let denied = cx.api().with_key(&key).get(PUSH).send().await?;
     cx.check("denied").error(&denied, 403, "Access denied");
+    Ok(())
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A registry, and who one is there.
+struct Pusher {
+    client: Client,
+    login: String,
+    project: String,
+}
+
+impl Pusher {
+    async fn of(api: &Client) -> Result<Pusher> {
+        let access = api.get(PUSH).send().await?.ok()?;
+        let host = access.string("/registryUrl")?;
+        // Registries speak TLS, but for those of this machine.
+        let local = api.base().starts_with("http://") && api.base().contains(&host);
+        let url = format!("{}://{host}", if local { "http" } else { "https" });
+        let login = format!("{}:{}", access.string("/username")?, access.string("/secret")?);
+        Ok(Pusher { client: api.at(&url, None), login, project: access.string("/project")? })
+    }
+
+    fn ask(&self, method: Method, path: &str) -> Request {
+        let login = format!("Basic {}", STANDARD.encode(&self.login));
+        self.client.request(method, path).no_key().header("authorization", login)
+    }
+
+    async fn blob(&self, repository: &str, digest: &str, bytes: &[u8]) -> Result<Answer> {
+        let begun = self.ask(Method::POST, &format!("/v2/{repository}/blobs/uploads/")).send().await?.ok()?;
+        let place = begun.header("location").to_owned();
+        let place = place.strip_prefix(self.client.base()).unwrap_or(&place);
+        let mark = if place.contains('?') { '&' } else { '?' };
+        let put = self.ask(Method::PUT, &format!("{place}{mark}digest={digest}"));
+        put.body("application/octet-stream", bytes.to_vec()).send().await
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+async fn what_is_pushed_is_there(cx: Cx) -> Result {
+    let own = Pusher::of(cx.api()).await?;
+    let ping = own.ask(Method::GET, "/v2/").send().await?;
+    if ping.header("www-authenticate").starts_with("Bearer") {
+        return Err(Stop::not_applicable("a registry that takes the credentials as they are"));
+    }
+    cx.check("welcome").status(&ping, 200);
+    let repository = format!("{}/conformance-{}", own.project, uuid::Uuid::new_v4().simple());
+    let config =
+        json!({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}).to_string();
+    let config = config.as_bytes();
+    let wrong = own.blob(&repository, &digest(b"other"), config).await?;
+    cx.check("not-whole").status(&wrong, 400);
+    let blob = own.blob(&repository, &digest(config), config).await?;
+    cx.check("blob").status(&blob, 201);
+    let image = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [], "config":
+        {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config), "size": config.len()}});
+    let manifest = image.to_string();
+    let tagged = format!("/v2/{repository}/manifests/1.0");
+    let put = own.ask(Method::PUT, &tagged).body(MANIFEST, manifest.clone()).send().await?;
+    cx.check("manifest").status(&put, 201);
+    let name = digest(manifest.as_bytes());
+    cx.check("digest").on(&put).eq(put.header("docker-content-digest"), name.as_str());
+    for (check, path) in [("by-tag", tagged.clone()), ("by-digest", format!("/v2/{repository}/manifests/{name}"))] {
+        let read = own.ask(Method::GET, &path).header("accept", MANIFEST).send().await?;
+        cx.check(check).on(&read).eq(read.text(), manifest.as_str());
+    }
+    let read = own.ask(Method::GET, &format!("/v2/{repository}/blobs/{}", digest(config))).send().await?;
+    cx.check("content").on(&read).eq(read.text().as_bytes(), config);
+    let none = own.ask(Method::GET, &format!("/v2/{repository}/manifests/2.0")).send().await?;
+    cx.check("unknown").status(&none, 404);
+    let other = Pusher::of(&cx.second_account().await?).await?;
+    let denied = other.ask(Method::GET, &tagged).header("accept", MANIFEST).send().await?;
+    cx.check("others").status_in(&denied, &[401, 403, 404]);
+    let stranger = Pusher { login: format!("{}x", own.login), ..own };
+    cx.check("wrong-secret").status(&stranger.ask(Method::GET, &tagged).send().await?, 401);
     Ok(())
 }

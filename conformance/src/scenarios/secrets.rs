@@ -27,6 +27,10 @@ scenarios! { "secrets";
     /// (createSandbox, updateSandboxSecrets)
     sandboxes_hold_placeholders: Must, covers ["createSandbox", "updateSandboxSecrets"];
 
+    /// On the way out the placeholder in a header becomes the value, for the secret's hosts and for nobody else.
+    /// (createSecret: `hosts`; SDKs' documentation)
+    values_go_to_their_hosts_alone: Must, covers ["createSandbox", "createSecret"];
+
     /// Attaching a secret that there is not is refused and changes nothing. (createSandbox, updateSandboxSecrets)
     unknown_secrets_are_not_attached: Must, covers ["createSandbox", "updateSandboxSecrets"];
 
@@ -200,4 +204,54 @@ async fn others_see_no_secrets(cx: Cx) -> Result {
     cx.check("delete").status_in(&other.delete(&path).send().await?, &[403, 404]);
     cx.check("still-there").status(&cx.get(&path).send().await?, 200);
     remove(&cx, &id).await
+}
+
+/// The names under which sandboxes on this machine reach it, where they do.
+const HERE: [&str; 2] = ["host.internal", "host.docker.internal"];
+
+/// Answers every request with its own `Authorization`.
+async fn echo() -> Result<u16> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.map_err(Stop::untestable)?;
+    let port = listener.local_addr().map_err(Stop::untestable)?.port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(answer(socket));
+        }
+    });
+    Ok(port)
+}
+
+async fn answer(mut socket: tokio::net::TcpStream) -> std::io::Result<()> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut head = Vec::new();
+    while !head.windows(4).any(|four| four == b"\r\n\r\n") && socket.read_buf(&mut head).await? > 0 {}
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let found = head
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    let said = found.map_or("nothing", |(_, value)| value.trim());
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}", said.len());
+    socket.write_all(answer.as_bytes()).await
+}
+
+async fn values_go_to_their_hosts_alone(cx: Cx) -> Result {
+    let name = cx.name("egress");
+    let body = json!({"name": name, "value": VALUE, "hosts": [HERE[0]]});
+    let made = cx.post(PATH).json(body).send().await?.ok()?;
+    cx.removes("deleteSecret", &format!("{PATH}/{}", made.string("/id")?));
+    let sandbox = cx.sandbox_with(json!({"secrets": [{"TOKEN": name}]})).await?;
+    sandbox.needs_program("curl").await?;
+    if sandbox.output("getent hosts host.internal host.docker.internal || echo none").await?.trim() == "none" {
+        return Err(Stop::not_applicable("a way from sandboxes to this machine"));
+    }
+    let port = echo().await?;
+    let ask = async |host: &str, header: &str| {
+        sandbox.output(&format!("curl -sS -m 20 -H \"Authorization: {header}\" http://{host}:{port}/")).await
+    };
+    cx.check("swapped").eq(ask(HERE[0], "Bearer $TOKEN").await?, format!("Bearer {VALUE}"));
+    let elsewhere = ask(HERE[1], "Bearer $TOKEN").await?;
+    cx.check("nobody-else").that(!elsewhere.contains(VALUE), "the placeholder", &elsewhere);
+    cx.check("other-headers-stay").eq(ask(HERE[0], "Bearer plain").await?, "Bearer plain");
+    Ok(())
 }

@@ -14,6 +14,10 @@ scenarios! { "snapshots";
     a_dockerfile_is_built: Must,
         covers ["createSnapshot", "getSnapshotBuildLogsUrl", "getSnapshotBuildLogs", "createSandbox"];
 
+    /// Stages, arguments, work directories, users and here-documents do in a build what they do in Docker.
+    /// (createSnapshot; SDKs: Image.dockerfileCommands)
+    dockerfiles_mean_what_they_say: Must, covers ["createSnapshot"];
+
     /// A build that fails ends in an error state with a reason. (observed)
     a_failing_build_says_why: Must, covers ["createSnapshot"];
 
@@ -113,6 +117,45 @@ async fn a_dockerfile_is_built(cx: Cx) -> Result {
     let sandbox = cx.sandbox_with(json!({"snapshot": name})).await?;
     cx.check("file").eq(sandbox.output("cat /built.txt").await?, "conformance-says-hello\n");
     cx.check("environment").eq(sandbox.output("printf %s \"$BUILT\"").await?, "yes");
+    Ok(())
+}
+
+const FEATURES: &str = "ARG BASE=debian:12-slim
+FROM $BASE AS maker
+ARG WORD=default
+RUN mkdir /out && echo \"made with $WORD\" > /out/made.txt && echo not this > /out/left.txt
+FROM $BASE
+COPY --from=maker /out/made.txt /made.txt
+WORKDIR /srv/app
+RUN pwd > where.txt
+RUN <<EOF
+echo first > lines.txt
+echo second >> lines.txt
+EOF
+ENV ONE=1 TWO=\"2 and ${BASE:-nothing}\"
+RUN mkdir -m 777 /open
+USER nobody
+RUN id -un > /open/who.txt
+USER root
+";
+
+async fn dockerfiles_mean_what_they_say(cx: Cx) -> Result {
+    let body = json!({"name": cx.name("features"), "buildInfo": {"dockerfileContent": FEATURES}});
+    let made = cx.built_snapshot(body, Duration::from_secs(90)).await?;
+    if !cx.check("active").json(&made, "/state", "active") {
+        return Ok(());
+    }
+    let sandbox = cx.sandbox_with(json!({"snapshot": made.string("/name")?})).await?;
+    let look =
+        "cat /made.txt; ls /out 2>/dev/null; cd /srv/app; cat where.txt lines.txt /open/who.txt; echo \"$ONE $TWO\"";
+    let said = sandbox.output(look).await?;
+    let expected = ["made with default", "/srv/app", "first", "second", "nobody", "1 2 and nothing", ""];
+    for (check, (said, expected)) in ["stages", "workdir", "heredoc", "heredoc-goes-on", "user", "variables"]
+        .iter()
+        .zip(said.split('\n').zip(expected))
+    {
+        cx.check(*check).eq(said, expected);
+    }
     Ok(())
 }
 

@@ -169,12 +169,26 @@ mod tests {
     fn this_host_is_reached_by_its_name_for_sandboxes_only() {
         let own = OwnPorts::default();
         own.add(3986);
-        for url in ["http://host.internal:1/x", "http://example.com/x", "http://192.168.1.1/x", "http://[2001:db8::1]/x"] {
+        for url in
+            ["http://host.internal:1/x", "http://example.com/x", "http://192.168.1.1/x", "http://[2001:db8::1]/x"]
+        {
             assert_eq!(refusal(&Url::parse(url).expect(url), &own), None, "{url}");
         }
         for host in [
-            "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0.0.0.0", "10.0.2.2", "169.254.169.254", "[::1]", "[::]",
-            "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[fe80::1]", "host.internal:3986", "example.com:3986",
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f.1",
+            "0.0.0.0",
+            "10.0.2.2",
+            "169.254.169.254",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[fe80::1]",
+            "host.internal:3986",
+            "example.com:3986",
         ] {
             let url = format!("http://{host}/x");
             assert!(refusal(&Url::parse(&url).expect(&url), &own).is_some(), "{url}");

@@ -124,7 +124,8 @@ impl ControlPlane {
             image_name,
             state: SnapshotState::Pending,
             size: None,
-            entrypoint: new.entrypoint.filter(|words| !words.is_empty()),
+            // A build says it when it is made; till then this (observed).
+            entrypoint: if build.is_some() { Some(idle()) } else { new.entrypoint.filter(|words| !words.is_empty()) },
             cpu: new.cpu.unwrap_or(1),
             gpu: 0,
             memory: new.memory.unwrap_or(1),
@@ -223,7 +224,6 @@ impl ControlPlane {
             // The next start begins anew.
             return;
         }
-        let failed = if snapshot.build.is_some() { SnapshotState::BuildFailed } else { SnapshotState::Error };
         let size = match &made {
             Ok(root) => self.root_size(root).await,
             Err(_) => 0,
@@ -235,7 +235,8 @@ impl ControlPlane {
             }
             match made {
                 Ok(root) => activate(snapshot, root, size, now),
-                Err(reason) => (snapshot.state, snapshot.error_reason) = (failed, Some(reason)),
+                // Builds of sandboxes alone are `build_failed` (observed).
+                Err(reason) => (snapshot.state, snapshot.error_reason) = (SnapshotState::Error, Some(reason)),
             }
             Ok(())
         };
@@ -417,7 +418,7 @@ impl ControlPlane {
         Err(ModelError::bad_request(text))
     }
 
-    async fn take_snapshot(&self, id: &str, name: String) -> Result<(), ModelError> {
+    async fn take_snapshot(self: &Arc<Self>, id: &str, name: String) -> Result<(), ModelError> {
         let Some(turn) = self.turn(id) else { return Ok(()) };
         let _turn = turn.lock().await;
         // It may have ended and be made of something else by now.
@@ -448,10 +449,24 @@ impl ControlPlane {
             };
             self.change(&sandbox.id, edit).await?;
         }
-        self.add_snapshot(self.snapshot_of(sandbox, name, root).await).await.map(drop)
+        let made = self.add_snapshot(self.snapshot_of(sandbox, name, root)).await?;
+        // It can be used before it is known how large it is.
+        tokio::spawn(self.clone().measure_snapshot(made.id.clone()));
+        Ok(())
     }
 
-    async fn snapshot_of(&self, sandbox: &Sandbox, name: String, root: Arc<Root>) -> Snapshot {
+    async fn measure_snapshot(self: Arc<Self>, id: String) {
+        let Some(root) = self.world.read().snapshots.get(&id).map(|snapshot| snapshot.root.clone()) else { return };
+        let size = self.root_size(&root).await;
+        let edit = |snapshot: &mut Snapshot| {
+            snapshot.size = Some(size);
+            Ok(())
+        };
+        // It may be gone.
+        drop(self.change_snapshot(&id, edit).await);
+    }
+
+    fn snapshot_of(&self, sandbox: &Sandbox, name: String, root: Arc<Root>) -> Snapshot {
         let now = self.clock().now();
         let hash = tokens::hash(&root.layers.join(" "));
         Snapshot {
@@ -460,7 +475,7 @@ impl ControlPlane {
             name,
             image_name: String::new(),
             state: SnapshotState::Active,
-            size: Some(self.root_size(&root).await),
+            size: None,
             entrypoint: None,
             cpu: sandbox.cpu,
             gpu: sandbox.gpu,
@@ -494,6 +509,9 @@ impl ControlPlane {
                     drop(self.change_snapshot(&snapshot.id, again).await);
                     tokio::spawn(self.clone().make_snapshot(snapshot.id.clone(), Policy::Fresh));
                 }
+                SnapshotState::Active if snapshot.size.is_none() => {
+                    tokio::spawn(self.clone().measure_snapshot(snapshot.id.clone()));
+                }
                 _ => {}
             }
         }
@@ -521,13 +539,19 @@ impl ControlPlane {
     }
 }
 
+/// What runs where nobody says.
+fn idle() -> Vec<String> {
+    vec!["sleep".into(), "infinity".into()]
+}
+
 fn activate(snapshot: &mut Snapshot, mut root: Root, size: u64, now: chrono::DateTime<chrono::Utc>) {
     let words = root.config.as_ref().map(|config| config.entrypoint.clone()).filter(|words| !words.is_empty());
-    root.entrypoint.extend(snapshot.entrypoint.iter().flatten().cloned());
-    if let Some(build) = &mut snapshot.build {
-        build.updated_at = now;
-        let default = || vec!["sleep".to_owned(), "infinity".to_owned()];
-        snapshot.entrypoint = Some(words.unwrap_or_else(default));
+    match &mut snapshot.build {
+        Some(build) => {
+            build.updated_at = now;
+            snapshot.entrypoint = Some(words.unwrap_or_else(idle));
+        }
+        None => root.entrypoint.extend(snapshot.entrypoint.iter().flatten().cloned()),
     }
     let name = match &snapshot.build {
         Some(build) => build.snapshot_ref.clone(),

@@ -81,7 +81,7 @@ async fn files_of_the_network_are_added() {
         let account = Account { key: again.account.key.clone(), client: again.account.client.clone() };
         let failed = build(account, &format!("bad-{n}"), &format!("FROM {image}\n{line}\n"), &[]).await;
         let told = failed.snapshot["errorReason"].as_str().expect("a reason");
-        assert!(failed.snapshot["state"] == "build_failed" && told.contains(reason), "{line}: {told}");
+        assert!(failed.snapshot["state"] == "error" && told.contains(reason), "{line}: {told}");
     }
 }
 
@@ -113,7 +113,7 @@ async fn stages_are_taken_from_by_pattern_and_by_mount_and_scratch_is_empty() {
         let name = format!("bad-{}", line.len());
         let failed = build(account, &name, &format!("FROM {image}\nRUN mkdir /out\nFROM {image}\n{line}\n"), &[]).await;
         let told = failed.snapshot["errorReason"].as_str().expect("a reason");
-        assert!(failed.snapshot["state"] == "build_failed" && told.contains(reason), "{line}: {told}");
+        assert!(failed.snapshot["state"] == "error" && told.contains(reason), "{line}: {told}");
     }
 }
 

@@ -71,7 +71,7 @@ async fn a_root_file_system_stands_in_for_well_known_images() {
     assert!(log.contains("--offline-base ("), "{log}");
     assert_eq!(said(&api, "slim", "cat /seen").await, "directory");
     let (failed, log) = built(&api, "strange", "FROM strange/image:1\nRUN true\n").await;
-    assert_eq!(failed["state"], "build_failed", "{log}");
+    assert_eq!(failed["state"], "error", "{log}");
     server.shutdown().await;
 
     let (server, api) = start(Config { offline_base: OfflineBase::Path(base), ..config() }).await;
@@ -127,7 +127,7 @@ async fn an_engine_builds_where_it_is_asked_to() {
         let calls = fs::read_to_string(dir.path().join("calls")).expect("calls");
         assert!(calls.contains("--build-arg PROXY=none") && calls.contains("localhost/daytona-mock:"), "{calls}");
         let (failed, log) = built(&api, "failed", "FROM whatever:1\nRUN FAIL\n").await;
-        assert_eq!(failed["state"], "build_failed", "{log}");
+        assert_eq!(failed["state"], "error", "{log}");
         let reason = failed["errorReason"].as_str().expect("a reason");
         assert!(reason.contains(&format!("{name} build ended with")) && log.contains("broken"), "{reason}\n{log}");
         server.shutdown().await;

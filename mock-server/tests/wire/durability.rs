@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     api::Api,
-    store::{open, serve},
+    store::{Serving, open, serve},
 };
 
 const EVENTS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
@@ -138,11 +138,34 @@ impl Witness {
 
 /// One request; none if the server died meanwhile.
 pub async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Option<bool> {
+    asked(api, method, path, body).await.map(|_| true)
+}
+
+/// The same with what is answered, if it is JSON.
+pub async fn asked(api: &Api, method: &str, path: &str, body: Value) -> Option<Value> {
     let answer = api.request(method, path).json(&body).send().await.ok()?;
     let status = answer.status();
     let text = answer.text().await.ok()?;
     assert!(status.is_success(), "{method} {path}: {status} {text}");
-    Some(true)
+    Some(serde_json::from_str(&text).unwrap_or_default())
+}
+
+/// Lets workers work until so many things were acknowledged, and kills the server; what they know.
+pub async fn killed_after(
+    acknowledged: usize,
+    serving: Serving,
+    told: &mut mpsc::UnboundedReceiver<()>,
+    workers: Vec<tokio::task::JoinHandle<Witness>>,
+) -> Vec<Witness> {
+    for _ in 0..acknowledged {
+        told.recv().await.expect("they work");
+    }
+    serving.kill();
+    let mut witnesses = Vec::new();
+    for worker in workers {
+        witnesses.push(worker.await.expect("a witness"));
+    }
+    witnesses
 }
 
 /// Writes a note into a sandbox, by an upload.

@@ -12,15 +12,15 @@ use tokio::sync::broadcast::Receiver;
 
 use crate::support::{PATIENCE, binary, cache_dir, isolation};
 
-struct World {
-    cp: Arc<ControlPlane>,
-    caller: Identity,
+pub struct World {
+    pub cp: Arc<ControlPlane>,
+    pub caller: Identity,
     events: Receiver<ModelEvent>,
     _dir: tempfile::TempDir,
 }
 
 impl World {
-    async fn open() -> World {
+    pub async fn open() -> World {
         let dir = tempfile::tempdir().expect("temp dir");
         let runtime = RuntimeConfig {
             data_dir: dir.path().to_owned(),
@@ -51,7 +51,7 @@ impl World {
         World { events: cp.events(), cp, caller, _dir: dir }
     }
 
-    async fn create(&self) -> Arc<Sandbox> {
+    pub async fn create(&self) -> Arc<Sandbox> {
         let draft = self.cp.draft(&self.caller, NewSandbox::default()).expect("fine");
         let created = self.cp.create(draft).await.expect("started");
         self.cp.find(&self.caller.organization_id, &created.id).expect("there")

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Api, id, names},
+    images::has_images,
     support::eventually,
 };
 
@@ -68,7 +69,12 @@ async fn what_is_special_is_made_anew() {
     let api = Api::new().await;
     let pool = pool(&api, 1).await;
     let before = waiting(&api).await;
-    for body in [json!({"env": {"A": "b"}}), json!({"user": "root"}), json!({"snapshot": "daytona-medium"})] {
+    let mut special = vec![json!({"env": {"A": "b"}}), json!({"user": "root"}), json!({"snapshot": "daytona-medium"})];
+    if has_images() {
+        let (_, volume) = api.post("/volumes", json!({"name": "v"})).await;
+        special.push(json!({"volumes": [{"volumeId": volume["id"], "mountPath": "/data"}]}));
+    }
+    for body in special {
         let sandbox = api.sandbox(body.clone()).await;
         assert!(!before.contains(&id(&sandbox)), "{body}");
     }
@@ -76,7 +82,12 @@ async fn what_is_special_is_made_anew() {
     // One that is killed while it waits is replaced; one that is deleted, too.
     api.delete(&format!("/sandbox/{}", before[0])).await;
     let replaced = async || Some(waiting(&api).await).filter(|now| now.len() == 1 && now[0] != before[0]);
-    eventually("another waits", replaced).await;
+    let second = eventually("another waits", replaced).await;
+    filled(&api, &pool, 1).await;
+    let kill = json!({"match": {"sandbox": second[0]}, "effect": {"type": "die"}});
+    assert_eq!(api.control("POST", "/faults", kill).await.0, 201);
+    let replaced = async || Some(waiting(&api).await).filter(|now| now.len() == 1 && now != &second);
+    eventually("another waits instead of the dead one", replaced).await;
     let (_, drained) = api.call("PATCH", &format!("/warm-pools/{}", id(&pool)), json!({"pool": 0})).await;
     assert_eq!(drained["pool"], 0);
     filled(&api, &pool, 0).await;
@@ -138,4 +149,24 @@ async fn pools_are_checked_and_go_with_what_waits() {
     api.refused("DELETE", &path, Value::Null, 404, &text).await;
     let empty = async || waiting(&api).await.is_empty().then_some(());
     eventually("none waits", empty).await;
+}
+
+#[tokio::test]
+async fn what_is_launched_for_a_pool_goes_with_it() {
+    let api = Api::new().await;
+    for round in 0..5 {
+        let (status, pool) = api.post("/warm-pools", json!({"snapshot": PLAIN, "pool": 3})).await;
+        assert_eq!(status, 201, "round {round}: {pool}");
+        assert_eq!(api.delete(&format!("/warm-pools/{}", id(&pool))).await.0, 204);
+        // Pools are filled one after the other, so the first is done by then.
+        let (_, next) = api.post("/warm-pools", json!({"snapshot": "daytona-medium", "pool": 1})).await;
+        filled(&api, &next, 1).await;
+        let gone = async || {
+            let (_, page) = api.get("/sandbox?includeWarm=true").await;
+            let mut items = page["items"].as_array().expect("items").iter();
+            (!items.any(|one| one["warmPoolId"] == pool["id"])).then_some(())
+        };
+        eventually("nothing waits in a pool that is gone", gone).await;
+        assert_eq!(api.delete(&format!("/warm-pools/{}", id(&next))).await.0, 204);
+    }
 }

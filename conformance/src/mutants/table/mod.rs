@@ -6,6 +6,7 @@ mod catalogue;
 mod desktop;
 mod files;
 mod git;
+mod images;
 mod interpreter;
 mod lifecycle;
 mod lists;
@@ -44,6 +45,7 @@ const TABLES: &[&[Mutant]] = &[
     organizations::MUTANTS,
     account::MUTANTS,
     storage::MUTANTS,
+    images::MUTANTS,
     secrets::MUTANTS,
     desktop::MUTANTS,
 ];

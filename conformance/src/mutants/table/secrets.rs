@@ -6,6 +6,7 @@ const COME: Names = &["secrets/secrets_come_and_go"];
 const KEPT: Names = &["secrets/secret_changes_are_kept"];
 const PAGES: Names = &["secrets/secret_pages_continue"];
 const HOLD: Names = &["secrets/sandboxes_hold_placeholders"];
+const EGRESS: Names = &["secrets/values_go_to_their_hosts_alone"];
 const OTHERS: Names = &["secrets/others_see_no_secrets"];
 const MADE: Names = &["ssh/access_is_made_and_revoked"];
 const CLOSED: Names = &["ssh/others_get_no_access"];
@@ -82,6 +83,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 put(v, "env", json!({"FIRST": "conformance-secret-value"}));
             }
         });
+    }),
+    request_in("secrets/never-swapped", "no host gets the value", &["createSecret"], EGRESS, |q| {
+        q.edit(|v| set(v, "/hosts", json!(["nowhere.example"])));
+    }),
+    request_in("secrets/swapped-for-everybody", "every host gets the value", &["createSecret"], EGRESS, |q| {
+        q.edit(|v| set(v, "/hosts", json!([])));
     }),
     request_in("secrets/sets-are-merged", "another set is added to the first", &["updateSandboxSecrets"], HOLD, |q| {
         q.edit(|v| {

@@ -78,8 +78,8 @@ mod veth;
 mod wire;
 
 pub use certificates::Trust;
-pub use gateway::{NetHandle, attach};
 pub use dns::HOST_NAMES;
+pub use gateway::{NetHandle, attach};
 pub use link::describe;
 pub use peers::{Neighbourhood, Peers};
 pub use policy::is_dialled;

@@ -89,6 +89,11 @@ impl Bucket {
     }
 
     pub async fn send(&self, ask: Ask<'_>) -> Response {
+        self.try_send(ask).await.expect("an answer")
+    }
+
+    /// The same where the server may die.
+    pub async fn try_send(&self, ask: Ask<'_>) -> reqwest::Result<Response> {
         let digest = sha256(&ask.body);
         self.send_signed(ask, &digest, |body, _, _, _| body).await
     }
@@ -115,7 +120,7 @@ impl Bucket {
             out.extend_from_slice(format!("{trailer}\r\nx-amz-trailer-signature:{signature}\r\n\r\n").as_bytes());
             out
         };
-        self.send_signed(ask, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", chunks).await
+        self.send_signed(ask, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", chunks).await.expect("an answer")
     }
 
     async fn send_signed(
@@ -123,7 +128,7 @@ impl Bucket {
         ask: Ask<'_>,
         digest: &str,
         encode: impl FnOnce(Vec<u8>, String, Vec<u8>, String) -> Vec<u8>,
-    ) -> Response {
+    ) -> reqwest::Result<Response> {
         let now = chrono::Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
         let (scheme, rest) = self.url.split_once("://").expect("an URL");
         let (host, bucket) = rest.split_once('/').expect("a bucket");
@@ -167,7 +172,7 @@ impl Bucket {
         for (name, value) in headers.iter().filter(|(name, _)| name != "host") {
             request = request.header(name, value);
         }
-        request.send().await.expect("an answer")
+        request.send().await
     }
 
     /// Puts an object, which must work.
