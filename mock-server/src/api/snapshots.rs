@@ -14,7 +14,7 @@ use super::{
     query::Query,
 };
 use crate::model::{
-    ControlPlane, REGION,
+    ControlPlane, ModelError, REGION,
     list::is_like,
     no_snapshot,
     snapshots::{self, GENERAL, GeneralSnapshot, Snapshot, SnapshotState},
@@ -133,7 +133,11 @@ pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): 
     if let Some(general) = general {
         return Ok(ok(&general_dto(general, cp.runner_id(), caller.organization())));
     }
-    let general = snapshots::by_image(&id).ok_or_else(|| no_snapshot(&id))?;
+    let general = snapshots::by_image(&id).ok_or_else(|| match cp.is_snapshot(&id) {
+        // Of somebody else (observed).
+        true => ModelError::not_found(format!("Snapshot with ID or name {id} not found")),
+        false => no_snapshot(&id),
+    })?;
     let mut dto = general_dto(general, cp.runner_id(), caller.organization());
     (dto["name"], dto["imageName"]) = (id.clone().into(), id.into());
     Ok(ok(&dto))

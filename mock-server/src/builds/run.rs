@@ -75,6 +75,9 @@ impl Mounts {
                 let kind = &mount.kind;
                 build.log.line(&format!("warning: --mount=type={kind}: nothing is given to builds, going on without"));
             }
+            kind @ ("secret" | "ssh") => {
+                return Err(format!("--mount=type={kind},required: nothing is given to builds"));
+            }
             kind => return Err(format!("--mount=type={kind} with these options is not supported")),
         }
         Ok(())

@@ -152,10 +152,12 @@ impl ControlPlane {
         Ok(Blob { name, path: tempfile::TempPath::try_from_path(path)? })
     }
 
-    /// Makes a file an object, in the place of an older one of that key. `describe` gets the file's name.
+    /// Makes a file an object, in the place of an older one of that key. `describe` gets the file's name. 409 if `fits`
+    /// doesn't want what is replaced.
     pub async fn put_object(
         &self,
         blob: Blob,
+        fits: impl FnOnce(Option<&Object>) -> bool,
         describe: impl FnOnce(String) -> Object,
     ) -> Result<Arc<Object>, ModelError> {
         let turn = self.store.turn().await;
@@ -166,6 +168,9 @@ impl ControlPlane {
             let own = world.objects.range(own.clone()..).take_while(|(key, _)| key.starts_with(&own));
             (own.count(), world.objects.get(&object.key).cloned())
         };
+        if !fits(old.as_deref()) {
+            return Err(ModelError::conflict("The object is another one by now"));
+        }
         if old.is_none() && count >= self.config().limits.objects {
             return Err(ModelError::bad_request("The organization has too many objects"));
         }

@@ -65,6 +65,11 @@ impl ControlPlane {
         by_id.or_else(|| world.snapshots.values().filter(own).find(|snapshot| snapshot.name == id_or_name)).cloned()
     }
 
+    /// Whether somebody has a snapshot with this id.
+    pub fn is_snapshot(&self, id: &str) -> bool {
+        self.world.read().snapshots.contains_key(id)
+    }
+
     /// What a sandbox is to be made from, if it can be.
     pub(super) fn snapshot_for(&self, organization_id: &str, name: &str) -> Result<Source, ModelError> {
         if let Some(own) = self.own_snapshot(organization_id, name) {

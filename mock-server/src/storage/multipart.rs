@@ -8,7 +8,7 @@ use s3s::{
 };
 
 use super::{
-    operations::{Operations, checksum_headers, pairs, refused, time},
+    operations::{Operations, checksum_headers, fits, pairs, refused, time},
     receive::{self, internal},
 };
 use crate::model::{
@@ -165,7 +165,8 @@ impl Operations {
             checksums: Vec::new(),
             metadata: upload.metadata.clone(),
         };
-        let object = self.0.put_object(blob, describe).await.map_err(refused)?;
+        let fits = |old: Option<&Stored>| fits(old, input.if_match.as_ref(), input.if_none_match.as_ref());
+        let object = self.0.put_object(blob, fits, describe).await.map_err(refused)?;
         self.blocking(move |cp| cp.end_upload(&upload)).await?;
         Ok(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),

@@ -21,7 +21,12 @@ const PIECE: usize = 256 << 10;
 pub struct Operations(pub Arc<ControlPlane>);
 
 pub(super) fn refused(error: ModelError) -> s3s::S3Error {
-    if error.kind == ErrorKind::Internal { internal(error) } else { s3_error!(InvalidRequest, "{error}") }
+    match error.kind {
+        ErrorKind::Internal => internal(error),
+        // Somebody else put one meanwhile.
+        ErrorKind::Conflict => s3_error!(PreconditionFailed),
+        _ => s3_error!(InvalidRequest, "{error}"),
+    }
 }
 
 pub(super) fn pairs(metadata: Option<Metadata>) -> Vec<(String, String)> {
@@ -55,13 +60,35 @@ impl Operations {
         if_match: Option<&ETagCondition>,
         if_none_match: Option<&ETagCondition>,
     ) -> S3Result<()> {
-        let old = self.0.object(key);
-        let is = |condition: &ETagCondition| old.as_ref().is_some_and(|old| matches(old, condition));
-        if if_match.is_some_and(|condition| !is(condition)) || if_none_match.is_some_and(is) {
-            return Err(s3_error!(PreconditionFailed));
+        if fits(self.0.object(key).as_deref(), if_match, if_none_match) {
+            return Ok(());
         }
-        Ok(())
+        Err(s3_error!(PreconditionFailed))
     }
+
+    /// An object and its bytes. One that is replaced in between is the new one.
+    async fn open(&self, key: &str) -> S3Result<(Arc<Stored>, tokio::fs::File)> {
+        loop {
+            let object = self.find(key)?;
+            match tokio::fs::File::open(self.0.object_path(&object)).await {
+                Ok(file) => return Ok((object, file)),
+                Err(error) if self.0.object(key).is_some_and(|now| now.file == object.file) => {
+                    return Err(internal(error));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether what there is may be replaced under these conditions.
+pub(super) fn fits(
+    old: Option<&Stored>,
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+) -> bool {
+    let is = |condition: &ETagCondition| old.is_some_and(|old| matches(old, condition));
+    if_match.is_none_or(is) && !if_none_match.is_some_and(is)
 }
 
 fn matches(object: &Stored, condition: &ETagCondition) -> bool {
@@ -142,7 +169,7 @@ impl S3 for Operations {
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
-        let object = self.find(&input.key)?;
+        let (object, mut file) = self.open(&input.key).await?;
         check_read(
             &object,
             (input.if_match.as_ref(), input.if_none_match.as_ref()),
@@ -152,7 +179,6 @@ impl S3 for Operations {
         let content_range = part.as_ref().map(|part| format!("bytes {}-{}/{}", part.start, part.end - 1, object.size));
         let whole = part.is_none();
         let part = part.unwrap_or(0..object.size);
-        let mut file = tokio::fs::File::open(self.0.object_path(&object)).await.map_err(internal)?;
         file.seek(SeekFrom::Start(part.start)).await.map_err(internal)?;
         let length = part.end - part.start;
         let body = ReaderStream::with_capacity(file.take(length), PIECE);
@@ -189,7 +215,8 @@ impl S3 for Operations {
             checksums: got.checksums,
             metadata: pairs(input.metadata),
         };
-        let object = self.0.put_object(blob, describe).await.map_err(refused)?;
+        let fits = |old: Option<&Stored>| fits(old, input.if_match.as_ref(), input.if_none_match.as_ref());
+        let object = self.0.put_object(blob, fits, describe).await.map_err(refused)?;
         let output = PutObjectOutput { e_tag: Some(ETag::Strong(object.etag.clone())), ..Default::default() };
         Ok(S3Response::with_headers(output, checksum_headers(&object.checksums)))
     }

@@ -231,7 +231,11 @@ async fn snapshots_are_switched_off_and_on() {
         assert_eq!(message(method, format!("/snapshots/nope{path}")).await, "Snapshot with name nope not found");
     }
     let other = Account::new().await;
-    assert_eq!(other.call(Method::GET, "/snapshots/switch", json!({})).await.0, 404);
+    let texts = [(id.as_str(), "Snapshot with ID or name"), ("switch", "Snapshot with name")];
+    for (name, text) in texts {
+        let (status, refused) = other.call(Method::GET, &format!("/snapshots/{name}"), json!({})).await;
+        assert_eq!((status, &refused["message"]), (404, &json!(format!("{text} {name} not found"))));
+    }
     assert_eq!(other.call(Method::DELETE, &format!("/snapshots/{id}"), json!({})).await.0, 404);
     let (status, _) = account.call(Method::GET, &format!("/snapshots/{id}/build-logs-url"), json!({})).await;
     assert_eq!(status, 404, "nothing was built");

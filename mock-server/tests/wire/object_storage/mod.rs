@@ -345,3 +345,31 @@ async fn tls_is_spoken_on_the_same_port() {
         assert!(answer.contains(&format!("\"storageUrl\":\"https://{address}\"")), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn of_many_that_put_what_must_be_new_one_does_and_who_reads_gets_one_or_the_other() {
+    let bucket = bucket().await;
+    for round in 0..10 {
+        let key = bucket.key(&format!("once/{round}"));
+        let new = [("if-none-match", "*")];
+        let put = async |n: usize| {
+            let text = format!("{n}");
+            bucket.send(Ask::new(Method::PUT, &key).headers(&new).body(text)).await.status().as_u16()
+        };
+        let (a, b, c, d) = tokio::join!(put(1), put(2), put(3), put(4));
+        let mut all = [a, b, c, d];
+        all.sort_unstable();
+        assert_eq!(all, [200, 412, 412, 412], "round {round}");
+        let replace = async {
+            for n in 0..20 {
+                bucket.put(&key, format!("{n}")).await;
+            }
+        };
+        let read = async {
+            for _ in 0..20 {
+                assert_eq!(bucket.send(Ask::new(Method::GET, &key)).await.status(), 200);
+            }
+        };
+        tokio::join!(replace, read);
+    }
+}
