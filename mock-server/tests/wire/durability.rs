@@ -143,7 +143,9 @@ pub async fn ask(api: &Api, method: &str, path: &str, body: Value) -> Option<boo
 
 /// The same with what is answered, if it is JSON.
 pub async fn asked(api: &Api, method: &str, path: &str, body: Value) -> Option<Value> {
-    let answer = api.request(method, path).json(&body).send().await.ok()?;
+    let request = api.request(method, path);
+    let request = if body.is_null() { request } else { request.json(&body) };
+    let answer = request.send().await.ok()?;
     let status = answer.status();
     let text = answer.text().await.ok()?;
     assert!(status.is_success(), "{method} {path}: {status} {text}");
