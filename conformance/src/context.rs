@@ -157,12 +157,17 @@ impl Cx {
 
     /// Asks for a snapshot that is to be built, by the name in `body`, and waits for its end: good or bad.
     pub async fn built_snapshot(&self, body: Value, within: Duration) -> Result<Answer> {
-        let path = format!("/snapshots/{}", body["name"].as_str().unwrap_or_default());
+        let name = body["name"].as_str().unwrap_or_default().to_owned();
         self.post("/snapshots").json(body).send().await?.ok()?;
+        self.settled_snapshot(&name, within).await
+    }
+
+    /// Waits until a snapshot is no longer in the making. Not applicable where the server has nothing to build with.
+    pub async fn settled_snapshot(&self, name: &str, within: Duration) -> Result<Answer> {
         let made = self.eventually("the snapshot is made", within, async || {
-            let answer = self.get(&path).send().await?.ok()?;
+            let answer = self.get(&format!("/snapshots/{name}")).send().await?.ok()?;
             let state = answer["state"].as_str().unwrap_or_default();
-            Ok(matches!(state, "active" | "error" | "build_failed").then_some(answer))
+            Ok(matches!(state, "active" | "inactive" | "error" | "build_failed").then_some(answer))
         });
         let made = made.await?;
         if made["errorReason"].as_str().is_some_and(|reason| reason.contains("isolation process")) {

@@ -20,6 +20,7 @@ pub mod cli;
 pub mod client;
 pub mod context;
 pub mod contract;
+mod interrupt;
 pub mod judge;
 mod law;
 pub mod ledger;

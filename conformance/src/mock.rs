@@ -13,7 +13,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::stop::{Result, Stop};
+use crate::{
+    interrupt::unless_interrupted,
+    stop::{Result, Stop},
+};
 
 /// The first start derives a base from the host.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
@@ -32,6 +35,10 @@ pub struct Mock {
 impl Mock {
     /// Starts the program that is beside this one, or on PATH, or named by `DAYTONA_MOCK_BIN`.
     pub async fn start() -> Result<Self> {
+        unless_interrupted(Self::starting()).await
+    }
+
+    async fn starting() -> Result<Self> {
         let program = find().ok_or_else(|| {
             Stop::harness("no daytona-mock beside this program or on PATH: cargo build -p daytona-mock makes it")
         })?;

@@ -1,7 +1,7 @@
 //! What a server answered, without what differs from run to run: to be kept, and to be compared.
 //!
 //! Scenarios poll and ask in parallel, so order and number of answers mean nothing. A transcript therefore holds, for
-//! each request of a scenario and each status, the *set* of values that each field had.
+//! each request of a scenario (operation, query and JSON body) and each status, the *set* of values that each field had.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -105,9 +105,11 @@ impl Transcript {
         for (scenario, left) in &self.scenarios {
             let Some(right) = right.scenarios.get(scenario) else { continue };
             for (request, left) in left {
-                // A request that depends on an earlier answer may be missing on one side; the earlier answer says why.
-                let Some(right) = right.get(request) else { continue };
-                compare(request, left, right, |difference| {
+                // A body that depends on an earlier answer, or on the run, is another one on the other side. A request may be
+                // missing there for the same reason; the earlier answer says why.
+                let like = || any_body(right, request);
+                let Some(right) = right.get(request).cloned().or_else(like) else { continue };
+                compare(request, left, &right, |difference| {
                     let key = (request.clone(), difference.status, difference.field.clone());
                     let entry = found.entry(key).or_insert(difference);
                     entry.scenarios.push(scenario.clone());
@@ -116,6 +118,24 @@ impl Transcript {
         }
         found.into_values().collect()
     }
+}
+
+/// Before the body of a request.
+const WITH: &str = " with ";
+
+/// What the same request answers to any body.
+fn any_body(requests: &Requests, request: &str) -> Option<BTreeMap<u16, Fields>> {
+    let bare = |request: &str| request.split(WITH).next().unwrap_or_default().to_owned();
+    let mut all = BTreeMap::<u16, Fields>::new();
+    for (_, statuses) in requests.iter().filter(|(other, _)| bare(other) == bare(request)) {
+        for (status, fields) in statuses {
+            let merged = all.entry(*status).or_default();
+            for (field, values) in fields {
+                merged.entry(field.clone()).or_default().extend(values.iter().cloned());
+            }
+        }
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 fn compare(
@@ -147,16 +167,20 @@ fn compare(
     }
 }
 
-/// The operation, or what comes nearest.
+/// The operation, or what comes nearest, and what it was asked with.
 fn request_of(exchange: &Exchange) -> String {
     let query = exchange.url.split_once('?').map(|(_, query)| normal(query)).unwrap_or_default();
     let query = if query.is_empty() { query } else { format!(" ?{query}") };
+    let is_json =
+        |body: &&String| serde_json::from_str::<Value>(body).is_ok_and(|body| body.is_object() || body.is_array());
+    let body =
+        exchange.request_body.as_ref().filter(is_json).map(|body| WITH.to_owned() + &normal(body)).unwrap_or_default();
     if let Some(operation) = exchange.operation.and_then(contract::operation) {
-        return format!("{} ({} {}){query}", operation.id, operation.method, operation.path);
+        return format!("{} ({} {}){query}{body}", operation.id, operation.method, operation.path);
     }
     let path = exchange.url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     let path = path.split('?').next().unwrap_or_default();
-    format!("{} /{}{query}", exchange.method, normal(path))
+    format!("{} /{}{query}{body}", exchange.method, normal(path))
 }
 
 fn fields_of(exchange: &Exchange, fields: &mut Fields) {
@@ -292,6 +316,39 @@ mod tests {
         ] {
             assert_eq!(normal(text), expected);
         }
+    }
+
+    /// A scenario that asks one thing with several bodies.
+    fn asked(answers: &[(&str, &str)]) -> Transcript {
+        let mut requests = Requests::new();
+        for (asked, answered) in answers {
+            let exchange = Exchange {
+                operation: Some("createSandbox"),
+                status: Some(400),
+                request_body: Some((*asked).to_owned()),
+                answer_body: Some((*answered).to_owned()),
+                ..Exchange::default()
+            };
+            let fields = requests.entry(request_of(&exchange)).or_default().entry(400).or_default();
+            fields_of(&exchange, fields);
+        }
+        Transcript { scenarios: [("a/b".to_owned(), requests)].into(), ..Transcript::default() }
+    }
+
+    #[test]
+    fn what_one_body_is_answered_is_no_excuse_for_another() {
+        let (one, other) = (r#"{"message":"too small"}"#, r#"{"message":"too large"}"#);
+        let left = asked(&[(r#"{"cpu":0}"#, one), (r#"{"cpu":99}"#, other)]);
+        assert_eq!(left.differences(&left), []);
+        let told = left.differences(&asked(&[(r#"{"cpu":0}"#, one), (r#"{"cpu":99}"#, one)]));
+        assert!(told.len() == 1 && told[0].request.ends_with(r#"with {"cpu":99}"#), "{told:?}");
+    }
+
+    #[test]
+    fn bodies_of_a_run_are_compared_with_those_of_another() {
+        let left = asked(&[(r#"{"name":"x17"}"#, r#"{"message":"taken"}"#)]);
+        assert_eq!(left.differences(&asked(&[(r#"{"name":"x18"}"#, r#"{"message":"taken"}"#)])), []);
+        assert_eq!(left.differences(&asked(&[(r#"{"name":"x18"}"#, r#"{"message":"full"}"#)])).len(), 1);
     }
 
     #[test]

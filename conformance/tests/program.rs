@@ -1,5 +1,7 @@
 //! The program as people use it: its options, what it prints and writes, its exit codes, and what it leaves behind.
 
+#[path = "program/report.rs"]
+mod report;
 mod support;
 
 use std::{
@@ -134,69 +136,6 @@ fn a_scenario_is_explained_and_an_unknown_one_guessed() {
 }
 
 #[test]
-fn a_report_is_five_files_and_nothing_is_fetched_by_the_page() {
-    let program = Program::of(&lacking());
-    let (code, printed, told) = program.run(&["run", PLAIN, "auth/no_key*", "--report", &program.arg("out")]);
-    assert_eq!(code, 1, "{told}");
-    assert_eq!(told, "", "no progress where nobody watches");
-    for part in ["rule      ", "check     auth/config_needs_no_key:", "expected  ", "got       ", "> GET http", "< 200"]
-    {
-        assert!(printed.contains(part), "{part} in {printed}");
-    }
-    let file = |name: &str| std::fs::read_to_string(program.path("out").join(name)).unwrap();
-    let page = file("report.html");
-    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
-    for outside in ["<script", "<link", "<img", "src=", "@import", "url("] {
-        assert!(!page.contains(outside), "{outside} in the page");
-    }
-    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} in the page"));
-    assert!(at("Failures and warnings") < at("Scenarios by area"), "failures first");
-    assert!(at("<details") > 0 && at("Coverage") > 0);
-    let junit = quick_junit::Report::deserialize_from_str(&file("junit.xml")).expect("JUnit");
-    assert_eq!(junit.test_suites[0].name.as_str(), "auth");
-    assert_eq!(junit.test_suites[0].test_cases.len(), junit.tests);
-    let totals = program.report("out")["totals"].clone();
-    let failed = totals["FAIL"].as_u64().unwrap() + totals["UNTESTABLE"].as_u64().unwrap();
-    assert!(failed > 0 && junit.failures as u64 == failed, "{} of {totals}", junit.failures);
-    let badge: Value = serde_json::from_str(&file("badge.json")).unwrap();
-    assert_eq!((&badge["schemaVersion"], &badge["color"]), (&json!(1), &json!("#c0362c")));
-    let (message, picture) = (badge["message"].as_str().unwrap(), file("badge.svg"));
-    assert!(picture.starts_with("<svg ") && picture.contains(message), "{message} in {picture}");
-}
-
-/// Every name in the JSON of a value.
-fn names(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| names(item, found)),
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
-            found.push(name.clone());
-            // Keyed by outcome, and as the server says it.
-            if !matches!(name.as_str(), "totals" | "mock") {
-                names(value, found);
-            }
-        }),
-        _ => {}
-    }
-}
-
-#[test]
-fn every_field_of_the_json_is_documented() {
-    let program = Program::of(&lacking());
-    let report = program.arg("out");
-    program.run(&["run", PLAIN, WITH_SANDBOX, "--retry-flaky", "1", "--keep-exchanges", "--report", &report]);
-    let mut found = Vec::new();
-    names(&program.report("out"), &mut found);
-    names(&serde_json::from_str(&program.run(&["list", "--json"]).1).unwrap(), &mut found);
-    let described = include_str!("../report.md");
-    found.sort();
-    found.dedup();
-    assert!(found.len() > 40, "{found:?}");
-    for name in found {
-        assert!(described.contains(&format!("`{name}`")) || described.contains(&format!("`{name}?`")), "{name}");
-    }
-}
-
-#[test]
 fn an_interrupted_run_reports_and_cleans_up() {
     let fake = silent_downloads();
     let program = Program::of(&fake);
@@ -218,6 +157,47 @@ fn an_interrupted_run_reports_and_cleans_up() {
     assert_eq!(outcomes(&report), [json!("pass"), json!("not-run")]);
     assert_eq!(fake.sandboxes(), [] as [Value; 0]);
     assert_eq!(program.ledgers(), 0, "nothing is left, so no ledger is");
+}
+
+#[test]
+fn an_interrupted_start_leaves_no_server() {
+    let home = TempDir::new().unwrap();
+    let told_to = home.path().join("pid");
+    let server =
+        || std::fs::read_to_string(&told_to).ok().and_then(|pid| Some(Pid::from_raw(pid.trim().parse().ok()?)));
+    for command in [
+        &["run", "--target", "mock"][..],
+        &["diff", "--left", "mock", "--right", "mock"],
+        &["client", "--", "true"],
+        &["sdk", "--", "true"],
+        &["mutants"],
+    ] {
+        let mut program = bare(command);
+        program.env("DAYTONA_MOCK_BIN", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/never_ready.sh"));
+        program.env("PID_FILE", &told_to).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let program = program.spawn().expect("it runs");
+        let pid = eventually("the server begins", server);
+        kill(Pid::from_raw(program.id().cast_signed()), Signal::SIGINT).unwrap();
+        let (code, _, said) = told(program.wait_with_output().unwrap());
+        assert!(code == 2 && said.contains("interrupted"), "{command:?}: {code} {said}");
+        // Who is dead and not yet waited for has no command line either.
+        eventually("the server ends", || {
+            std::fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty()).then_some(())
+        });
+        std::fs::remove_file(&told_to).unwrap();
+    }
+}
+
+/// What comes to be within a while.
+fn eventually<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(value) = there() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -333,9 +313,9 @@ fn a_slow_pace_and_a_limiter_cost_no_scenario_its_verdict() {
     let fake = good();
     let program = Program::of(&fake);
     let began = Instant::now();
-    let (code, told, _) = program.run(&["run", PLAIN, "--rps", "2", "--timeout", "0.4"]);
+    let (code, told, _) = program.run(&["run", PLAIN, "--rps", "1", "--timeout", "0.9"]);
     assert_eq!(code, 0, "{told}");
-    assert!(began.elapsed() >= Duration::from_secs(1), "three requests, two a second: {:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(2), "three requests, one a second: {:?}", began.elapsed());
     for header in ["Retry-After: 2\r\n", "Retry-After-Sandbox-List: 2\r\nRetry-After: 1\r\n"] {
         let limited = Fake::start(move |_, number| (number == 2).then(|| Instead::Answer(429, header, json!({}))));
         let program = Program::of(&limited);

@@ -10,9 +10,10 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::run::{cancel_on_signal, seconds, write_file};
+use super::run::{seconds, write_file};
 use crate::{
     cli::written,
+    interrupt::cancel_on_signal,
     judge::{
         Evidence, Verdict,
         expect::Contract,
@@ -65,7 +66,7 @@ pub(super) async fn client(args: Args) -> Result<ExitCode> {
     }
     let contract = args.contract.as_deref().map(Contract::read).transpose()?.unwrap_or_default();
     let cancel = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(cancel.clone()));
+    tokio::spawn(cancel_on_signal(cancel.clone(), |line| eprintln!("{line}")));
     let mock = Mock::start().await?;
     let judged = judge(&args, &contract, &mock, &cancel).await;
     mock.stop().await;

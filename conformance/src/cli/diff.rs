@@ -4,18 +4,15 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
 };
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
-    run::{TargetArgs, cancel_on_signal},
+    run::{TargetArgs, watched},
     written,
 };
 use crate::{
     mock::Mock,
-    run::{self, Plan, Selection, Target},
+    run::{Plan, Selection, Target},
     scenario::Class,
     scenarios,
     stop::{Result, Stop},
@@ -128,10 +125,7 @@ async fn transcript(scenarios: &Scenarios, target: Target, mock: Option<Mock>, s
     let mut plan = Plan { selection, jobs: scenarios.jobs, seed, keep_exchanges: true, ..Plan::default() };
     plan.budget.rps = scenarios.rps;
     eprintln!("asking {}", target.api_url);
-    let cancel = CancellationToken::new();
-    let listening = tokio::spawn(cancel_on_signal(cancel.clone()));
-    let report = run::run_observed(plan, target, cancel, Arc::new(|_| {})).await;
-    listening.abort();
+    let report = watched(plan, target, false).await;
     if let Some(mock) = mock {
         mock.stop().await;
     }

@@ -17,7 +17,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::stop::{Result, Stop};
+use crate::{
+    interrupt::unless_interrupted,
+    stop::{Result, Stop},
+};
 
 /// Scenarios that judge a Daytona server over the wire.
 ///
@@ -67,13 +70,13 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::List(args) => list::list(&args),
             Command::Explain(args) => list::explain(&args),
-            Command::Coverage(args) => run::unless_interrupted(coverage::coverage(args)).await,
+            Command::Coverage(args) => unless_interrupted(coverage::coverage(args)).await,
             Command::Diff(args) => diff::diff(args).await,
             Command::Record(args) => diff::record(args).await,
-            Command::Mutants(args) => run::unless_interrupted(mutants::mutants(args)).await,
+            Command::Mutants(args) => unless_interrupted(mutants::mutants(args)).await,
             Command::Client(args) => client::client(args).await,
-            Command::Sdk(args) => sdk::sdk(args).await,
-            Command::Sweep(args) => sweep::sweep(args).await,
+            Command::Sdk(args) => unless_interrupted(sdk::sdk(args)).await,
+            Command::Sweep(args) => unless_interrupted(sweep::sweep(args)).await,
         }
     });
     // Whatever still runs is nobody's concern any more.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::progress::Progress;
 use crate::{
     baseline::Baseline,
+    interrupt::cancel_on_signal,
     mock::Mock,
     report::{Report, badge, console, html, junit},
     run::{self, Budget, Plan, Selection, Target},
@@ -133,15 +134,7 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
         return Err(Stop::harness("no scenario fits"));
     }
     let (target, mock) = args.target.clone().open().await?;
-    let cancel = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(cancel.clone()));
-    let progress = Arc::new(Progress::new(!args.quiet && io::stderr().is_terminal()));
-    let observer: run::Observer = {
-        let progress = progress.clone();
-        Arc::new(move |event| progress.tell(&event))
-    };
-    let report = run::run_observed(plan, target, cancel, observer).await;
-    progress.clear();
+    let report = watched(plan, target, args.quiet).await;
     if let Some(mock) = mock {
         mock.stop().await;
     }
@@ -150,29 +143,15 @@ pub(super) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::from(report.exit_code()))
 }
 
-/// Ends with an error when a signal comes: what it holds is dropped, a private mock with it.
-pub(super) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let interrupted = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(interrupted.clone()));
-    tokio::select! {
-        done = work => done,
-        () = interrupted.cancelled() => Err(Stop::harness("interrupted")),
-    }
-}
-
-/// The first signal ends the run in good order, the second at once.
-pub(super) async fn cancel_on_signal(cancel: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-    eprintln!("interrupted: cleaning up (once more to end at once)");
-    cancel.cancel();
-    tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-    crate::mock::end_all();
-    std::process::exit(130);
+/// With a line of progress where somebody watches; a signal ends it in good order.
+pub(super) async fn watched(plan: Plan, target: Target, quiet: bool) -> Result<Report> {
+    let progress = Arc::new(Progress::new(!quiet && io::stderr().is_terminal()));
+    let (cancel, above, told) = (CancellationToken::new(), progress.clone(), progress.clone());
+    let listening = tokio::spawn(cancel_on_signal(cancel.clone(), move |line| above.say(line)));
+    let report = run::run_observed(plan, target, cancel, Arc::new(move |event| told.tell(&event))).await;
+    listening.abort();
+    progress.clear();
+    report
 }
 
 impl Args {

@@ -39,7 +39,7 @@ impl Spent {
     }
 
     fn check(&self, state: &mut State) -> Result {
-        state.settle();
+        state.settle(Instant::now());
         if self.budget.max_sandboxes.is_some_and(|most| state.made >= most) {
             return Err(Stop::not_run(format!("the budget of {} sandboxes is used up", state.made)));
         }
@@ -52,7 +52,7 @@ impl Spent {
     /// The server refused to make the last one that was taken.
     pub fn not_made(&self) {
         let mut state = self.state.lock();
-        state.settle();
+        state.settle(Instant::now());
         state.made = state.made.saturating_sub(1);
         state.alive = state.alive.saturating_sub(1);
     }
@@ -60,21 +60,21 @@ impl Spent {
     /// So many of them are gone.
     pub fn gone(&self, count: u32) {
         let mut state = self.state.lock();
-        state.settle();
+        state.settle(Instant::now());
         state.alive = state.alive.saturating_sub(count);
     }
 
     /// Sandboxes made, and minutes that they have lived.
     pub fn spent(&self) -> (u32, f64) {
         let mut state = self.state.lock();
-        state.settle();
+        state.settle(Instant::now());
         (state.made, state.minutes)
     }
 }
 
 impl State {
-    fn settle(&mut self) {
-        let now = Instant::now();
+    /// Counts what has lived until now.
+    fn settle(&mut self, now: Instant) {
         self.minutes += f64::from(self.alive) * now.duration_since(self.since).as_secs_f64() / 60.0;
         self.since = now;
     }
@@ -82,10 +82,12 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_budget_ends() {
+    #[test]
+    fn a_budget_ends() {
         let spent = Spent::new(Budget { max_sandboxes: Some(2), ..Budget::default() });
         assert!(spent.take_sandbox().is_ok() && spent.take_sandbox().is_ok());
         spent.not_made();
@@ -95,16 +97,20 @@ mod tests {
         assert_eq!(spent.spent().0, 2);
     }
 
-    #[tokio::test]
-    async fn minutes_end_too() {
-        let spent = Spent::new(Budget { max_minutes: Some(0.001), ..Budget::default() });
+    #[test]
+    fn minutes_end_too() {
+        let spent = Spent::new(Budget { max_minutes: Some(5.0), ..Budget::default() });
+        // As if it had begun so long ago.
+        let after = |minutes: u64| spent.state.lock().since -= Duration::from_secs(60 * minutes);
         assert!(spent.take_sandbox().is_ok() && spent.take_sandbox().is_ok());
+        after(2);
+        assert_eq!(spent.spent().1.floor(), 4.0, "two of them, two minutes");
         spent.not_made();
-        tokio::time::sleep(std::time::Duration::from_millis(65)).await;
+        assert!(spent.has_room().is_ok());
+        after(1);
         assert!(matches!(spent.take_sandbox(), Err(Stop::NotRun(_))), "{:?}", spent.spent());
-        let used = spent.spent().1;
         spent.gone(1);
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        assert!(spent.spent().1 < used + 0.000_08, "what is gone doesn't count");
+        after(60);
+        assert_eq!(spent.spent().1.floor(), 5.0, "what is gone doesn't count");
     }
 }

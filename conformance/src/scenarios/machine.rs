@@ -202,7 +202,7 @@ async fn ports_are_found(cx: Cx) -> Result {
         let ports = sandbox.get("/port").send().await?.ok()?;
         Ok(ports.array("/ports")?.contains(&json!(port)).then_some(()))
     };
-    let listed = cx.eventually("listed", Duration::from_secs(5), listed).await;
+    let listed = cx.eventually("listed", Duration::from_secs(20), listed).await;
     cx.check("listed").that(listed.is_ok(), "the port in the list", "not in the list");
     Ok(())
 }

@@ -39,16 +39,6 @@ scenarios! { "snapshots";
 
 const WITHIN: Duration = Duration::from_secs(40);
 
-/// Waits until a snapshot is no longer in the making.
-async fn settled(cx: &Cx, name: &str) -> Result<crate::client::Answer> {
-    cx.eventually("the snapshot is made", WITHIN, async || {
-        let answer = cx.get(&format!("/snapshots/{name}")).send().await?.ok()?;
-        let state = answer["state"].as_str().unwrap_or_default();
-        Ok(matches!(state, "active" | "inactive" | "error" | "build_failed").then_some(answer))
-    })
-    .await
-}
-
 /// A snapshot of a small sandbox: its name and id.
 async fn kept(cx: &Cx) -> Result<(String, String)> {
     let sandbox = cx.sandbox().await?;
@@ -105,7 +95,7 @@ async fn a_dockerfile_is_built(cx: Cx) -> Result {
     let made = cx.post("/snapshots").json(body).send().await?;
     cx.check("accepted").status_in(&made, &[200, 201]);
     let id = made.ok()?.string("/id")?;
-    let done = settled(&cx, &name).await?;
+    let done = cx.settled_snapshot(&name, WITHIN).await?;
     if !cx.check("active").json(&done, "/state", "active") {
         return Ok(());
     }
@@ -162,8 +152,7 @@ async fn dockerfiles_mean_what_they_say(cx: Cx) -> Result {
 async fn a_failing_build_says_why(cx: Cx) -> Result {
     let name = cx.name("broken");
     let body = json!({"name": name, "buildInfo": {"dockerfileContent": "FROM debian:12-slim\nRUN exit 7\n"}});
-    cx.post("/snapshots").json(body).send().await?.ok()?;
-    let done = settled(&cx, &name).await?;
+    let done = cx.built_snapshot(body, WITHIN).await?;
     let state = done["state"].as_str().unwrap_or_default();
     cx.check("state").on(&done).that(matches!(state, "error" | "build_failed"), "error or build_failed", state);
     let reason = done["errorReason"].as_str().unwrap_or_default();

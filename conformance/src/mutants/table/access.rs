@@ -31,40 +31,45 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.edit_error(|v| set(v, "/message", "Unauthorized"));
         }
     }),
-    Mutant::new(
+    request_in(
         "auth/organisations-are-mixed",
         "sandboxes of other organisations are readable",
-        On::Narrowed(&["getSandbox"], &["auth/other_organization_sees_nothing"]),
-        Change::Request(Asked::allow),
+        &["getSandbox"],
+        &["auth/other_organization_sees_nothing"],
+        Asked::allow,
     ),
-    Mutant::new(
+    request_in(
         "auth/lists-show-others",
         "lists have the sandboxes of other organisations",
-        On::Narrowed(&["listSandboxes"], &["auth/other_organization_sees_nothing"]),
-        Change::Request(Asked::allow),
+        &["listSandboxes"],
+        &["auth/other_organization_sees_nothing"],
+        Asked::allow,
     ),
-    Mutant::new(
+    request_in(
         "auth/others-may-change",
         "labels of another organisation's sandboxes can be replaced",
-        On::Narrowed(&["replaceLabels"], &["auth/other_organization_sees_nothing"]),
-        Change::Request(Asked::allow),
+        &["replaceLabels"],
+        &["auth/other_organization_sees_nothing"],
+        Asked::allow,
     ),
-    Mutant::new(
+    answer_in(
         "auth/hidden-is-403",
         "what belongs to others is 403 instead of 404",
-        On::Narrowed(&["startSandbox"], &["auth/other_organization_sees_nothing"]),
-        Change::Answer(|_, a| a.restatus(404, 403)),
+        &["startSandbox"],
+        &["auth/other_organization_sees_nothing"],
+        |_, a| a.restatus(404, 403),
     ),
     request("auth/toolbox-is-open", "the toolbox answers without a key", &["GetVersion", "ListFiles"], |q| {
         if q.header("authorization").is_empty() {
             q.allow();
         }
     }),
-    Mutant::new(
+    request_in(
         "auth/toolbox-takes-any-key",
         "the toolbox runs commands for any key",
-        On::Narrowed(&["ExecuteCommand"], &["auth/toolbox_of_others_is_closed"]),
-        Change::Request(Asked::allow),
+        &["ExecuteCommand"],
+        &["auth/toolbox_of_others_is_closed"],
+        Asked::allow,
     ),
     request("auth/preview-token-refused", "the toolbox doesn't know preview tokens", &["GetVersion"], |q| {
         q.headers.remove("x-daytona-preview-token");
@@ -82,31 +87,35 @@ pub(super) const MUTANTS: &[Mutant] = &[
         a.edit(|v| string(v, "/value", |value| value.replacen("dtn_", "", 1)));
     }),
     answer("api_keys/created-with-200", "a new key is answered 200", &["createApiKey"], |_, a| a.restatus(201, 200)),
-    Mutant::new(
+    ignored_in(
         "api_keys/deletion-is-forgotten",
         "a deleted key still works",
-        On::Narrowed(&["deleteApiKey"], &["api_keys/deleted_key_is_refused_at_once"]),
-        Change::Ignored(204, ""),
+        &["deleteApiKey"],
+        &["api_keys/deleted_key_is_refused_at_once"],
+        204,
+        "",
     ),
     request("api_keys/never-expires", "`expiresAt` of a key is ignored", &["createApiKey"], |q| {
         q.edit(|v| drop(remove(v, "/expiresAt")));
     }),
-    Mutant::new(
+    request_in(
         "api_keys/permissions-ignored",
         "a key may do everything",
-        On::Narrowed(&["createApiKey"], &["api_keys/permissions_are_enforced", "api_keys/writing_is_not_deleting"]),
-        Change::Request(|q| {
+        &["createApiKey"],
+        &["api_keys/permissions_are_enforced", "api_keys/writing_is_not_deleting"],
+        |q| {
             q.edit(|v| set(v, "/permissions", json!(["write:sandboxes", "delete:sandboxes"])));
-        }),
+        },
     ),
     answer("api_keys/double-name-is-400", "a name that is taken is 400", &["createApiKey"], |_, a| {
         a.restatus(409, 400)
     }),
-    Mutant::new(
+    request_in(
         "api_keys/deleting-is-writing",
         "a key that may write may delete",
-        On::Narrowed(&["deleteSandbox"], &["api_keys/writing_is_not_deleting"]),
-        Change::Request(Asked::allow),
+        &["deleteSandbox"],
+        &["api_keys/writing_is_not_deleting"],
+        Asked::allow,
     ),
     answer(
         "api_keys/current-shows-others",
@@ -128,30 +137,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
             q.allow();
         }
     }),
-    Mutant::new(
+    request_in(
         "signing/expiry-not-checked",
         "a signed URL works after its time",
-        On::Narrowed(&["DownloadFile"], &["signing/expiry_is_checked"]),
-        Change::Request(|q| {
+        &["DownloadFile"],
+        &["signing/expiry_is_checked"],
+        |q| {
             let over = q.query("expires").and_then(|text| text.parse::<i64>().ok());
             if over.is_some_and(|at| at > 0 && at < chrono::Utc::now().timestamp()) {
                 q.set_query("signature", None);
                 q.set_query("expires", None);
                 q.allow();
             }
-        }),
+        },
     ),
-    Mutant::new(
+    request_in(
         "signing/method-not-checked",
         "a signature for downloading uploads",
-        On::Narrowed(&["UploadFile"], &["signing/signature_is_checked"]),
-        Change::Request(Asked::allow),
+        &["UploadFile"],
+        &["signing/signature_is_checked"],
+        Asked::allow,
     ),
-    Mutant::new(
+    request_in(
         "signing/other-operations-open",
         "a signature for downloading opens `GetFileInfo`",
-        On::Narrowed(&["GetFileInfo"], &["signing/signature_is_checked"]),
-        Change::Request(Asked::allow),
+        &["GetFileInfo"],
+        &["signing/signature_is_checked"],
+        Asked::allow,
     ),
     answer("signing/key-is-json", "the signing key is a JSON string", &["getSandboxSigningKey"], |_, a| {
         a.text(|key| format!("\"{key}\""));
@@ -159,11 +171,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("signing/key-changes", "each reading gives another key", &["getSandboxSigningKey"], |q, a| {
         a.text(|key| format!("{}{key}", q.number % 10));
     }),
-    Mutant::new(
+    ignored_in(
         "signing/rotation-does-nothing",
         "rotating leaves the old key in force",
-        On::Narrowed(&["rotateSigningKey"], &["signing/rotation_ends_old_urls"]),
-        Change::Ignored(200, ""),
+        &["rotateSigningKey"],
+        &["signing/rotation_ends_old_urls"],
+        200,
+        "",
     ),
     Mutant::new(
         "events/anybody-listens",

@@ -74,35 +74,43 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("snapshots/names-are-not-checked", "any name of a snapshot is taken", &["createSnapshot"], |_, a| {
         a.restatus(400, 200);
     }),
-    Mutant::new(
+    request_in(
         "snapshots/empty-ones",
         "a snapshot of a sandbox has none of its files",
-        On::Narrowed(&["createSandbox"], &["snapshots/a_sandbox_is_kept"]),
-        Change::Request(|q| q.edit(|v| drop(remove(v, "/snapshot")))),
+        &["createSandbox"],
+        &["snapshots/a_sandbox_is_kept"],
+        |q| q.edit(|v| drop(remove(v, "/snapshot"))),
     ),
-    Mutant::new(
+    ignored_in(
         "snapshots/inactive-is-active",
         "deactivating does nothing",
-        On::Narrowed(&["deactivateSnapshot"], &["snapshots/deactivated_is_out_of_use"]),
-        Change::Ignored(204, ""),
+        &["deactivateSnapshot"],
+        &["snapshots/deactivated_is_out_of_use"],
+        204,
+        "",
     ),
-    Mutant::new(
+    ignored_in(
         "snapshots/deletion-does-nothing",
         "a deleted snapshot is still there",
-        On::Narrowed(&["removeSnapshot"], &["snapshots/deleted_is_gone"]),
-        Change::Ignored(200, ""),
+        &["removeSnapshot"],
+        &["snapshots/deleted_is_gone"],
+        200,
+        "",
     ),
-    Mutant::new(
+    ignored_in(
         "snapshots/general-ones-go",
         "a snapshot that everybody has is said to be deleted",
-        On::Narrowed(&["removeSnapshot"], &["snapshots/general_ones_stay"]),
-        Change::Ignored(200, ""),
+        &["removeSnapshot"],
+        &["snapshots/general_ones_stay"],
+        200,
+        "",
     ),
-    Mutant::new(
+    answer_in(
         "snapshots/failing-build-without-reason",
         "a build that fails says no reason",
-        On::Narrowed(&["getSnapshot"], &["snapshots/a_failing_build_says_why"]),
-        Change::Answer(|_, a| a.edit(|v| set(v, "/errorReason", ""))),
+        &["getSnapshot"],
+        &["snapshots/a_failing_build_says_why"],
+        |_, a| a.edit(|v| set(v, "/errorReason", "")),
     ),
     Mutant::new(
         "snapshots/build-without-output",
@@ -121,11 +129,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("registries/password-shown", "a registry is answered with its password", &["getRegistry"], |_, a| {
         a.edit(|v| put(v, "password", "conformance-password"));
     }),
-    Mutant::new(
+    ignored_in(
         "registries/deletion-does-nothing",
         "a deleted registry is still there",
-        On::Narrowed(&["deleteRegistry"], &["registries/registries_come_and_go"]),
-        Change::Ignored(200, ""),
+        &["deleteRegistry"],
+        &["registries/registries_come_and_go"],
+        200,
+        "",
     ),
     request("registries/name-is-not-changed", "a change of a name is dropped", &["updateRegistry"], |q| {
         q.edit(|v| set(v, "/name", "unchanged"));
@@ -134,11 +144,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         a.restatus(201, 200)
     }),
     stale("registries/list-is-stale", "the list of registries never changes", &["listRegistries"]),
-    Mutant::new(
+    request_in(
         "registries/others-see-them",
         "other organisations can read a registry",
-        On::Narrowed(&["getRegistry"], &["registries/others_see_nothing"]),
-        Change::Request(Asked::allow),
+        &["getRegistry"],
+        &["registries/others_see_nothing"],
+        Asked::allow,
     ),
     answer(
         "catalogue/internal-routes-are-open",

@@ -56,59 +56,61 @@ pub(super) const MUTANTS: &[Mutant] = &[
         a.text(|text| if text.trim() == "[]" { "null".to_owned() } else { text.to_owned() });
     }),
     request("files/depth-ignored", "`depth` is ignored", &["ListFiles"], |q| q.set_query("depth", None)),
-    Mutant::new(
+    request_in(
         "files/folder-mode-ignored",
         "a folder's mode is ignored",
-        On::Narrowed(&["CreateFolder"], &["files/folder_is_made_with_parents"]),
-        Change::Request(|q| {
+        &["CreateFolder"],
+        &["files/folder_is_made_with_parents"],
+        |q| {
             q.set_query("mode", Some("755"));
-        }),
+        },
     ),
     answer("files/folder-made-with-200", "a new folder is 200", &["CreateFolder"], |_, a| a.restatus(201, 200)),
-    Mutant::new(
+    ignored_in(
         "files/delete-does-nothing",
         "a deletion is answered and not done",
-        On::Narrowed(&["DeleteFile"], &["files/delete*"]),
-        Change::Ignored(204, ""),
+        &["DeleteFile"],
+        &["files/delete*"],
+        204,
+        "",
     ),
     request("files/delete-is-recursive", "a folder is deleted without being asked", &["DeleteFile"], |q| {
         q.set_query("recursive", Some("true"));
     }),
-    Mutant::new(
-        "files/move-does-nothing",
-        "a move is answered and not done",
-        On::Narrowed(&["MoveFile"], &["files/move*"]),
-        Change::Ignored(200, ""),
-    ),
+    ignored_in("files/move-does-nothing", "a move is answered and not done", &["MoveFile"], &["files/move*"], 200, ""),
     answer("files/move-conflict-is-400", "a name that is taken is 400", &["MoveFile"], |_, a| a.restatus(409, 400)),
-    Mutant::new(
+    ignored_in(
         "files/permissions-not-set",
         "permissions are answered and not set",
-        On::Narrowed(&["SetFilePermissions"], &["files/permissions_are_set"]),
-        Change::Ignored(200, ""),
+        &["SetFilePermissions"],
+        &["files/permissions_are_set"],
+        200,
+        "",
     ),
     answer("files/bad-mode-is-fine", "any mode is 200", &["SetFilePermissions"], |_, a| a.restatus(400, 200)),
-    Mutant::new(
+    request_in(
         "files/upload-loses-the-last-byte",
         "an upload loses its last byte",
-        On::Narrowed(&["UploadFile"], &["files/upload*"]),
-        Change::Request(|q| {
+        &["UploadFile"],
+        &["files/upload*"],
+        |q| {
             if !q.header("content-type").starts_with("multipart/") {
                 q.body.pop();
             }
-        }),
+        },
     ),
-    Mutant::new(
+    request_in(
         "files/upload-turns-lines",
         "uploads turn line ends",
-        On::Narrowed(&["UploadFile", "UploadFiles"], &["files/upload_equals_download", "files/upload_creates_parents"]),
-        Change::Request(|q| {
+        &["UploadFile", "UploadFiles"],
+        &["files/upload_equals_download", "files/upload_creates_parents"],
+        |q| {
             if !q.header("content-type").starts_with("multipart/") {
                 q.body.iter_mut().filter(|byte| **byte == b'\r').for_each(|byte| *byte = b'\n');
             } else if let Some(at) = q.body.windows(4).rposition(|part| part == b"\r\n--").filter(|at| *at > 0) {
                 q.body[at - 1] ^= 1;
             }
-        }),
+        },
     ),
     answer("files/upload-without-size", "uploads don't tell the sizes", &["UploadFiles"], |_, a| {
         a.edit(|v| each(v, "/files", |file| drop(remove(file, "/bytes"))));

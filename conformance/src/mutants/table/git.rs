@@ -9,22 +9,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("git/states-swapped", "a file's states in index and work tree are exchanged", &["GetStatus"], |_, a| {
         a.edit(|v| each(v, "/fileStatus", |file| swap(file, "staging", "worktree")));
     }),
-    Mutant::new(
+    answer_in(
         "git/never-ahead",
         "a branch is never ahead",
-        On::Narrowed(&["GetStatus"], &["git/pull_and_push_keep_in_step"]),
-        Change::Answer(|_, a| a.edit(|v| set(v, "/ahead", 0))),
+        &["GetStatus"],
+        &["git/pull_and_push_keep_in_step"],
+        |_, a| a.edit(|v| set(v, "/ahead", 0)),
     ),
     answer("git/untracked-left-out", "the status leaves out the last file", &["GetStatus"], |_, a| {
         a.edit(|v| list(v, "/fileStatus", |files| drop(files.pop())));
     }),
     stale("git/branches-are-stale", "the list of branches never changes", &["ListBranches"]),
     answer("git/created-with-200", "a new branch is 200", &["CreateBranch"], |_, a| a.restatus(201, 200)),
-    Mutant::new(
+    ignored_in(
         "git/checkout-does-nothing",
         "a checkout is answered and not done",
-        On::Narrowed(&["CheckoutBranch"], &["git/branches_come_and_go"]),
-        Change::Ignored(200, ""),
+        &["CheckoutBranch"],
+        &["git/branches_come_and_go"],
+        200,
+        "",
     ),
     answer("git/double-branch-is-400", "a branch that is there is 400", &["CreateBranch"], |_, a| a.restatus(409, 400)),
     request("git/clone-ignores-the-branch", "`branch` of a clone is ignored", &["CloneRepository"], |q| {
@@ -33,18 +36,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("git/clone-over-is-400", "a clone over a repository is 400", &["CloneRepository"], |_, a| {
         a.restatus(409, 400)
     }),
-    Mutant::new(
+    ignored_in(
         "git/push-does-nothing",
         "a push is answered and not done",
-        On::Narrowed(&["PushChanges"], &["git/pull_and_push_keep_in_step", "git/first_commit_is_pushed"]),
-        Change::Ignored(200, ""),
+        &["PushChanges"],
+        &["git/pull_and_push_keep_in_step", "git/first_commit_is_pushed"],
+        200,
+        "",
     ),
     answer("git/rejected-push-is-500", "a push that is rejected is 500", &["PushChanges"], |_, a| a.restatus(409, 500)),
-    Mutant::new(
+    ignored_in(
         "git/pull-does-nothing",
         "a pull is answered and not done",
-        On::Narrowed(&["PullChanges"], &["git/pull_and_push_keep_in_step"]),
-        Change::Ignored(200, ""),
+        &["PullChanges"],
+        &["git/pull_and_push_keep_in_step"],
+        200,
+        "",
     ),
     request("git/reset-is-soft", "every reset leaves the files", &["ResetChanges"], |q| {
         q.edit(|v| {
@@ -53,11 +60,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
             }
         });
     }),
-    Mutant::new(
+    ignored_in(
         "git/restore-does-nothing",
         "a restore is answered and not done",
-        On::Narrowed(&["RestoreFiles"], &["git/reset_and_restore"]),
-        Change::Ignored(200, ""),
+        &["RestoreFiles"],
+        &["git/reset_and_restore"],
+        200,
+        "",
     ),
     request("git/configuration-is-global", "configuration has one scope", &["SetGitConfig"], |q| {
         q.edit(|v| set(v, "/scope", "global"));

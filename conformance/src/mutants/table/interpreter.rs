@@ -17,13 +17,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.edit(|v| drop(remove(v, "/cwd")));
         },
     ),
-    Mutant::new(
+    request_in(
         "interpreter/context-cwd-ignored",
         "a context's directory is ignored",
-        On::Narrowed(&["CreateInterpreterContext"], &["interpreter/contexts_are_apart"]),
-        Change::Request(|q| {
+        &["CreateInterpreterContext"],
+        &["interpreter/contexts_are_apart"],
+        |q| {
             q.edit(|v| drop(remove(v, "/cwd")));
-        }),
+        },
     ),
     answer("interpreter/any-language", "any language makes a context", &["CreateInterpreterContext"], |_, a| {
         a.restatus(400, 200);
@@ -31,11 +32,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("interpreter/list-is-empty", "the list of contexts is empty", &["ListInterpreterContexts"], |_, a| {
         a.edit(|v| set(v, "/contexts", json!([])));
     }),
-    Mutant::new(
+    ignored_in(
         "interpreter/deletion-does-nothing",
         "a context is said to be deleted",
-        On::Narrowed(&["DeleteInterpreterContext"], &["interpreter/contexts_come_and_go"]),
-        Change::Ignored(200, "{}"),
+        &["DeleteInterpreterContext"],
+        &["interpreter/contexts_come_and_go"],
+        200,
+        "{}",
     ),
     up("interpreter/contexts-are-one", "every context is the default one", EXECUTE, |flow, message| {
         flow.json(message, |v| drop(remove(v, "/contextId")));

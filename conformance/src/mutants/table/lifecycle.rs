@@ -44,14 +44,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     request("create/public-dropped", "`public` of a creation is dropped", &["createSandbox"], |q| {
         q.edit(|v| drop(remove(v, "/public")));
     }),
-    Mutant::new(
+    request_in(
         "create/names-twice",
         "a name that is taken gets another number",
-        On::Narrowed(&["createSandbox"], &["create/names_are_unique"]),
-        Change::Request(|q| {
+        &["createSandbox"],
+        &["create/names_are_unique"],
+        |q| {
             let number = q.number;
             q.edit(|v| string(v, "/name", |name| format!("{name}{number}")));
-        }),
+        },
     ),
     answer("create/conflict-is-400", "a name that is taken is 400", &["createSandbox"], |_, a| a.restatus(409, 400)),
     answer("create/unknown-snapshot-is-404", "an unknown snapshot is 404", &["createSandbox"], |_, a| {
@@ -82,11 +83,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("lifecycle/unknown-is-400", "an unknown sandbox is 400", &["startSandbox", "stopSandbox"], |_, a| {
         a.restatus(404, 400);
     }),
-    Mutant::new(
+    answer_in(
         "lifecycle/unknown-with-quotes",
         "the message about an unknown sandbox quotes its name",
-        On::Narrowed(&["stopSandbox"], &["lifecycle/unknown_sandbox_is_not_found"]),
-        Change::Answer(|_, a| a.edit_error(|v| string(v, "/message", |text| text.replace("name ", "name \"")))),
+        &["stopSandbox"],
+        &["lifecycle/unknown_sandbox_is_not_found"],
+        |_, a| a.edit_error(|v| string(v, "/message", |text| text.replace("name ", "name \""))),
     ),
     answer("lifecycle/stop-answers-started", "stop answers the state before", &["stopSandbox"], |_, a| {
         a.edit(|v| set(v, "/state", "started"));
@@ -99,20 +101,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.edit(|v| set(v, "/state", "starting"));
         },
     ),
-    Mutant::new(
+    request_in(
         "lifecycle/stop-does-nothing",
         "stop is answered and not done",
-        On::Narrowed(&["stopSandbox"], &["lifecycle/stop_and_start_keep_files"]),
-        Change::Request(only_read),
+        &["stopSandbox"],
+        &["lifecycle/stop_and_start_keep_files"],
+        only_read,
     ),
-    Mutant::new(
+    answer_in(
         "lifecycle/second-stop-is-fine",
         "stopping what is stopped is 200",
-        On::Narrowed(&["stopSandbox"], &["lifecycle/illegal_when_stopped", "lifecycle/one_of_many_stops_wins"]),
-        Change::Answer(|_, a| {
+        &["stopSandbox"],
+        &["lifecycle/illegal_when_stopped", "lifecycle/one_of_many_stops_wins"],
+        |_, a| {
             a.restatus(400, 200);
             a.restatus(409, 200);
-        }),
+        },
     ),
     answer("lifecycle/pause-is-501", "pausing what can't be paused is 501", &["pauseSandbox"], |_, a| {
         a.restatus(422, 501)
@@ -123,23 +127,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("lifecycle/fork-in-other-words", "forking is refused with another message", &["forkSandbox"], |_, a| {
         a.edit_error(|v| set(v, "/message", "Not supported"));
     }),
-    Mutant::new(
+    answer_in(
         "lifecycle/state-of-a-table-gone-wrong",
         "a sandbox that is stopped is told as `pausing`",
-        On::Narrowed(&["getSandbox"], &["lifecycle/any_sequence_stays_in_the_table"]),
-        Change::Answer(|_, a| {
+        &["getSandbox"],
+        &["lifecycle/any_sequence_stays_in_the_table"],
+        |_, a| {
             a.edit(|v| {
                 if v["state"] == "stopped" {
                     set(v, "/state", "pausing");
                 }
             });
-        }),
+        },
     ),
-    Mutant::new(
+    request_in(
         "lifecycle/delete-does-nothing",
         "a deletion is answered and not done",
-        On::Narrowed(&["deleteSandbox"], &["lifecycle/delete*", "lifecycle/one_of_many_deletes_wins"]),
-        Change::Request(only_read),
+        &["deleteSandbox"],
+        &["lifecycle/delete*", "lifecycle/one_of_many_deletes_wins"],
+        only_read,
     ),
     answer(
         "lifecycle/delete-keeps-the-name",
@@ -149,32 +155,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.edit(|v| string(v, "/name", |name| name.replace("DESTROYED_", "")));
         },
     ),
-    Mutant::new(
+    answer_in(
         "lifecycle/every-delete-wins",
         "each of several deletes is 200",
-        On::Narrowed(&["deleteSandbox"], &["lifecycle/one_of_many_deletes_wins"]),
-        Change::Answer(|_, a| {
+        &["deleteSandbox"],
+        &["lifecycle/one_of_many_deletes_wins"],
+        |_, a| {
             a.restatus(404, 200);
             a.restatus(409, 200);
-        }),
+        },
     ),
-    Mutant::new(
+    answer_in(
         "lifecycle/destroyed-is-listed",
         "a deleted sandbox is found by its id",
-        On::Narrowed(&["getSandbox"], &["lifecycle/delete_goes_through_destroying"]),
-        Change::Answer(|_, a| a.restatus(404, 410)),
+        &["getSandbox"],
+        &["lifecycle/delete_goes_through_destroying"],
+        |_, a| a.restatus(404, 410),
     ),
-    Mutant::new(
+    request_in(
         "lifecycle/ephemeral-stays",
         "interval 0 doesn't delete on stop",
-        On::Narrowed(&["createSandbox"], &["lifecycle/ephemeral_is_gone_after_stop"]),
-        Change::Request(|q| q.edit(|v| set(v, "/autoDeleteInterval", 60))),
+        &["createSandbox"],
+        &["lifecycle/ephemeral_is_gone_after_stop"],
+        |q| q.edit(|v| set(v, "/autoDeleteInterval", 60)),
     ),
-    Mutant::new(
+    answer_in(
         "lifecycle/stopped-toolbox-is-502",
         "the toolbox of a stopped sandbox is 502",
-        On::Narrowed(&["ExecuteCommand"], &["lifecycle/toolbox_of_a_stopped_sandbox"]),
-        Change::Answer(|_, a| a.restatus(400, 502)),
+        &["ExecuteCommand"],
+        &["lifecycle/toolbox_of_a_stopped_sandbox"],
+        |_, a| a.restatus(400, 502),
     ),
     answer("lifecycle/forks-are-null", "no forks are `null` instead of `[]`", &["getSandboxForks"], |_, a| {
         a.text(|_| "null".to_owned());

@@ -16,18 +16,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     }),
     request("lists/region-filter-ignored", "`regionIds` doesn't filter", LIST, |q| q.set_query("regionIds", None)),
     request("lists/snapshot-filter-ignored", "`snapshots` doesn't filter", LIST, |q| q.set_query("snapshots", None)),
-    Mutant::new(
-        "lists/order-ignored",
-        "`order` is ignored",
-        On::Narrowed(LIST, &["lists/order_reverses"]),
-        Change::Request(|q| q.set_query("order", None)),
-    ),
-    Mutant::new(
-        "lists/sort-ignored",
-        "`sort` is ignored",
-        On::Narrowed(LIST, &["lists/order_reverses"]),
-        Change::Request(|q| q.set_query("sort", None)),
-    ),
+    request_in("lists/order-ignored", "`order` is ignored", LIST, &["lists/order_reverses"], |q| {
+        q.set_query("order", None)
+    }),
+    request_in("lists/sort-ignored", "`sort` is ignored", LIST, &["lists/order_reverses"], |q| {
+        q.set_query("sort", None)
+    }),
     request("lists/limit-off-by-one", "a page has one more than asked for", LIST, |q| {
         if let Some(limit) = q.query("limit").and_then(|text| text.parse::<u32>().ok()).filter(|n| (1..50).contains(n))
         {

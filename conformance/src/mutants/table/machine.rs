@@ -33,13 +33,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.restatus(200, 409);
         }
     }),
-    Mutant::new(
+    request_in(
         "machine/unset-ignored",
         "variables are never unset",
-        On::Narrowed(&["UpdateEnv"], &["machine/env_is_for_new_processes"]),
-        Change::Request(|q| {
+        &["UpdateEnv"],
+        &["machine/env_is_for_new_processes"],
+        |q| {
             q.edit(|v| drop(remove(v, "/unset")));
-        }),
+        },
     ),
     request("machine/unset-prefix-ignored", "`unsetValuePrefix` is ignored", &["UpdateEnv"], |q| {
         q.edit(|v| drop(remove(v, "/unsetValuePrefix")));

@@ -45,12 +45,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     }),
     request("process/cwd-ignored", "`cwd` is ignored", EXECUTE, |q| q.edit(|v| drop(remove(v, "/cwd")))),
     request("process/envs-ignored", "`envs` is ignored", EXECUTE, |q| q.edit(|v| drop(remove(v, "/envs")))),
-    Mutant::new(
-        "process/timeout-ignored",
-        "`timeout` is ignored",
-        On::Narrowed(EXECUTE, &["process/time_limit_kills"]),
-        Change::Request(|q| q.edit(|v| drop(remove(v, "/timeout")))),
-    ),
+    request_in("process/timeout-ignored", "`timeout` is ignored", EXECUTE, &["process/time_limit_kills"], |q| {
+        q.edit(|v| drop(remove(v, "/timeout")))
+    }),
     answer("process/timeout-is-504", "a command whose time is over is 504", EXECUTE, |_, a| a.restatus(408, 504)),
     answer("process/timeout-code-renamed", "a command whose time is over has another code", EXECUTE, |_, a| {
         if a.status == 408 {
@@ -72,15 +69,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
             }
         });
     }),
-    Mutant::new(
+    answer_in(
         "process/one-at-a-time",
         "a command's files are only there after a while",
-        On::Narrowed(&["DownloadFile"], &["process/shares_the_disk"]),
-        Change::Answer(|q, a| {
+        &["DownloadFile"],
+        &["process/shares_the_disk"],
+        |q, a| {
             if q.number == 0 {
                 a.restatus(200, 404);
             }
-        }),
+        },
     ),
     answer("code_run/exit-code-lost", "an exception is exit code 0", CODE, |_, a| a.edit(|v| set(v, "/exitCode", 0))),
     answer("code_run/exception-is-an-error", "an exception is status 500", CODE, |_, a| {
@@ -97,12 +95,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     }),
     request("code_run/arguments-lost", "`argv` is ignored", CODE, |q| q.edit(|v| drop(remove(v, "/argv")))),
     request("code_run/variables-lost", "`envs` is ignored", CODE, |q| q.edit(|v| drop(remove(v, "/envs")))),
-    Mutant::new(
-        "code_run/timeout-ignored",
-        "`timeout` is ignored",
-        On::Narrowed(CODE, &["code_run/time_limit_kills"]),
-        Change::Request(|q| q.edit(|v| drop(remove(v, "/timeout")))),
-    ),
+    request_in("code_run/timeout-ignored", "`timeout` is ignored", CODE, &["code_run/time_limit_kills"], |q| {
+        q.edit(|v| drop(remove(v, "/timeout")))
+    }),
     answer("code_run/unknown-language-in-other-words", "an unknown language has another message", CODE, |_, a| {
         a.edit_error(|v| string(v, "/message", |text| text.replace("unsupported", "unknown")));
     }),

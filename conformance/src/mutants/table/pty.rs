@@ -39,11 +39,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         a.edit(|v| set(v, "/active", false));
     }),
     answer("pty/unknown-is-400", "an unknown terminal is 400", &["GetPtySession"], |_, a| a.restatus(404, 400)),
-    Mutant::new(
+    ignored_in(
         "pty/deletion-does-nothing",
         "a terminal is said to be deleted",
-        On::Narrowed(&["DeletePtySession"], &["pty/delete_kills"]),
-        Change::Ignored(200, r#"{"message":"PTY session deleted"}"#),
+        &["DeletePtySession"],
+        &["pty/delete_kills"],
+        200,
+        r#"{"message":"PTY session deleted"}"#,
     ),
     request("pty/resize-swapped", "a new size has columns and rows exchanged", &["ResizePtySession"], |q| {
         q.edit(|v| swap(v, "cols", "rows"));
@@ -158,11 +160,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     up("pty/control-keys-filtered", "Ctrl-C isn't typed", CONNECT, |flow, message| {
         flow.edit(message, |bytes| bytes.into_iter().filter(|byte| *byte != 3).collect());
     }),
-    Mutant::new(
+    request_in(
         "pty/open-to-everybody",
         "terminals open without a key",
-        On::Narrowed(CONNECT, &["pty/connect_needs_a_key"]),
-        Change::Request(Asked::allow),
+        CONNECT,
+        &["pty/connect_needs_a_key"],
+        Asked::allow,
     ),
     Mutant::new(
         "pty/no-protocol-selected",

@@ -25,11 +25,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("sessions/not-listed", "the list of sessions is empty", &["ListSessions"], |_, a| {
         a.edit(|v| list(v, "", |sessions| sessions.clear()));
     }),
-    Mutant::new(
+    ignored_in(
         "sessions/deletion-does-nothing",
         "a session is said to be deleted",
-        On::Narrowed(&["DeleteSession"], &["sessions/sessions_come_and_go", "sessions/delete_kills"]),
-        Change::Ignored(204, ""),
+        &["DeleteSession"],
+        &["sessions/sessions_come_and_go", "sessions/delete_kills"],
+        204,
+        "",
     ),
     answer("sessions/unknown-is-500", "an unknown session is 500", &["GetSession", "SessionExecuteCommand"], |_, a| {
         a.restatus(404, 500);
@@ -73,23 +75,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("sessions/commands-not-told", "a session is told without its commands", &["GetSession"], |_, a| {
         a.edit(|v| set(v, "/commands", json!([])));
     }),
-    Mutant::new(
+    request_in(
         "sessions/old-clients-get-todays-answers",
         "the client's version is ignored",
-        On::Narrowed(
-            &["SessionExecuteCommand", "GetSessionCommandLogs"],
-            &["sessions/marked*", "sessions/plain*", "sessions/split*"],
-        ),
-        Change::Request(|q| q.set_header("x-daytona-sdk-version", "0.216.0")),
+        &["SessionExecuteCommand", "GetSessionCommandLogs"],
+        &["sessions/marked*", "sessions/plain*", "sessions/split*"],
+        |q| q.set_header("x-daytona-sdk-version", "0.216.0"),
     ),
-    Mutant::new(
+    request_in(
         "sessions/todays-clients-get-old-answers",
         "every client counts as one of last year",
-        On::Narrowed(
-            &["SessionExecuteCommand", "GetSessionCommandLogs"],
-            &["sessions/marked*", "sessions/plain*", "sessions/split*"],
-        ),
-        Change::Request(|q| q.set_header("x-daytona-sdk-version", "0.111.1")),
+        &["SessionExecuteCommand", "GetSessionCommandLogs"],
+        &["sessions/marked*", "sessions/plain*", "sessions/split*"],
+        |q| q.set_header("x-daytona-sdk-version", "0.111.1"),
     ),
     answer("sessions/log-streams-swapped", "a log's streams are exchanged", LOGS, |_, a| {
         a.edit(|v| swap(v, "stdout", "stderr"));
@@ -172,20 +170,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
             }
         });
     }),
-    Mutant::new(
-        "sessions/input-lost",
-        "input is answered and lost",
-        On::Narrowed(INPUT, &["sessions/input_is_read"]),
-        Change::Ignored(204, ""),
-    ),
+    ignored_in("sessions/input-lost", "input is answered and lost", INPUT, &["sessions/input_is_read"], 204, ""),
     answer("sessions/late-input-is-404", "input for what has ended is 404", INPUT, |_, a| a.restatus(410, 404)),
-    Mutant::new(
+    request_in(
         "sessions/echo-not-suppressed",
         "`suppressInputEcho` is ignored",
-        On::Narrowed(EXECUTE, &["sessions/input_is_logged"]),
-        Change::Request(|q| {
+        EXECUTE,
+        &["sessions/input_is_logged"],
+        |q| {
             q.edit(|v| drop(remove(v, "/suppressInputEcho")));
-        }),
+        },
     ),
     answer(
         "sessions/entrypoint-by-another-name",

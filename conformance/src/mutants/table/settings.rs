@@ -4,7 +4,7 @@ use super::prelude::*;
 
 /// Scenarios that turn the clock.
 const fn alone(id: &'static str, what: &'static str, scenario: Names, change: fn(&mut Asked)) -> Mutant {
-    Mutant::new(id, what, On::Narrowed(&["createSandbox"], scenario), Change::Request(change)).alone()
+    request_in(id, what, &["createSandbox"], scenario, change).alone()
 }
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -29,13 +29,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
     request("settings/labels-lose-letters", "labels are kept as ASCII", &["replaceLabels"], |q| {
         q.text(|text| text.chars().filter(char::is_ascii).collect());
     }),
-    Mutant::new(
+    request_in(
         "settings/autostop-not-set",
         "an auto-stop interval is answered and not set",
-        On::Narrowed(&["setAutostopInterval"], &["settings/intervals_are_set"]),
-        Change::Request(|q| {
-            q.target = q.target.rsplit_once('/').map_or(String::new(), |(path, _)| format!("{path}/15"))
-        }),
+        &["setAutostopInterval"],
+        &["settings/intervals_are_set"],
+        |q| q.target = q.target.rsplit_once('/').map_or(String::new(), |(path, _)| format!("{path}/15")),
     ),
     answer("settings/negative-interval-is-fine", "a negative interval is 200", &["setAutostopInterval"], |_, a| {
         a.restatus(400, 200);
@@ -47,34 +46,37 @@ pub(super) const MUTANTS: &[Mutant] = &[
             q.target.replace("/false", "/true")
         };
     }),
-    Mutant::new(
+    answer_in(
         "settings/activity-does-not-move",
         "`lastActivityAt` never moves",
-        On::Narrowed(&["getSandbox"], &["settings/activity_is_told"]),
-        Change::Answer(|_, a| a.edit(|v| set(v, "/lastActivityAt", "2026-01-01T00:00:00.000Z"))),
+        &["getSandbox"],
+        &["settings/activity_is_told"],
+        |_, a| a.edit(|v| set(v, "/lastActivityAt", "2026-01-01T00:00:00.000Z")),
     ),
-    Mutant::new(
+    answer_in(
         "settings/block-and-list-together",
         "a network list leaves the block in force",
-        On::Narrowed(&["getSandbox"], &["settings/network_settings_replace_each_other"]),
-        Change::Answer(|_, a| {
+        &["getSandbox"],
+        &["settings/network_settings_replace_each_other"],
+        |_, a| {
             a.edit(|v| {
                 if v["networkAllowList"].is_string() {
                     set(v, "/networkBlockAll", true);
                 }
             });
-        }),
+        },
     ),
     answer("settings/networks-not-checked", "bad network settings are 200", &["updateNetworkSettings"], |_, a| {
         a.restatus(400, 200);
     }),
-    Mutant::new(
+    request_in(
         "settings/ttl-not-set",
         "a time to live is answered and not set",
-        On::Narrowed(&["setTtl"], &["settings/time_to_live"]),
-        Change::Request(|q| {
+        &["setTtl"],
+        &["settings/time_to_live"],
+        |q| {
             q.target = q.target.rsplit_once('/').map_or(String::new(), |(path, _)| format!("{path}/0"));
-        }),
+        },
     ),
     answer(
         "settings/auto-pause-for-containers",

@@ -36,19 +36,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.restatus(400, 422);
         }
     }),
-    Mutant::new(
+    answer_in(
         "transport/no-etag",
         "JSON answers have no ETag",
-        On::Narrowed(&["ConfigController_getConfig"], &["transport/etag_is_honoured"]),
-        Change::Answer(|_, a| a.drop_header("etag")),
+        &["ConfigController_getConfig"],
+        &["transport/etag_is_honoured"],
+        |_, a| a.drop_header("etag"),
     ),
-    Mutant::new(
+    request_in(
         "transport/etag-ignored",
         "`If-None-Match` is ignored",
-        On::Narrowed(&["ConfigController_getConfig"], &["transport/etag_is_honoured"]),
-        Change::Request(|q| {
+        &["ConfigController_getConfig"],
+        &["transport/etag_is_honoured"],
+        |q| {
             q.headers.remove("if-none-match");
-        }),
+        },
     ),
     Mutant::new(
         "transport/case-counts",
@@ -84,21 +86,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer("transport/error-text-in-lower-case", "error messages are in lower case", &["getSandbox"], |_, a| {
         a.edit_error(|v| string(v, "/message", str::to_lowercase));
     }),
-    Mutant::new(
+    answer_in(
         "transport/fails-under-load",
         "every seventh request is answered 503",
-        On::Narrowed(&["listSandboxes"], &["transport/fifty_requests_at_once"]),
-        Change::Answer(|q, a| {
+        &["listSandboxes"],
+        &["transport/fifty_requests_at_once"],
+        |q, a| {
             if q.number % 7 == 6 {
                 a.restatus(200, 503);
             }
-        }),
+        },
     ),
-    Mutant::new(
+    answer_in(
         "transport/answer-breaks-off",
         "the connection ends in the middle of an answer",
-        On::Narrowed(&["getSandbox"], &["lifecycle/*"]),
-        Change::Answer(|_, a| a.breaks_off = a.is_ok()),
+        &["getSandbox"],
+        &["lifecycle/*"],
+        |_, a| a.breaks_off = a.is_ok(),
     ),
     answer_in(
         "transport/no-charset",

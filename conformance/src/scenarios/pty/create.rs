@@ -108,10 +108,9 @@ async fn shell_is_interactive(cx: Cx) -> Result {
     for part in ["interactive\r\n", "tty\r\n"] {
         cx.check(part.trim()).contains(&terminal.text(), part);
     }
-    terminal.types("echo \"<$(tty)>\"\n").await?;
-    terminal.until("</dev/").await?;
-    terminal.until(">").await?;
-    cx.check("device").contains(&terminal.text(), "/dev/pts/");
+    terminal.types("echo \"<$(tty)>\" d''one\n").await?;
+    terminal.until("> done\r\n").await?;
+    cx.check("device").contains(&terminal.text(), "</dev/pts/");
     Ok(())
 }
 
