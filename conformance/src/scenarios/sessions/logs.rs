@@ -6,8 +6,7 @@ use crate::prelude::*;
 scenarios! { "sessions";
     /// Clients since 0.167 get both streams apart, in the answer to a command and in its log as JSON.
     /// (SessionExecuteCommand, GetSessionCommandLogs; observed)
-    split_for_todays_clients: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"], since "0.167", clients ">=0.167",
-        classes [Racing];
+    split_for_todays_clients: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"], since "0.167", clients ">=0.167";
 
     /// Clients from 0.27 to 0.166, and those whose version can't be read, get one text with a marker before each line.
     /// (observed; SDKs demultiplex by themselves)
@@ -17,7 +16,7 @@ scenarios! { "sessions";
     plain_for_others: Must, covers ["SessionExecuteCommand", "GetSessionCommandLogs"], classes [Racing];
 
     /// `X-Daytona-Split-Output: true` asks for markers without a version. (observed)
-    split_output_header: Should, covers ["GetSessionCommandLogs"], classes [Racing];
+    split_output_header: Should, covers ["GetSessionCommandLogs"];
 
     /// A running command has a log already; `follow` without a WebSocket is nothing. (GetSessionCommandLogs; observed)
     log_of_a_running_command: Must, covers ["GetSessionCommandLogs"], since "0.167";

@@ -3,8 +3,10 @@
 //! Scenarios poll and ask in parallel, so order and number of answers mean nothing. A transcript therefore holds, for
 //! each request of a scenario (operation, query and JSON body) and each status, the *set* of values that each field had.
 
+mod normal;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     sync::LazyLock,
 };
@@ -13,17 +15,18 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::normal::{is_measured, is_own, names, normal};
 use crate::{
     client::Exchange,
     contract,
     report::{Outcome, Report},
+    scenario::Class,
+    scenarios,
     stop::{Result, Stop},
 };
 
 /// Of the file's form.
 const SCHEMA: u32 = 1;
-/// Longer texts are cut before they are compared.
-const MAX_TEXT: usize = 400;
 /// A set of values that grows beyond this is one of arbitrary values.
 const MAX_VALUES: usize = 24;
 
@@ -66,13 +69,7 @@ impl Transcript {
         let mut scenarios = BTreeMap::new();
         let ran = |outcome| !matches!(outcome, Outcome::NotApplicable | Outcome::NotRun);
         for scenario in report.scenarios.iter().filter(|scenario| ran(scenario.outcome)) {
-            let mut requests = Requests::new();
-            for exchange in &scenario.exchanges {
-                let Some(status) = exchange.status else { continue };
-                let fields = requests.entry(request_of(exchange)).or_default().entry(status).or_default();
-                fields_of(exchange, fields);
-            }
-            scenarios.insert(scenario.id.clone(), requests);
+            scenarios.insert(scenario.id.clone(), requests_of(&scenario.exchanges, is_generated(&scenario.id)));
         }
         Self {
             schema: SCHEMA,
@@ -107,9 +104,9 @@ impl Transcript {
             for (request, left) in left {
                 // A body that depends on an earlier answer, or on the run, is another one on the other side. A request may be
                 // missing there for the same reason; the earlier answer says why.
-                let like = || any_body(right, request);
-                let Some(right) = right.get(request).cloned().or_else(like) else { continue };
-                compare(request, left, &right, |difference| {
+                let (exact, like) = (right.get(request), any_body(right, request));
+                let Some(right) = exact.or(like.as_ref()) else { continue };
+                compare(request, left, right, exact.is_some(), |difference| {
                     let key = (request.clone(), difference.status, difference.field.clone());
                     let entry = found.entry(key).or_insert(difference);
                     entry.scenarios.push(scenario.clone());
@@ -125,7 +122,6 @@ const WITH: &str = " with ";
 
 /// What the same request answers to any body.
 fn any_body(requests: &Requests, request: &str) -> Option<BTreeMap<u16, Fields>> {
-    let bare = |request: &str| request.split(WITH).next().unwrap_or_default().to_owned();
     let mut all = BTreeMap::<u16, Fields>::new();
     for (_, statuses) in requests.iter().filter(|(other, _)| bare(other) == bare(request)) {
         for (status, fields) in statuses {
@@ -142,6 +138,7 @@ fn compare(
     request: &str,
     left: &BTreeMap<u16, Fields>,
     right: &BTreeMap<u16, Fields>,
+    same_body: bool,
     mut found: impl FnMut(Difference),
 ) {
     let mut report = |status, field: &str, left: Vec<String>, right: Vec<String>| {
@@ -159,12 +156,40 @@ fn compare(
         let fields: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
         for field in fields {
             let (one, other) = (left.get(field).unwrap_or(&nothing), right.get(field).unwrap_or(&nothing));
+            // Which fields there are may depend on what was asked with.
+            if !same_body && (one.is_empty() || other.is_empty()) {
+                continue;
+            }
             // Polls see a field at different moments: one value in common is enough.
             if one.is_disjoint(other) && one.len().max(other.len()) <= MAX_VALUES {
                 report(*status, field, one.iter().cloned().collect(), other.iter().cloned().collect());
             }
         }
     }
+}
+
+/// What a scenario asked. Bodies that a law made up are many and all alike: they are taken together.
+fn requests_of(exchanges: &[Exchange], generated: bool) -> Requests {
+    let mut requests = Requests::new();
+    // Whatever it sent: what it made has names in it.
+    let sent = exchanges.iter().flat_map(|one| [Some(&*one.url), one.request_body.as_deref()]);
+    let own: HashSet<String> = sent.flatten().flat_map(names).collect();
+    for exchange in exchanges {
+        let Some(status) = exchange.status else { continue };
+        let request = request_of(exchange);
+        let request = if generated { bare(&request) } else { &request };
+        fields_of(exchange, &own, requests.entry(request.to_owned()).or_default().entry(status).or_default());
+    }
+    requests
+}
+
+fn is_generated(id: &str) -> bool {
+    scenarios::all().any(|scenario| scenario.id == id && scenario.is(Class::Generated))
+}
+
+/// Without the body.
+fn bare(request: &str) -> &str {
+    request.split(WITH).next().unwrap_or_default()
 }
 
 /// The operation, or what comes nearest, and what it was asked with.
@@ -183,7 +208,7 @@ fn request_of(exchange: &Exchange) -> String {
     format!("{} /{}{query}{body}", exchange.method, normal(path))
 }
 
-fn fields_of(exchange: &Exchange, fields: &mut Fields) {
+fn fields_of(exchange: &Exchange, own: &HashSet<String>, fields: &mut Fields) {
     let mut add = |field: &str, value: String| {
         let values = fields.entry(field.to_owned()).or_default();
         if values.len() <= MAX_VALUES {
@@ -200,14 +225,14 @@ fn fields_of(exchange: &Exchange, fields: &mut Fields) {
     }
     let Some(body) = &exchange.answer_body else { return };
     match serde_json::from_str::<Value>(body) {
-        Ok(json) => walk("", &json, &mut add),
+        Ok(json) => walk("", &json, own, &mut add),
         // Too long to be kept whole.
         Err(_) if body.ends_with(" bytes)") && body.starts_with(['{', '[']) => {}
         Err(_) => add("body", normal(body)),
     }
 }
 
-fn walk(at: &str, value: &Value, add: &mut impl FnMut(&str, String)) {
+fn walk(at: &str, value: &Value, own: &HashSet<String>, add: &mut impl FnMut(&str, String)) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
@@ -217,56 +242,17 @@ fn walk(at: &str, value: &Value, add: &mut impl FnMut(&str, String)) {
                 if is_measured(&name) && value.is_number() {
                     add(&at, "<number>".to_owned())
                 } else {
-                    walk(&at, value, add)
+                    walk(&at, value, own, add)
                 }
             }
         }
-        Value::Array(items) if !items.is_empty() => items.iter().for_each(|item| walk(&format!("{at}/*"), item, add)),
+        Value::Array(items) if items.iter().any(|item| is_own(item, own)) => {
+            items.iter().filter(|item| is_own(item, own)).for_each(|item| walk(&format!("{at}/*"), item, own, add));
+        }
+        Value::Array(_) => add(at, "[]".to_owned()),
         Value::String(text) => add(at, format!("{:?}", normal(text))),
         other => add(at, other.to_string()),
     }
-}
-
-fn is_measured(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["used", "free", "cache", "cpu", "mem", "disk", "timestamp", "pid", "total", "took", "duration", "size"]
-        .iter()
-        .any(|part| name.contains(part))
-}
-
-/// Ids, times, hosts, tokens and names of a run, each replaced by what it is.
-fn normal(text: &str) -> String {
-    static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
-        [
-            (r"^[0-9a-f]{2}( [0-9a-f]{2}){7,}.*", "<bytes>"),
-            (r"\bdtn_secret_[0-9a-f]+", "<placeholder>"),
-            (r"\bssh (-p \d+ )?(\S+)@\S+", "ssh ${2}@<host>"),
-            (r"^:\d+\.\d+:/org/a11y/", "<bus>/"),
-            (r"\b\d{8}_\d{6}\b|_\d{8}_\d{6}\b", "<time>"),
-            (r"(?i)\b(https?|wss?)://[^/\s\x22?#]+", "<host>"),
-            (r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uuid>"),
-            (
-                r"\d{4}-\d\d-\d\d[T ]\d\d(:|%3A)\d\d(:|%3A)\d\d([.,]\d+)?( ?(Z|(\+|%2B|-)\d\d(:|%3A)?\d\d)( [A-Z]+)?)?",
-                "<time>",
-            ),
-            (r"conformance-[0-9a-f]{10}-[A-Za-z0-9 _%+-]+?-\d+(-\d+)?(_[0-9A-Za-z]{4}\b)?", "<name>"),
-            (r"(?i)\b[a-z_]+-[a-z0-9_]+-\d+/", "<dir>/"),
-            (r"\bW/\x22[^\x22]*\x22", "<etag>"),
-            (r"^[0-9a-f]{8}(@example\.com)?$", "<user>"),
-            (r"(?i)\b[0-9a-f]{16,}\b", "<hex>"),
-            (r"\b[0-9a-f]{10}\b", "<run>"),
-            (r"\b[A-Za-z0-9+/_-]{40,}={0,2}(\.[A-Za-z0-9_-]+)*", "<opaque>"),
-            (r"\d{12,13}|\b\d{10,11}\b", "<stamp>"),
-            (r"(?i)\b127\.0\.0\.1:\d+|localhost:\d+", "<host>"),
-        ]
-        .map(|(pattern, name)| (Regex::new(pattern).expect("the pattern is a constant"), name))
-        .into()
-    });
-    let mut text: String = text.chars().take(MAX_TEXT).collect();
-    for (pattern, name) in RULES.iter() {
-        text = pattern.replace_all(&text, *name).into_owned();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -282,10 +268,7 @@ mod tests {
             answer_body: Some(body.to_owned()),
             ..Exchange::default()
         };
-        let mut requests = Requests::new();
-        let fields = requests.entry(request_of(&exchange)).or_default().entry(status).or_default();
-        fields_of(&exchange, fields);
-        Transcript { scenarios: [("a/b".to_owned(), requests)].into(), ..Transcript::default() }
+        Transcript { scenarios: [("a/b".to_owned(), requests_of(&[exchange], false))].into(), ..Transcript::default() }
     }
 
     #[test]
@@ -304,35 +287,17 @@ mod tests {
         assert_eq!(left.differences(&right), []);
     }
 
-    #[test]
-    fn what_a_run_makes_up_is_named() {
-        for (text, expected) in [
-            ("ssh -p 42595 {{TOKEN}}@127.0.0.1", "ssh {{TOKEN}}@<host>"),
-            ("ssh {{TOKEN}}@ssh.app.example", "ssh {{TOKEN}}@<host>"),
-            (":1.7:/org/a11y/atspi/accessible/4", "<bus>/atspi/accessible/4"),
-            ("x_active_20261128_162738.mp4", "x_active<time>.mp4"),
-            ("/api/regions/conformance-0123456789-region-7_26xb", "/api/regions/<name>"),
-            ("dtn_secret_404a4af3e1234567890123b137a832513", "<placeholder>"),
-        ] {
-            assert_eq!(normal(text), expected);
-        }
-    }
-
     /// A scenario that asks one thing with several bodies.
     fn asked(answers: &[(&str, &str)]) -> Transcript {
-        let mut requests = Requests::new();
-        for (asked, answered) in answers {
-            let exchange = Exchange {
-                operation: Some("createSandbox"),
-                status: Some(400),
-                request_body: Some((*asked).to_owned()),
-                answer_body: Some((*answered).to_owned()),
-                ..Exchange::default()
-            };
-            let fields = requests.entry(request_of(&exchange)).or_default().entry(400).or_default();
-            fields_of(&exchange, fields);
-        }
-        Transcript { scenarios: [("a/b".to_owned(), requests)].into(), ..Transcript::default() }
+        let exchange = |(asked, answered): &(&str, &str)| Exchange {
+            operation: Some("createSandbox"),
+            status: Some(400),
+            request_body: Some((*asked).to_owned()),
+            answer_body: Some((*answered).to_owned()),
+            ..Exchange::default()
+        };
+        let exchanges: Vec<Exchange> = answers.iter().map(exchange).collect();
+        Transcript { scenarios: [("a/b".to_owned(), requests_of(&exchanges, false))].into(), ..Transcript::default() }
     }
 
     #[test]
@@ -349,6 +314,21 @@ mod tests {
         let left = asked(&[(r#"{"name":"x17"}"#, r#"{"message":"taken"}"#)]);
         assert_eq!(left.differences(&asked(&[(r#"{"name":"x18"}"#, r#"{"message":"taken"}"#)])), []);
         assert_eq!(left.differences(&asked(&[(r#"{"name":"x18"}"#, r#"{"message":"full"}"#)])).len(), 1);
+    }
+
+    #[test]
+    fn what_others_made_meanwhile_is_no_difference() {
+        let own = r#"{"name":"conformance-0123456789-one-1"}"#;
+        let list = |more: &str| asked(&[(own, &format!(r#"{{"items":[{own}{more}]}}"#))]);
+        let alone = list("");
+        let theirs = r#",{"name":"conformance-0123456789-two-2","cpu":4,"more":true}"#;
+        assert_eq!(alone.differences(&list(theirs)), []);
+        assert_eq!(list(theirs).differences(&alone), []);
+        let nobodys = alone.differences(&list(r#",{"name":"daytona-small","cpu":4}"#));
+        assert_eq!(nobodys.len(), 1, "what no scenario made is: {nobodys:?}");
+        let gone = asked(&[(own, r#"{"items":[]}"#)]);
+        let others = asked(&[(own, &format!(r#"{{"items":[{}]}}"#, &theirs[1..]))]);
+        assert_eq!(gone.differences(&others), []);
     }
 
     #[test]
