@@ -1,4 +1,4 @@
-//! Git and language servers.
+//! Git.
 
 use super::prelude::*;
 
@@ -92,15 +92,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
             a.restatus(404, 500);
         },
     ),
-    answer(
-        "lsp/stopped-answers",
-        "a language server answers without being started",
-        &["Completions", "DocumentSymbols"],
-        |_, a| {
-            a.restatus(400, 200);
-        },
-    ),
-    answer("lsp/any-language-starts", "any language starts", &["Start"], |_, a| a.restatus(400, 200)),
     answer("git/init-with-200", "a new repository is 200", &["InitRepository"], |_, a| a.restatus(201, 200)),
     ignored_in(
         "git/nothing-added",
@@ -111,7 +102,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "",
     ),
     answer_in(
-        "git/history-oldest-first",
+        "git/history-with-other-hashes",
         "a commit in the history has another hash",
         &["GetCommitHistory"],
         &["git/first_commit_is_pushed"],
