@@ -79,7 +79,7 @@ impl Progress {
 impl State {
     /// What has gone wrong so far, if anything has.
     fn counts(&self) -> String {
-        let told = |count: usize, what: &str| (count > 0).then(|| format!(", {count} {what}")).unwrap_or_default();
+        let told = |count: usize, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
         told(self.failed, "failed") + &told(self.warned, "warned")
     }
 
