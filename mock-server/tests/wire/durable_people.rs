@@ -115,7 +115,7 @@ impl Host {
             let gone = self.fact("member", &user, Value::Null);
             self.take(&[gone], None, ("DELETE", format!("{path}/users/{user}"), Value::Null)).await?;
         }
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             let gone = self.fact("role", &name, Value::Null);
             self.take(&[gone], None, ("DELETE", format!("{path}/roles/{id}"), Value::Null)).await?;
         }
