@@ -130,6 +130,10 @@ limits! {
     bulk_paths = 100_000;
     /// Bytes of a file that replace takes.
     replace_size = 256 << 20;
+    /// Bytes of memory of each git program that works on a request.
+    git_memory = 4 << 30;
+    /// Bytes of each file that git writes for a request: a pack, or one that is checked out.
+    git_file = 16 << 30;
     /// Parts of one multipart upload.
     parts = 200_000;
     /// Sessions of one sandbox.

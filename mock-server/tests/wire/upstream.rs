@@ -184,7 +184,8 @@ pub fn trusted() -> PathBuf {
     authority().file.clone()
 }
 
-fn acceptor(proof: Proof) -> Option<(TlsAcceptor, String)> {
+/// What serves TLS, and the certificate in hexadecimal digits.
+pub fn acceptor(proof: Proof) -> Option<(TlsAcceptor, String)> {
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(NAMES.map(str::to_owned)).expect("names");
     let certificate = match proof {

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod mounts;
 pub mod net;
 pub mod process;
+pub mod rlimits;
 pub mod seccomp;
 pub mod spread;
 pub mod stream;

@@ -57,6 +57,8 @@ use axum::{
     routing::{get, post},
 };
 
+pub(super) use rename::carry;
+
 use super::{Ctx, ToolboxError, go_errors};
 
 pub fn routes() -> Router<Ctx> {

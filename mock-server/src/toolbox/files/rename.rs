@@ -89,6 +89,17 @@ fn copy_and_delete(from: &Path, to: &Path, destination: &Named) -> Result<Respon
     }
 }
 
+/// Renames to where nothing is; copies and deletes where the kernel can't rename. Blocking.
+pub fn carry(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            Copy { linked: HashMap::new() }.tree(from, to)?;
+            remove_tree(from)
+        }
+        done => done,
+    }
+}
+
 fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path)?.is_dir() {
         true => fs::remove_dir_all(path),

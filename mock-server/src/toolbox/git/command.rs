@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     io,
-    os::unix::process::CommandExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{errors, repository::Repository, secrets::Secrets};
 use crate::{
     limits,
+    runtime::sys::rlimits::{Bounds, bound},
     toolbox::{Ctx, ToolboxError, go_errors, process::shell},
 };
 
@@ -221,6 +222,8 @@ impl<'a> Git<'a> {
         command.args(&self.before).args(&self.args).process_group(0);
         command.current_dir(self.cwd.as_deref().unwrap_or(&ctx.config().work_dir));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let limits = limits::inside();
+        bound(&mut command, Bounds { memory: limits.git_memory as u64, file: limits.git_file as u64 });
         tokio::process::Command::from(command).spawn().map_err(failed)
     }
 }
@@ -291,7 +294,11 @@ async fn finish(child: &mut Child, input: Vec<u8>) -> Result<Output, ToolboxErro
         return Err(ToolboxError::internal(format!("git said more than {} MiB", limits::inside().output >> 20)));
     }
     let status = child.wait().await.map_err(|e| ToolboxError::internal(go_errors::text(&e)))?;
-    let stderr = String::from_utf8_lossy(&complaint).into_owned();
+    let mut stderr = String::from_utf8_lossy(&complaint).into_owned();
+    if let Some(signal) = status.signal() {
+        // In the words that git has for programs of its own.
+        stderr.push_str(&format!("\nerror: git died of signal {signal}\n"));
+    }
     Ok(Output { ok: status.success(), code: status.code().unwrap_or(-1), stdout: said, stderr })
 }
 

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use nix::sys::signal::Signal;
 
 use super::repository;
-use crate::toolbox::ToolboxError;
+use crate::{limits, toolbox::ToolboxError};
 
 /// Longer complaints are cut.
 const MAX_MESSAGE: usize = 4096;
@@ -66,9 +67,15 @@ const CONFLICTS: &[&str] = &[
 ];
 const DIVERGED: &[&str] = &["Not possible to fast-forward", "Diverging branches"];
 
+const NO_MEMORY: &[&str] = &["ut of memory", "annot allocate memory", "unable to create thread"];
+
 /// The failure that `stderr` tells of.
 pub fn of(stderr: &str) -> ToolboxError {
     let says = |needles: &[&str]| needles.iter().any(|needle| stderr.contains(needle));
+    // First: what else is said follows from it.
+    if let Some(bound) = out_of_bounds(stderr) {
+        return raw(bound);
+    }
     if says(AUTH) {
         let message = format!("unauthorized: authentication required: {}", remote_lines(stderr));
         return ToolboxError::new(StatusCode::UNAUTHORIZED, "GIT_AUTH_FAILED", message);
@@ -111,6 +118,20 @@ pub fn of(stderr: &str) -> ToolboxError {
         return ToolboxError::conflict("another git process works on this repository");
     }
     raw(complaint(stderr))
+}
+
+/// Which bound git came up against, if it did. What the remote says of its own troubles is none of ours.
+fn out_of_bounds(stderr: &str) -> Option<String> {
+    let said = |needle: &str| stderr.lines().any(|line| !line.starts_with("remote:") && line.contains(needle));
+    let died = |signal: Signal| said(&format!(" died of signal {}", signal as i32));
+    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+    if NO_MEMORY.iter().any(|needle| said(needle)) {
+        return Some(format!("git may use no more than {} MiB of memory", mib(limits::inside().git_memory)));
+    }
+    if died(Signal::SIGXFSZ) || said("File too large") {
+        return Some(format!("git may write no file of more than {} MiB", mib(limits::inside().git_file)));
+    }
+    died(Signal::SIGKILL).then(|| "git was killed: the sandbox may have too little memory".to_owned())
 }
 
 /// 500 with the message as it is (observed: git's have no prefix).
@@ -252,6 +273,22 @@ mod tests {
         for (stderr, (status, code, message)) in cases {
             assert_eq!(reply(stderr), (status, code, message.to_owned()), "{stderr}");
         }
+    }
+
+    #[test]
+    fn bounds_are_told_before_what_follows_from_them() {
+        let follows = "fatal: early EOF\nfatal: fetch-pack: invalid index-pack output\n";
+        for (line, words) in [
+            ("fatal: Out of memory, malloc failed (tried to allocate 1099511627777 bytes)", "no more than 4096 MiB of memory"),
+            ("error: index-pack died of signal 25", "no file of more than 16384 MiB"),
+            ("fatal: write error: File too large", "no file of more than 16384 MiB"),
+            ("error: git died of signal 9", "git was killed"),
+        ] {
+            let (status, code, message) = reply(&format!("{line}\n{follows}"));
+            assert_eq!((status, code), (500, "INTERNAL_SERVER_ERROR"));
+            assert!(message.contains(words), "{message}");
+        }
+        assert_eq!(reply(&format!("remote: fatal: Out of memory\nremote: error: x died of signal 9\n{follows}")).0, 502);
     }
 
     #[test]

@@ -132,3 +132,19 @@ async fn credentials_in_the_url() {
     tb.git_ok("clone", json!({"url": wrong, "path": "w", "username": USER, "password": PASSWORD})).await;
     refused(tb.git("clone", json!({"url": wrong, "path": "w2"})).await, 401, "GIT_AUTH_FAILED").await;
 }
+
+#[tokio::test]
+async fn certificates_count_unless_the_request_says_otherwise() {
+    let server = GitServer::start_tls().await;
+    server.repository("closed/r.git");
+    let tb = toolbox().await;
+    let mut body = json!({"url": server.url("closed/r.git"), "path": "r", "username": USER, "password": PASSWORD});
+    let message = refused(tb.git("clone", body.clone()).await, 502, "GIT_TRANSPORT_FAILED").await;
+    assert!(message.contains("certificate"), "{message}");
+    body["insecure_skip_tls"] = json!(true);
+    tb.git_ok("clone", body).await;
+    assert_eq!(tb.run("cat r/dir/b.txt").await, "two\n");
+    // It was for that request alone.
+    let login = json!({"path": "r", "username": USER, "password": PASSWORD});
+    refused(tb.git("pull", login).await, 502, "GIT_TRANSPORT_FAILED").await;
+}

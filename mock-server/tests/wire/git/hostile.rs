@@ -87,6 +87,32 @@ async fn links_and_submodules_stay_where_they_are() {
     refused(tb.git("add", json!({"path": "r", "files": ["out/there"]})).await, 500, "INTERNAL_SERVER_ERROR").await;
 }
 
+/// Entries that git itself never makes: they are refused, and what was checked out before them is gone again.
+#[tokio::test]
+async fn paths_that_lead_out_are_not_checked_out() {
+    let server = GitServer::start().await;
+    server.run(
+        "git init -q --bare -b main open/r.git && cd open/r.git && git config user.name S && git config user.email s@x &&
+         blob=$(printf '#!/bin/sh\\ntouch /tmp/ran\\n' | git hash-object -w --stdin) && link=$(printf /tmp | git hash-object -w --stdin) &&
+         tree() { printf \"$@\" | git mktree; } && in=$(tree '100755 blob %s\\tpwned\\n' $blob) && hooks=$(tree '100755 blob %s\\tpost-checkout\\n' $blob) &&
+         branch() { git update-ref refs/heads/$1 $(git commit-tree $2 -m $1); } && first=\"100644 blob $blob\\tA\\n\" &&
+         branch up $(tree \"$first\"'040000 tree %s\\t..\\n' $in) &&
+         branch git $(tree \"$first\"'040000 tree %s\\t.git\\n' $(tree '040000 tree %s\\thooks\\n' $hooks)) &&
+         branch case $(tree \"$first\"'100644 blob %s\\t.git\\n' $blob) &&
+         branch twice $(tree '120000 blob %s\\ta\\n040000 tree %s\\ta\\n' $link $in)",
+    );
+    let tb = toolbox().await;
+    for branch in ["up", "git", "case"] {
+        let body = json!({"url": server.url("open/r.git"), "path": "deep/r", "branch": branch});
+        let message = refused(tb.git("clone", body).await, 500, "INTERNAL_SERVER_ERROR").await;
+        assert!(message.contains("invalid path"), "{branch}: {message}");
+        assert_eq!(tb.run("ls; ls /tmp").await, "", "{branch}");
+    }
+    // A link and a directory of one name: whichever wins, nothing is written through the link.
+    tb.git("clone", json!({"url": server.url("open/r.git"), "path": "r", "branch": "twice"})).await;
+    assert_eq!(tb.run("ls /tmp").await, "");
+}
+
 #[tokio::test]
 async fn a_broken_repository_is_an_error() {
     let tb = with_repository().await;

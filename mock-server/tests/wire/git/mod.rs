@@ -5,6 +5,7 @@ mod clone;
 mod config;
 mod hostile;
 mod mirrors;
+mod packs;
 mod remotes;
 mod server;
 mod work;

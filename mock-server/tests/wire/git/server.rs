@@ -10,9 +10,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use tokio::io::AsyncWriteExt;
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use rustls::ServerConfig;
+use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio_rustls::TlsAcceptor;
 
-use super::super::support::isolation;
+use crate::{
+    support::isolation,
+    upstream::{self, Proof},
+};
 
 pub const USER: &str = "ann@example.com";
 pub const PASSWORD: &str = "p\"a ss\\wörd'$(x)";
@@ -22,16 +29,41 @@ pub const PASSWORD: &str = "p\"a ss\\wörd'$(x)";
 pub struct GitServer {
     pub port: u16,
     pub dir: Arc<tempfile::TempDir>,
+    scheme: &'static str,
 }
 
 impl GitServer {
     pub async fn start() -> GitServer {
         let dir = Arc::new(tempfile::tempdir().expect("a directory"));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        let port = listener.local_addr().expect("address").port();
-        let app = Router::new().fallback(serve).with_state(dir.clone());
+        GitServer { dir: dir.clone(), ..GitServer::of(repositories(dir)).await }
+    }
+
+    /// One that answers something else.
+    pub async fn of(app: Router) -> GitServer {
+        let (listener, port) = listener().await;
         tokio::spawn(async move { axum::serve(listener, app).await });
-        GitServer { port, dir }
+        GitServer { port, dir: Arc::new(tempfile::tempdir().expect("a directory")), scheme: "http" }
+    }
+
+    /// Over TLS, with a certificate that nobody trusts.
+    pub async fn start_tls() -> GitServer {
+        let dir = Arc::new(tempfile::tempdir().expect("a directory"));
+        let (listener, port) = listener().await;
+        let (acceptor, _) = upstream::acceptor(Proof::Itself).expect("TLS");
+        let mut config = ServerConfig::clone(acceptor.config());
+        config.alpn_protocols.clear();
+        let (acceptor, app) = (TlsAcceptor::from(Arc::new(config)), repositories(dir.clone()));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(app.clone()));
+                tokio::spawn(async move {
+                    // One who doesn't trust it hangs up.
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        GitServer { port, dir, scheme: "https" }
     }
 
     /// Host and port, as sandboxes see them.
@@ -42,7 +74,7 @@ impl GitServer {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}/{path}", self.host())
+        format!("{}://{}/{path}", self.scheme, self.host())
     }
 
     /// A bare repository with two commits on `main` and one more on `feature`.
@@ -65,6 +97,16 @@ impl GitServer {
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
+}
+
+async fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    (listener, port)
+}
+
+fn repositories(dir: Arc<tempfile::TempDir>) -> Router {
+    Router::new().fallback(serve).with_state(dir)
 }
 
 async fn serve(State(dir): State<Arc<tempfile::TempDir>>, request: Request) -> Response {
