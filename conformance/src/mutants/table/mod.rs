@@ -10,6 +10,7 @@ mod images;
 mod interpreter;
 mod lifecycle;
 mod lists;
+mod lsp;
 mod machine;
 mod machines;
 mod organizations;
@@ -41,6 +42,7 @@ const TABLES: &[&[Mutant]] = &[
     pty::MUTANTS,
     interpreter::MUTANTS,
     git::MUTANTS,
+    lsp::MUTANTS,
     machines::MUTANTS,
     organizations::MUTANTS,
     account::MUTANTS,

@@ -247,10 +247,8 @@ impl Desktop {
     /// Asks something of the screen. A connection that broke is made anew for the next request.
     pub async fn ask<T: Send + 'static>(
         &self,
-        ctx: &Ctx,
         question: impl FnOnce(&Display) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, ToolboxError> {
-        programs::available(&ctx.env())?;
         let display = self.display().await?;
         let asked = display.clone();
         let (answer, broken) = blocking(move || {

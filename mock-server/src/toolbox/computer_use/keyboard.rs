@@ -2,20 +2,14 @@
 
 use std::time::Duration;
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::IntoResponse,
-    routing::post,
-};
+use axum::{Router, extract::Request, response::IntoResponse, routing::post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
     keys::{self, Keysym},
-    programs::available,
-    request::body,
+    request::{Screen, body},
 };
 use crate::toolbox::{
     Ctx, ToolboxError,
@@ -82,8 +76,7 @@ impl JsonBody for KeyboardHotkeyRequest {
 
 /// `TypeText`: 200 when all is typed. A line end is Enter; other control characters are 400 (observed). Broken off when
 /// the client goes away.
-async fn type_text(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn type_text(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let KeyboardTypeRequest { text, delay } = body(request, "Invalid input").await?;
     if !(0..=MAX_DELAY).contains(&delay) {
         return Err(ToolboxError::bad_request(format!("delay must be between 0 and {MAX_DELAY} milliseconds")));
@@ -112,7 +105,7 @@ async fn write(ctx: &Ctx, symbols: &[Keysym], delay: Duration) -> Result<(), Too
     let mut paused = false;
     while !rest.is_empty() {
         let text = rest.to_vec();
-        let Some(keys) = ctx.desktop().ask(ctx, move |display| display.prepare(&text, paused)).await? else {
+        let Some(keys) = ctx.desktop().ask(move |display| display.prepare(&text, paused)).await? else {
             ctx.desktop().settle().await;
             paused = true;
             continue;
@@ -125,7 +118,7 @@ async fn write(ctx: &Ctx, symbols: &[Keysym], delay: Duration) -> Result<(), Too
                 sleep(delay).await;
             }
             let (keys, strokes) = (keys.clone(), strokes.to_vec());
-            ctx.desktop().ask(ctx, move |display| display.strike(&keys, &strokes)).await?;
+            ctx.desktop().ask(move |display| display.strike(&keys, &strokes)).await?;
         }
         rest = &rest[keys.strokes.len()..];
     }
@@ -133,8 +126,7 @@ async fn write(ctx: &Ctx, symbols: &[Keysym], delay: Duration) -> Result<(), Too
 }
 
 /// `PressKey`: 200 `{}`. Modifiers are held meanwhile.
-async fn press(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn press(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let KeyboardPressRequest { key, modifiers } = body(request, "Invalid key").await?;
     let mut chord = modifiers.iter().map(|name| keys::modifier(name)).collect::<Result<Vec<_>, _>>()?;
     chord.push(keys::key(&key)?);
@@ -142,22 +134,19 @@ async fn press(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResp
 }
 
 /// `PressHotkey`: 200 `{}`.
-async fn hotkey(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn hotkey(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let KeyboardHotkeyRequest { keys } = body(request, "Invalid hotkey").await?;
     strike(&ctx, keys::chord(&keys)?, true, true).await
 }
 
 /// `KeyDown` of newer SDKs: held until `up`.
-async fn down(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn down(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let KeyboardPressRequest { key, .. } = body(request, "Invalid key").await?;
     strike(&ctx, vec![keys::key(&key)?], true, false).await
 }
 
 /// `KeyUp` of newer SDKs.
-async fn up(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn up(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let KeyboardPressRequest { key, .. } = body(request, "Invalid key").await?;
     strike(&ctx, vec![keys::key(&key)?], false, true).await
 }
@@ -174,6 +163,6 @@ async fn strike(ctx: &Ctx, chord: Vec<Keysym>, down: bool, up: bool) -> Result<G
         }
         display.settled()
     };
-    ctx.desktop().ask(ctx, strike).await?;
+    ctx.desktop().ask(strike).await?;
     Ok(GoJson(json!({})))
 }

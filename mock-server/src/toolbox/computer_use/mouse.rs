@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::Request,
     response::IntoResponse,
     routing::{get, post},
 };
@@ -16,8 +16,7 @@ use x11rb::protocol::{xproto::MOTION_NOTIFY_EVENT, xtest::ConnectionExt as _};
 use super::{
     display::{Display, Position, Trouble},
     keys::{self, Keysym},
-    programs::available,
-    request::body,
+    request::{Screen, body},
 };
 use crate::toolbox::{
     Ctx, ToolboxError,
@@ -146,22 +145,20 @@ impl JsonBody for MouseScrollRequest {
 }
 
 /// `GetMousePosition`.
-async fn position(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxError> {
-    ctx.desktop().ask(&ctx, Display::pointer).await.map(GoJson)
+async fn position(Screen(ctx): Screen) -> Result<impl IntoResponse, ToolboxError> {
+    ctx.desktop().ask(Display::pointer).await.map(GoJson)
 }
 
 /// `MoveMouse`: 200 with where it is then, which is on the screen.
-async fn move_to(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn move_to(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let MouseMoveRequest { x, y } = body(request, "Invalid coordinates").await?;
     let _one_at_a_time = ctx.desktop().input.lock().await;
     let moved = move |display: &Display| display.point(x, y).and_then(|()| display.pointer());
-    ctx.desktop().ask(&ctx, moved).await.map(GoJson)
+    ctx.desktop().ask(moved).await.map(GoJson)
 }
 
 /// `Click`: 200 with where it was. `clicks` wins over `double` (SDK documentation).
-async fn click(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn click(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let request: MouseClickRequest = body(request, "Invalid click parameters").await?;
     let (button, held) = (button(&request.button)?, modifiers(&request.modifiers)?);
     let clicks = request.clicks.unwrap_or(if request.double { 2 } else { 1 });
@@ -179,12 +176,11 @@ async fn click(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResp
         })?;
         display.pointer()
     };
-    ctx.desktop().ask(&ctx, click).await.map(GoJson)
+    ctx.desktop().ask(click).await.map(GoJson)
 }
 
 /// `Drag`: 200 with where it ended.
-async fn drag(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn drag(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let request: MouseDragRequest = body(request, "Invalid drag parameters").await?;
     let (button, held) = (button(&request.button)?, modifiers(&request.modifiers)?);
     // A task of its own: a client that goes away leaves no button pressed.
@@ -204,14 +200,14 @@ async fn carry(ctx: &Ctx, request: &MouseDragRequest, button: u8, held: Vec<Keys
         display.button(button, true)?;
         display.settled()
     };
-    ctx.desktop().ask(ctx, begin).await?;
+    ctx.desktop().ask(begin).await?;
     for step in 1..=DRAG_STEPS {
         sleep(DRAG_PAUSE).await;
         let between = move |from: i16, to: i16| {
             i64::from(from) + i64::from(i32::from(to) - i32::from(from)) * i64::from(step) / i64::from(DRAG_STEPS)
         };
         let (x, y) = (between(from.0, to.0), between(from.1, to.1));
-        ctx.desktop().ask(ctx, move |display| display.point(x, y).and_then(|()| display.settled())).await?;
+        ctx.desktop().ask(move |display| display.point(x, y).and_then(|()| display.settled())).await?;
     }
     sleep(DRAG_PAUSE).await;
     let end = move |display: &Display| {
@@ -219,12 +215,11 @@ async fn carry(ctx: &Ctx, request: &MouseDragRequest, button: u8, held: Vec<Keys
         display.press(&display.codes(&held)?, false)?;
         display.pointer()
     };
-    ctx.desktop().ask(ctx, end).await
+    ctx.desktop().ask(end).await
 }
 
 /// `Scroll`: 200 `{"success":true}`. Newer SDKs scroll sideways, too.
-async fn scroll(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+async fn scroll(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let request: MouseScrollRequest = body(request, "Invalid scroll parameters").await?;
     let (wheel, held) = (wheel(&request.direction)?, modifiers(&request.modifiers)?);
     let amount = request.amount.unwrap_or(1);
@@ -239,22 +234,21 @@ async fn scroll(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoRes
         })?;
         display.settled()
     };
-    ctx.desktop().ask(&ctx, scroll).await?;
+    ctx.desktop().ask(scroll).await?;
     Ok(GoJson(json!({"success": true})))
 }
 
 /// `MouseDown` of newer SDKs: held until `up`.
-async fn down(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
+async fn down(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     hold(ctx, request, true).await
 }
 
 /// `MouseUp` of newer SDKs.
-async fn up(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
+async fn up(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     hold(ctx, request, false).await
 }
 
 async fn hold(ctx: Ctx, request: Request, down: bool) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
     let request: MouseButtonRequest = body(request, "Invalid coordinates").await?;
     let button = button(&request.button)?;
     let _one_at_a_time = ctx.desktop().input.lock().await;
@@ -265,7 +259,7 @@ async fn hold(ctx: Ctx, request: Request, down: bool) -> Result<impl IntoRespons
         display.button(button, down)?;
         display.pointer()
     };
-    ctx.desktop().ask(&ctx, hold).await.map(GoJson)
+    ctx.desktop().ask(hold).await.map(GoJson)
 }
 
 fn button(name: &str) -> Result<u8, ToolboxError> {

@@ -1,18 +1,14 @@
 //! Starting and stopping the desktop, and its programs one by one.
 
-use axum::{
-    extract::{Path, State},
-    response::IntoResponse,
-};
+use axum::{extract::Path, response::IntoResponse};
 use serde_json::json;
 
-use super::programs::available;
-use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
+use super::request::Screen;
+use crate::toolbox::{ToolboxError, json::GoJson};
 
 /// `StartComputerUse`: 200 `ComputerUseStartResponse` once there is a screen. What runs already is left alone. 503
 /// without an X server.
-pub async fn start(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn start(Screen(ctx): Screen) -> Result<impl IntoResponse, ToolboxError> {
     let starting = ctx.clone();
     // A task of its own: a client that goes away leaves no half-started desktop.
     let started = tokio::spawn(async move { starting.desktop().start(&starting).await }).await;
@@ -22,8 +18,7 @@ pub async fn start(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxE
 }
 
 /// `StopComputerUse`: 200 `ComputerUseStopResponse` when all are gone.
-pub async fn stop(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn stop(Screen(ctx): Screen) -> Result<impl IntoResponse, ToolboxError> {
     ctx.recordings().stop_all().await;
     let stopping = ctx.clone();
     let stopped = tokio::spawn(async move { stopping.desktop().stop(&stopping).await }).await;
@@ -33,24 +28,18 @@ pub async fn stop(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxEr
 }
 
 /// `GetComputerUseSystemStatus` and `GetComputerUseStatus`.
-pub async fn status(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn status(Screen(ctx): Screen) -> Result<impl IntoResponse, ToolboxError> {
     Ok(GoJson(json!({"status": ctx.desktop().status()})))
 }
 
 /// `GetProcessStatus`.
-pub async fn process_status(
-    State(ctx): State<Ctx>,
-    Path(name): Path<String>,
-) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn process_status(Screen(ctx): Screen, Path(name): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
     let (spec, process) = ctx.desktop().process(&name)?;
     Ok(GoJson(json!({"processName": spec.name, "running": process.state().pid.is_some()})))
 }
 
 /// `RestartProcess`.
-pub async fn restart(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn restart(Screen(ctx): Screen, Path(name): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
     let (spec, _) = ctx.desktop().process(&name)?;
     let restarting = ctx.clone();
     let restarted = tokio::spawn(async move { restarting.desktop().restart(&restarting, spec.name).await }).await;
@@ -59,15 +48,13 @@ pub async fn restart(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result
 }
 
 /// `GetProcessLogs`: the last that it said on its standard output.
-pub async fn logs(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn logs(Screen(ctx): Screen, Path(name): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
     let (spec, process) = ctx.desktop().process(&name)?;
     Ok(GoJson(json!({"processName": spec.name, "logs": process.output()})))
 }
 
 /// `GetProcessErrors`: the last that it said on its standard error, and how it ended.
-pub async fn errors(State(ctx): State<Ctx>, Path(name): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn errors(Screen(ctx): Screen, Path(name): Path<String>) -> Result<impl IntoResponse, ToolboxError> {
     let (spec, process) = ctx.desktop().process(&name)?;
     Ok(GoJson(json!({"processName": spec.name, "errors": process.errors()})))
 }

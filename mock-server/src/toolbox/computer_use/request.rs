@@ -1,12 +1,29 @@
-//! What requests say: query parameters in the daemon's words, and bodies.
+//! What requests need and say: a desktop, query parameters in the daemon's words, and bodies.
 
-use axum::{extract::Request, http::StatusCode};
+use axum::{
+    extract::{FromRequestParts, Request},
+    http::{StatusCode, request::Parts},
+};
 
+use super::programs::available;
 use crate::toolbox::{
-    ToolboxError,
+    Ctx, ToolboxError,
     body::{self, JsonBody},
     files::params::Params,
 };
+
+/// The agent, where sandboxes can have a desktop. 503 with the packages to install elsewhere, whatever else is wrong
+/// with the request (observed).
+pub struct Screen(pub Ctx);
+
+impl FromRequestParts<Ctx> for Screen {
+    type Rejection = ToolboxError;
+
+    async fn from_request_parts(_: &mut Parts, ctx: &Ctx) -> Result<Screen, ToolboxError> {
+        available(&ctx.env())?;
+        Ok(Screen(ctx.clone()))
+    }
+}
 
 /// A body with the daemon's own words for one that can't be read: 400 `Invalid coordinates`.
 pub async fn body<T: JsonBody>(request: Request, complaint: &str) -> Result<T, ToolboxError> {

@@ -1,6 +1,6 @@
 //! Screenshots: the whole screen or a region, as it is or compressed.
 
-use axum::{extract::State, response::IntoResponse};
+use axum::response::IntoResponse;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
@@ -8,10 +8,9 @@ use super::{
     capture::Area,
     display::{Display, Position, Trouble},
     picture::{self, Compression, Format},
-    programs::available,
-    request::{boolean, integer, invalid, required},
+    request::{Screen, boolean, integer, invalid, required},
 };
-use crate::toolbox::{Ctx, ToolboxError, files::params::Params, json::GoJson};
+use crate::toolbox::{ToolboxError, files::params::Params, json::GoJson};
 
 const DEFAULT_QUALITY: u8 = 85;
 
@@ -28,31 +27,27 @@ struct Screenshot {
 }
 
 /// `TakeScreenshot`: a PNG. The cursor's position is 0, 0 unless it is shown (observed).
-pub async fn full(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn full(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let cursor = with_cursor(&params)?;
-    ctx.desktop().ask(&ctx, move |display| plain(display, display.whole(), cursor)).await.map(GoJson)
+    ctx.desktop().ask(move |display| plain(display, display.whole(), cursor)).await.map(GoJson)
 }
 
 /// `TakeRegionScreenshot`.
-pub async fn region(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn region(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let (area, cursor) = (area(&params)?, with_cursor(&params)?);
-    ctx.desktop().ask(&ctx, move |display| plain(display, area, cursor)).await.map(GoJson)
+    ctx.desktop().ask(move |display| plain(display, area, cursor)).await.map(GoJson)
 }
 
 /// `TakeCompressedScreenshot`: with its size, and the cursor's position only if it is shown.
-pub async fn compressed(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn compressed(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let (how, cursor) = (compression(&params)?, with_cursor(&params)?);
-    ctx.desktop().ask(&ctx, move |display| small(display, display.whole(), how, cursor)).await.map(GoJson)
+    ctx.desktop().ask(move |display| small(display, display.whole(), how, cursor)).await.map(GoJson)
 }
 
 /// `TakeCompressedRegionScreenshot`.
-pub async fn compressed_region(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
-    available(&ctx.env())?;
+pub async fn compressed_region(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let (area, how, cursor) = (area(&params)?, compression(&params)?, with_cursor(&params)?);
-    ctx.desktop().ask(&ctx, move |display| small(display, area, how, cursor)).await.map(GoJson)
+    ctx.desktop().ask(move |display| small(display, area, how, cursor)).await.map(GoJson)
 }
 
 fn plain(display: &Display, area: Area, cursor: bool) -> Result<Screenshot, Trouble> {

@@ -1,12 +1,15 @@
 //! Displays and windows.
 
-use axum::{extract::State, response::IntoResponse};
+use axum::response::IntoResponse;
 use serde::Serialize;
 use serde_json::json;
 use x11rb::protocol::xproto::{AtomEnum, ConnectionExt as _, MapState, Window};
 
-use super::display::{Display, Trouble};
-use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
+use super::{
+    display::{Display, Trouble},
+    request::Screen,
+};
+use crate::toolbox::{ToolboxError, json::GoJson};
 
 /// Windows of one answer, and bytes of a title, four each.
 const MAX_WINDOWS: usize = 1_000;
@@ -38,8 +41,8 @@ struct WindowInfo {
 }
 
 /// `GetDisplayInfo`: the one there is.
-pub async fn displays(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxError> {
-    let info = ctx.desktop().ask(&ctx, |display| {
+pub async fn displays(Screen(ctx): Screen) -> Result<impl IntoResponse, ToolboxError> {
+    let info = ctx.desktop().ask(|display| {
         display.settled()?;
         Ok(DisplayInfo { id: 0, x: 0, y: 0, width: display.width, height: display.height, is_active: true })
     });
@@ -47,8 +50,8 @@ pub async fn displays(State(ctx): State<Ctx>) -> Result<impl IntoResponse, Toolb
 }
 
 /// `GetWindows`: those of the window manager, the lowest first; without one, all with a title.
-pub async fn windows(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxError> {
-    let windows = ctx.desktop().ask(&ctx, |display| {
+pub async fn windows(Screen(ctx): Screen) -> Result<impl IntoResponse, ToolboxError> {
+    let windows = ctx.desktop().ask(|display| {
         let active = display.windows_of(display.root, display.atoms._NET_ACTIVE_WINDOW)?.first().copied();
         let managed = display.windows_of(display.root, display.atoms._NET_CLIENT_LIST)?;
         let is_managed = !display.windows_of(display.root, display.atoms._NET_SUPPORTING_WM_CHECK)?.is_empty();

@@ -86,12 +86,7 @@ pub async fn clone(State(ctx): State<Ctx>, body: Request) -> Result<impl IntoRes
 }
 
 /// Fetches, checks out, and puts it where it belongs. False when the remote doesn't have the commit that was asked for.
-async fn make(
-    call: &Call,
-    request: &GitCloneRequest,
-    remote: &Remote,
-    place: &Place,
-) -> Result<bool, ToolboxError> {
+async fn make(call: &Call, request: &GitCloneRequest, remote: &Remote, place: &Place) -> Result<bool, ToolboxError> {
     fetch(call, request, remote, &place.staging).await?;
     let repository = Repository::find(&place.staging).await.ok_or_else(|| errors::raw("git made no repository"))?;
     if remote.url != remote.given {
@@ -103,12 +98,7 @@ async fn make(
 }
 
 /// Everything but the working tree.
-async fn fetch(
-    call: &Call,
-    request: &GitCloneRequest,
-    remote: &Remote,
-    staging: &Path,
-) -> Result<(), ToolboxError> {
+async fn fetch(call: &Call, request: &GitCloneRequest, remote: &Remote, staging: &Path) -> Result<(), ToolboxError> {
     let command = ["clone", "--quiet", "--no-checkout", "--single-branch", "--no-local", "--origin=origin"];
     let mut git = call.git(command).cwd("/".as_ref()).network(remote.secrets.as_ref());
     if !request.branch.is_empty() {
@@ -223,9 +213,7 @@ fn merge(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, ToolboxError> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, ToolboxError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(ToolboxError::internal)?;
     done.map_err(|error| errors::raw(go_errors::text(&error)))
 }

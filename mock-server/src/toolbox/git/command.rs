@@ -25,7 +25,10 @@ use super::{errors, repository::Repository, secrets::Secrets};
 use crate::{
     limits,
     runtime::sys::rlimits::{Bounds, bound},
-    toolbox::{Ctx, ToolboxError, go_errors, process::shell},
+    toolbox::{
+        Ctx, ToolboxError, go_errors,
+        process::{shell, tail::tail},
+    },
 };
 
 /// For what happens on the sandbox's own disk.
@@ -280,7 +283,8 @@ fn environment(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
 async fn finish(child: &mut Child, input: Vec<u8>) -> Result<Output, ToolboxError> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (mut said, mut complaint) = (Vec::new(), Vec::new());
-    let pipes = async { tokio::join!(feed(stdin, input), collect(stdout, &mut said), drain(stderr, &mut complaint)) };
+    let pipes =
+        async { tokio::join!(feed(stdin, input), collect(stdout, &mut said), tail(stderr, MAX_ERROR, &mut complaint)) };
     let in_bounds = {
         tokio::pin!(pipes);
         tokio::select! {
@@ -318,16 +322,6 @@ async fn collect(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> bo
         }
     }
     true
-}
-
-/// The last of it, however much comes.
-async fn drain(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
-    let Some(mut from) = from else { return };
-    while matches!(from.read_buf(into).await, Ok(read) if read > 0) {
-        if into.len() > 2 * MAX_ERROR {
-            into.drain(..into.len() - MAX_ERROR);
-        }
-    }
 }
 
 /// Ends it and the programs that it started.

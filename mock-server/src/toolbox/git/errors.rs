@@ -279,7 +279,10 @@ mod tests {
     fn bounds_are_told_before_what_follows_from_them() {
         let follows = "fatal: early EOF\nfatal: fetch-pack: invalid index-pack output\n";
         for (line, words) in [
-            ("fatal: Out of memory, malloc failed (tried to allocate 1099511627777 bytes)", "no more than 4096 MiB of memory"),
+            (
+                "fatal: Out of memory, malloc failed (tried to allocate 1099511627777 bytes)",
+                "no more than 4096 MiB of memory",
+            ),
             ("error: index-pack died of signal 25", "no file of more than 16384 MiB"),
             ("fatal: write error: File too large", "no file of more than 16384 MiB"),
             ("error: git died of signal 9", "git was killed"),
@@ -288,7 +291,10 @@ mod tests {
             assert_eq!((status, code), (500, "INTERNAL_SERVER_ERROR"));
             assert!(message.contains(words), "{message}");
         }
-        assert_eq!(reply(&format!("remote: fatal: Out of memory\nremote: error: x died of signal 9\n{follows}")).0, 502);
+        assert_eq!(
+            reply(&format!("remote: fatal: Out of memory\nremote: error: x died of signal 9\n{follows}")).0,
+            502
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncWriteExt, BufReader},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
     sync::{mpsc, oneshot},
     time::timeout,
@@ -24,7 +24,10 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::frame;
-use crate::toolbox::{ToolboxError, go_errors, process::group::Group};
+use crate::toolbox::{
+    ToolboxError, go_errors,
+    process::{group::Group, tail::tail},
+};
 
 /// Messages that wait to be written; more wait with whoever sends them.
 const QUEUE: usize = 64;
@@ -235,14 +238,8 @@ async fn write(stdin: Option<ChildStdin>, mut queue: mpsc::Receiver<Vec<u8>>) ->
 /// The last of what it says, at its end.
 async fn drain(stderr: Option<ChildStderr>) -> String {
     let mut said = Vec::new();
-    if let Some(mut stderr) = stderr {
-        while matches!(stderr.read_buf(&mut said).await, Ok(read) if read > 0) {
-            if said.len() > 2 * MAX_STDERR {
-                said.drain(..said.len() - MAX_STDERR);
-            }
-        }
-    }
-    String::from_utf8_lossy(&said[said.len().saturating_sub(MAX_STDERR)..]).into_owned()
+    tail(stderr, MAX_STDERR, &mut said).await;
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 impl State {

@@ -6,3 +6,4 @@ pub mod group;
 pub mod output;
 pub mod run;
 pub mod shell;
+pub mod tail;

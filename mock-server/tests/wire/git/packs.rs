@@ -46,7 +46,8 @@ async fn bounded() -> (MockServer, Toolbox) {
 
 /// Clones to somewhere new, which must be refused in these words and leave nothing.
 async fn is_refused(tb: &Toolbox, url: &str, words: &str) {
-    let message = refused(tb.git("clone", json!({"url": url, "path": "new/r"})).await, 500, "INTERNAL_SERVER_ERROR").await;
+    let message =
+        refused(tb.git("clone", json!({"url": url, "path": "new/r"})).await, 500, "INTERNAL_SERVER_ERROR").await;
     assert!(message.starts_with(words), "{url}: {message}");
     assert_eq!(tb.run("ls; pgrep -c git || true").await, "0\n", "{url}");
 }
@@ -143,12 +144,13 @@ async fn answer(State(let_go): State<Arc<AtomicUsize>>, request: Request) -> Res
     } else {
         let begin = |pack: &[u8]| [line(b"NAK\n"), line(&[b"\x01", pack].concat())].concat();
         let body = match kind.as_str() {
-            "objects" => Body::from(begin(&header(u32::MAX))),
+            "objects" => Body::from(begin(&header(i32::MAX as u32))),
             "announced" => Body::from(begin(&[header(1), object(2, 1 << 40), zlib(&[0; 100])].concat())),
             "delta" => Body::from([&begin(&delta()), &b"0000"[..]].concat()),
-            // A blob of a terabyte, as it is.
+            // A blob of a terabyte, which compression makes no smaller.
             _ => {
-                let stored = [&[0, 0, 0x80, 0xff, 0x7f][..], &[b'x'; 0x8000]].concat();
+                let noise: Vec<u8> = (0..2048).flat_map(|_| uuid::Uuid::new_v4().into_bytes()).collect();
+                let stored = [&[0, 0, 0x80, 0xff, 0x7f][..], &noise].concat();
                 let first = [header(1), object(3, 1 << 40), vec![0x78, 0x01]].concat();
                 endless(begin(&first), line(&[&b"\x01"[..], &stored].concat()), let_go)
             }
@@ -182,7 +184,7 @@ fn endless(first: Vec<u8>, again: Vec<u8>, let_go: Arc<AtomicUsize>) -> Body {
 
 /// Of a pack of so many objects.
 fn header(objects: u32) -> Vec<u8> {
-    [b"PACK", &2u32.to_be_bytes(), &objects.to_be_bytes()].concat()
+    [*b"PACK", 2u32.to_be_bytes(), objects.to_be_bytes()].concat()
 }
 
 /// The head of an object: its kind, and how large it is said to be.

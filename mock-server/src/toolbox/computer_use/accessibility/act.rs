@@ -1,9 +1,6 @@
 //! Acting on a node.
 
-use axum::{
-    extract::{Request, State},
-    response::IntoResponse,
-};
+use axum::{extract::Request, response::IntoResponse};
 use serde::Deserialize;
 use serde_json::json;
 use zbus::zvariant::Value;
@@ -15,6 +12,7 @@ use super::{
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{self, Field, JsonBody, Kind},
+    computer_use::request::Screen,
     json::GoJson,
 };
 
@@ -79,7 +77,7 @@ impl Target {
 }
 
 /// `FocusAccessibilityNode`: 200 `{}`.
-pub async fn focus(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
+pub async fn focus(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let target = Target::of(&ctx, request).await?;
     if !target.can(COMPONENT) {
         return Err(unsupported("the node can't have the focus"));
@@ -89,7 +87,7 @@ pub async fn focus(State(ctx): State<Ctx>, request: Request) -> Result<impl Into
 }
 
 /// `InvokeAccessibilityNode`: 200 `{}`. The first action where none is named.
-pub async fn invoke(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
+pub async fn invoke(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let target = Target::of(&ctx, request).await?;
     let actions = if target.can(ACTION) { target.bus.actions(&target.node).await } else { Vec::new() };
     let wanted = target.request.action.to_lowercase();
@@ -105,7 +103,7 @@ pub async fn invoke(State(ctx): State<Ctx>, request: Request) -> Result<impl Int
 }
 
 /// `SetAccessibilityNodeValue`: 200 `{}`. As text where it can be edited, else as a number.
-pub async fn set_value(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
+pub async fn set_value(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let target = Target::of(&ctx, request).await?;
     let value = target.request.value.as_str();
     if target.can(EDITABLE_TEXT) {

@@ -58,7 +58,6 @@ pub struct Bus(Connection);
 impl Bus {
     /// 503 where AT-SPI doesn't run.
     pub async fn connect(ctx: &Ctx) -> Result<Bus, ToolboxError> {
-        super::super::programs::available(&ctx.env())?;
         let desktop = ctx.desktop();
         let packages =
             "dbus and at-spi2-core are needed (apt-get install -y dbus at-spi2-core), and computer use must be started";

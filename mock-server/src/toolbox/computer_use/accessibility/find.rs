@@ -1,9 +1,6 @@
 //! Searching the tree.
 
-use axum::{
-    extract::{Request, State},
-    response::IntoResponse,
-};
+use axum::{extract::Request, response::IntoResponse};
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,8 +11,9 @@ use super::{
     tree::{Described, Scope, read},
 };
 use crate::toolbox::{
-    Ctx, ToolboxError,
+    ToolboxError,
     body::{self, Field, JsonBody, Kind},
+    computer_use::request::Screen,
     json::GoJson,
 };
 
@@ -49,7 +47,7 @@ impl JsonBody for FindAccessibilityNodesRequest {
 }
 
 /// `FindAccessibilityNodes`: a flat list, parents before children; 100 at most unless the request says otherwise.
-pub async fn find(State(ctx): State<Ctx>, request: Request) -> Result<impl IntoResponse, ToolboxError> {
+pub async fn find(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let bus = Bus::connect(&ctx).await?;
     let read_body = body::read(request).await.and_then(|bytes| body::parse(&bytes));
     let request: FindAccessibilityNodesRequest = read_body.map_err(invalid)?;

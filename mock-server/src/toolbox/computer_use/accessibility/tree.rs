@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use axum::{extract::State, response::IntoResponse};
+use axum::response::IntoResponse;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::json;
@@ -15,7 +15,10 @@ use crate::{
     limits,
     toolbox::{
         Ctx, ToolboxError,
-        computer_use::{display::Display, request::integer},
+        computer_use::{
+            display::Display,
+            request::{Screen, integer},
+        },
         files::params::Params,
         json::GoJson,
     },
@@ -82,7 +85,7 @@ impl Scope {
         let process = match self {
             Scope::All => return Ok(registry),
             Scope::Process(pid) => Some(pid),
-            Scope::Focused => ctx.desktop().ask(ctx, Display::active_process).await?,
+            Scope::Focused => ctx.desktop().ask(Display::active_process).await?,
         };
         for program in bus.children(&registry).await {
             if process.is_some() && bus.process(&program).await == process {
@@ -98,7 +101,7 @@ impl Scope {
 }
 
 /// `GetAccessibilityTree`.
-pub async fn tree(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {
+pub async fn tree(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let bus = Bus::connect(&ctx).await?;
     let wrong = |error: ToolboxError| ToolboxError { code: "A11Y_INVALID_REQUEST", ..error };
     let pid = integer(&params, "pid").map_err(wrong)?;

@@ -13,14 +13,14 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{ChildStderr, ChildStdin, ChildStdout},
     sync::watch,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::toolbox::process::group::Group;
+use crate::toolbox::process::{group::Group, tail::tail};
 
 /// Pictures a second.
 const RATE: &str = "25";
@@ -177,12 +177,7 @@ impl Progress {
 
 async fn last_words(stderr: Option<ChildStderr>) -> String {
     let mut said = Vec::new();
-    if let Some(mut stderr) = stderr {
-        while matches!(stderr.read_buf(&mut said).await, Ok(read) if read > 0) {
-            let over = said.len().saturating_sub(MAX_WORDS);
-            said.drain(..over);
-        }
-    }
+    tail(stderr, MAX_WORDS, &mut said).await;
     String::from_utf8_lossy(&said).trim().to_owned()
 }
 
