@@ -11,7 +11,7 @@ use crate::{
     api::Api,
     journal::entries,
     pty::{Stream, upgrade},
-    support::{PATIENCE, Sandbox, Toolbox, sandbox, server},
+    support::{PATIENCE, Sandbox, Toolbox, eventually, sandbox, server},
     timers::{advance, frozen},
 };
 
@@ -407,8 +407,9 @@ async fn events_are_bent_for_whom_they_are_meant() {
     let mut closed = crate::events::Socket::with(&api.key).await;
     api.sandbox(json!({})).await;
     assert_eq!(closed.close_code().await, 4001);
-    let all = entries(&api, "plane=events").await;
-    assert_eq!(all.len(), 2, "one entry for each socket");
+    // Its entry comes when its connection is over, which is after its last frame.
+    let both = async || (entries(&api, "plane=events").await.len() == 2).then_some(());
+    eventually("one entry for each socket", both).await;
     let everybodys = entries(&api.with_key(&server().api_key), "plane=events&all=true").await;
     let mut ids: Vec<_> = everybodys.iter().map(|entry| entry["id"].as_u64().expect("a number")).collect();
     ids.sort_unstable();
