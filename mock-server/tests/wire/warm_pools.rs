@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{Api, id, names},
     images::has_images,
+    store::open,
     support::eventually,
 };
 
@@ -169,4 +170,20 @@ async fn what_is_launched_for_a_pool_goes_with_it() {
         eventually("nothing waits in a pool that is gone", gone).await;
         assert_eq!(api.delete(&format!("/warm-pools/{}", id(&next))).await.0, 204);
     }
+}
+
+#[tokio::test]
+async fn what_waits_in_a_pool_that_was_deleted_before_the_end_goes_after_a_restart() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let (server, api) = open(dir.path(), &[]).await;
+    pool(&api, 2).await;
+    server.shutdown().await;
+    // As after a SIGKILL between the deletion and what follows from it.
+    let db = rusqlite::Connection::open(dir.path().join("control.sqlite")).expect("the store");
+    assert_eq!(db.execute("DELETE FROM record WHERE kind = 'warm_pool'", ()).expect("deleted"), 1);
+    drop(db);
+    let (server, api) = open(dir.path(), &[]).await;
+    let empty = async || waiting(&api).await.is_empty().then_some(());
+    eventually("none waits", empty).await;
+    server.shutdown().await;
 }
