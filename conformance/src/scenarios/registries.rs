@@ -221,9 +221,11 @@ async fn what_is_pushed_is_there(cx: Cx) -> Result {
     cx.check("digest").on(&put).eq(put.header("docker-content-digest"), name.as_str());
     for (check, path) in [("by-tag", tagged.clone()), ("by-digest", format!("/v2/{repository}/manifests/{name}"))] {
         let read = own.ask(Method::GET, &path).header("accept", MANIFEST).send().await?;
+        cx.check(format!("{check}-status")).status(&read, 200);
         cx.check(check).on(&read).eq(read.text(), manifest.as_str());
     }
     let read = own.ask(Method::GET, &format!("/v2/{repository}/blobs/{}", digest(config))).send().await?;
+    cx.check("content-status").status(&read, 200);
     cx.check("content").on(&read).eq(read.text().as_bytes(), config);
     let none = own.ask(Method::GET, &format!("/v2/{repository}/manifests/2.0")).send().await?;
     cx.check("unknown").status(&none, 404);
