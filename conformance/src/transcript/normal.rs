@@ -26,6 +26,7 @@ pub(super) fn normal(text: &str) -> String {
                 "<time>",
             ),
             (NAME, "<name>"),
+            (r"/home/daytona/[a-z_]+-[a-z0-9_]+-\d+\b", "/home/daytona/<dir>"),
             (r"(?i)\b[a-z_]+-[a-z0-9_]+-\d+/", "<dir>/"),
             (r"\bW/\x22[^\x22]*\x22", "<etag>"),
             (r"^[0-9a-f]{8}(@example\.com)?$", "<user>"),
@@ -96,6 +97,8 @@ mod tests {
             (":1.7:/org/a11y/atspi/accessible/4", "<bus>/atspi/accessible/4"),
             ("x_active_20261128_162738.mp4", "x_active<time>.mp4"),
             ("/api/regions/conformance-0123456789-region-7_26xb", "/api/regions/<name>"),
+            ("/home/daytona/machine-proxy_hands_on-177.py", "/home/daytona/<dir>.py"),
+            ("/home/daytona/files-find-12/a", "/home/daytona/<dir>/a"),
             ("dtn_secret_404a4af3e1234567890123b137a832513", "<placeholder>"),
         ] {
             assert_eq!(normal(text), expected);
