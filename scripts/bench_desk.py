@@ -116,7 +116,7 @@ def pylsp(directory):
     if not archive.exists():
         directory.mkdir(parents=True, exist_ok=True)
         install = [shutil.which("python3", path="/usr/bin:/bin") or "python3", "-m", "pip", "install", "--quiet"]
-        install += ["--disable-pip-version-check", "--target", directory / "pylsp", "python-lsp-server==1.15.0"]
+        install += ["--disable-pip-version-check", "--root-user-action=ignore", "--target", directory / "pylsp", "python-lsp-server==1.15.0"]
         subprocess.run(install, check=True)
         subprocess.run(["tar", "cf", archive, "-C", directory, "pylsp"], check=True)
     return archive.read_bytes()

@@ -33,7 +33,8 @@ scenarios! { "git";
 
     /// What isn't a repository is 404 for every operation. (observed)
     no_repository_is_not_found: Must,
-        covers ["GetStatus", "ListBranches", "GetCommitHistory", "AddFiles", "CommitChanges", "PullChanges", "PushChanges"];
+        covers ["GetStatus", "ListBranches", "GetCommitHistory", "AddFiles", "CommitChanges", "PullChanges", "PushChanges",
+            "DeleteBranch"];
 
     /// A body without what is needed is 400 `INVALID_REQUEST_BODY`, a missing `path` 400. (observed)
     input_is_validated: Must,
@@ -293,6 +294,8 @@ async fn no_repository_is_not_found(cx: Cx) -> Result {
     ] {
         cx.check(id).status(&post(&sandbox, path, body).await?, 404);
     }
+    let delete = sandbox.delete("/git/branches").json(json!({"path": dir, "name": "main"})).send().await?;
+    cx.check("delete-branch").status(&delete, 404);
     Ok(())
 }
 

@@ -12,10 +12,12 @@ scenarios! { "computer_use";
     processes_tell_and_restart: Must, covers ["GetProcessLogs", "GetProcessErrors", "RestartProcess"], since "0.200";
 
     /// A process that there isn't is refused. (GetProcessStatus, RestartProcess; observed)
-    unknown_processes_are_refused: Must, covers ["GetProcessStatus", "RestartProcess"], since "0.200";
+    unknown_processes_are_refused: Must,
+        covers ["GetProcessStatus", "GetProcessLogs", "GetProcessErrors", "RestartProcess"], since "0.200";
 
-    /// After a stop nothing runs, and there is no screen to be seen; it can be started again. (StopComputerUse)
-    processes_stop: Must, covers ["StopComputerUse"], since "0.200";
+    /// After a stop nothing runs, and there is no screen to be seen or asked about; it can be started again.
+    /// (StopComputerUse)
+    processes_stop: Must, covers ["StopComputerUse", "GetDisplayInfo", "GetWindows", "GetMousePosition"], since "0.200";
 
     /// An X server that dies is started again. (StartComputerUse: autoRestart)
     dead_server_comes_back: Should, covers ["StartComputerUse", "TakeScreenshot"], since "0.200";
@@ -61,7 +63,10 @@ async fn unknown_processes_are_refused(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
     start(&sandbox).await?;
     // 503 and 400 up to 0.190.
-    cx.check("status").status_in(&get(&sandbox, "process/nosuch/status").await?, &[400, 404, 500, 503]);
+    for told in ["status", "logs", "errors"] {
+        let answer = get(&sandbox, &format!("process/nosuch/{told}")).await?;
+        cx.check(told).status_in(&answer, &[400, 404, 500, 503]);
+    }
     cx.check("restart").status_in(&post(&sandbox, "process/nosuch/restart", json!({})).await?, &[400, 404, 500, 503]);
     Ok(())
 }
@@ -75,6 +80,9 @@ async fn processes_stop(cx: Cx) -> Result {
     cx.check("down").on(&stopped).that(stopped.at("/status/xvfb/running") == false, "xvfb is down", &stopped["status"]);
     cx.check("inactive").json(&get(&sandbox, "status").await?, "/status", "inactive");
     cx.check("no-screen").status_in(&get(&sandbox, "screenshot").await?, &[400, 500, 503]);
+    for asked in ["display/info", "display/windows", "mouse/position"] {
+        cx.check(asked).status_in(&get(&sandbox, asked).await?, &[400, 500, 503]);
+    }
     start(&sandbox).await?;
     cx.check("screen").status(&get(&sandbox, "screenshot").await?, 200);
     Ok(())
