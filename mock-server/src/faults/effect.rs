@@ -42,7 +42,18 @@ pub enum Hold {
     Starting,
     Stopping,
     Destroying,
+    Restoring,
+    Archiving,
+    Pausing,
+    Resuming,
+    Resizing,
+    /// Of who asks for the fork: it is answered with the fork's files in place.
+    Forking,
+    Snapshotting,
+    /// A build, of a sandbox or of a snapshot.
     BuildingSnapshot,
+    /// The pull of a snapshot's image.
+    PullingSnapshot,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,7 +126,8 @@ pub enum Effect {
         at: Cut,
     },
     /// Holds a transition for a time (by the server's clock), or until the sandbox was asked for so many times, or until
-    /// the fault is released; whichever is first of those given. Who asked for the transition gets the answer at once.
+    /// the fault is released; whichever is first of those given. Who asked for the transition gets the answer at once
+    /// (but for a fork). Snapshots are meant by their id or name, as sandboxes are, and have no polls.
     Slow {
         state: Hold,
         #[serde(default)]
@@ -128,7 +140,7 @@ pub enum Effect {
         #[serde(default = "start_reason")]
         reason: String,
     },
-    /// A build fails: `build_failed` with this reason.
+    /// A build, of a sandbox or of a snapshot, fails: `build_failed` with this reason.
     BuildFailure {
         #[serde(default = "build_reason")]
         reason: String,
@@ -242,6 +254,19 @@ impl Effect {
             Effect::ClockSkew { .. } => !facts.upgrade || facts.plane == Plane::Events,
             _ => self.stage() == Stage::Request,
         }
+    }
+
+    /// Whether it answers a request in the server's stead, so that nothing after it can act.
+    pub fn answers(&self) -> bool {
+        matches!(
+            self,
+            Effect::Status { .. }
+                | Effect::RateLimited { .. }
+                | Effect::Reset { after_bytes: None }
+                | Effect::DiskFull {}
+                | Effect::Quota { .. }
+                | Effect::Unreachable {}
+        )
     }
 
     /// What is wrong with it, if something is.

@@ -111,7 +111,8 @@ impl Faults {
         gone.len()
     }
 
-    /// The faults that act on a request, oldest first. Each is counted.
+    /// The faults that act on a request, oldest first, up to one that answers it: those behind have only seen it. Each is
+    /// counted.
     pub fn acting(&self, world: &str, facts: &Facts) -> Vec<Arc<Fault>> {
         let suits = |fault: &Arc<Fault>| {
             let rule = &fault.rule;
@@ -119,7 +120,13 @@ impl Faults {
             let done = rule.effect == (Effect::Die {}) && rule.matcher.is_only_sandbox();
             !done && rule.effect.suits(facts) && rule.matcher.fits(facts)
         };
-        self.list(world).into_iter().filter(suits).filter(|fault| fault.acts()).collect()
+        let mut answered = false;
+        let mut acts = |fault: &Arc<Fault>| {
+            let acts = fault.acts(answered);
+            answered |= acts && fault.rule.effect.answers();
+            acts
+        };
+        self.list(world).into_iter().filter(suits).filter(|fault| acts(fault)).collect()
     }
 
     /// Notes that a sandbox was asked for.
@@ -156,23 +163,23 @@ impl Faults {
             let effect = &fault.rule.effect;
             effect.stage() == Stage::Lifecycle && is(effect) && fault.rule.matcher.fits_sandbox(id, name)
         };
-        self.list(world).into_iter().filter(meant).filter(|fault| !fault.is_over() && fault.acts()).collect()
+        self.list(world).into_iter().filter(meant).filter(|fault| !fault.is_over() && fault.acts(false)).collect()
     }
 }
 
 impl Fault {
-    /// Counts one that matches; whether the fault acts on it.
-    fn acts(&self) -> bool {
+    /// Counts one that matches; whether the fault acts on it. One that comes too late for that only sees it.
+    fn acts(&self, only_sees: bool) -> bool {
         let mut counts = self.counts.lock();
         counts.seen += 1;
-        let acts = self.rule.acts(counts.seen, counts.hits);
+        let acts = !only_sees && self.rule.acts(counts.seen, counts.hits);
         counts.hits += u64::from(acts);
         acts
     }
 
     /// Counts one that it acted on without a request.
     pub fn hit(&self) {
-        self.acts();
+        self.acts(false);
     }
 
     fn reason(&self) -> Option<String> {
@@ -261,6 +268,20 @@ mod tests {
         assert_eq!((&shown["seen"], &shown["hits"], &shown["nth"]), (&json!(3), &json!(1), &json!(2)));
         assert!(!faults.remove("b", &fault.id) && faults.remove("a", &fault.id));
         assert!(faults.is_idle() && fault.is_over());
+    }
+
+    #[test]
+    fn what_is_answered_is_only_seen_by_later_faults() {
+        let faults = Faults::default();
+        for effect in [json!({"type": "delay", "seconds": 0}), json!({"type": "status", "status": 500})] {
+            faults.add("a", rule(json!({"times": 1, "effect": effect}))).expect("added");
+        }
+        let later = faults.add("a", rule(json!({"times": 1, "effect": {"type": "truncate"}}))).expect("added");
+        let acting = || faults.acting("a", &facts()).iter().map(|fault| fault.id.clone()).collect::<Vec<_>>();
+        assert_eq!(acting(), ["fault-1", "fault-2"]);
+        assert_eq!((&later.json()["seen"], &later.json()["hits"]), (&json!(1), &json!(0)));
+        assert_eq!(acting(), ["fault-3"]);
+        assert!(acting().is_empty());
     }
 
     #[tokio::test]

@@ -56,9 +56,16 @@ impl Bend {
         Bend { skew: Some(seconds), ..Bend::new(None, None) }
     }
 
-    /// Does what another one does, from now on.
+    /// Does what another one does, too, from now on; the other one's way where both want the same.
     pub fn also(&mut self, other: Bend) {
-        (self.close, self.cut, self.skew, self.frames) = (other.close, other.cut, other.skew, 0);
+        if other.close.is_some() {
+            (self.close, self.frames) = (other.close, 0);
+        }
+        self.cut = other.cut.or(self.cut);
+        self.skew = match (self.skew, other.skew) {
+            (Some(own), Some(more)) => Some(own.saturating_add(more)),
+            (own, more) => more.or(own),
+        };
     }
 
     /// The answer's head was sent already.
@@ -153,14 +160,15 @@ impl Bend {
         if opcode < 8 {
             self.fragments = !last;
         }
-        if let Some(seconds) = self.skew.filter(|_| plain && opcode == 1)
-            && let Ok(text) = std::str::from_utf8(payload)
-        {
-            return write(0x81, skew::shift(text, seconds).as_bytes(), out);
-        }
+        let seconds = self.skew.filter(|_| plain && opcode == 1);
+        let text = seconds.and_then(|seconds| Some(skew::shift(std::str::from_utf8(payload).ok()?, seconds)));
+        let payload = text.as_ref().map_or(payload, |text| text.as_bytes());
         let cuts = self.cut.filter(|_| plain).map(|cut| pieces(payload, cut)).unwrap_or_default();
         if cuts.len() < 2 {
-            return out.extend_from_slice(frame);
+            return match text {
+                Some(_) => write(0x81, payload, out),
+                None => out.extend_from_slice(frame),
+            };
         }
         let count = cuts.len();
         for (i, piece) in cuts.into_iter().enumerate() {
@@ -266,6 +274,16 @@ mod tests {
         let stream = [HEAD, &frame(0x81, br#"42["e",{"at":"2026-01-01T00:00:00Z"}]"#), &frame(0x82, b"\x01")].concat();
         let wanted = [HEAD, &frame(0x81, br#"42["e",{"at":"2026-01-01T00:01:00Z"}]"#), &frame(0x82, b"\x01")].concat();
         assert_eq!(sent(&mut Bend::skewed(60), &stream), wanted);
+    }
+
+    #[test]
+    fn several_ways_go_together() {
+        let stream = [HEAD, &frame(0x81, "é \"2026-01-01T00:00:00Z\"".as_bytes()), &frame(0x82, b"more")].concat();
+        let mut bend = Bend::new(Some((4000, String::new(), 1)), None);
+        bend.also(Bend::new(None, Some(Cut::Utf8)));
+        bend.also(Bend::skewed(60));
+        let cut = [frame(0x01, b"\xc3"), frame(0x80, b"\xa9 \"2026-01-01T00:01:00Z\"")].concat();
+        assert_eq!(sent(&mut bend, &stream), [HEAD, &cut, &frame(0x88, b"\x0f\xa0")].concat());
     }
 
     #[test]

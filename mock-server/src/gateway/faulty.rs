@@ -103,8 +103,12 @@ pub async fn answer(
     let (parts, body) = request.into_parts();
     let cors = if exchange.place.plane == Plane::Api { Cors::api(&parts) } else { Cors::proxy(&parts) };
     let request = Request::from_parts(parts, body);
-    for fault in faults {
-        if let Some(instead) = before(gateway, fault, exchange, tap).await {
+    for (n, fault) in faults.iter().enumerate() {
+        if let Some(mut instead) = before(gateway, fault, exchange, tap).await {
+            // It is an answer like others to those before it.
+            for earlier in &faults[..n] {
+                instead = after(gateway, earlier, exchange, tap, instead).await;
+            }
             return cors.apply(instead);
         }
     }

@@ -63,9 +63,12 @@ impl Tap {
         self.0.open.store(true, Ordering::Release);
     }
 
-    /// From the next byte on, which starts the answer's head, frames are bent.
+    /// From the next byte on, which starts the answer's head, frames are bent, in this way too.
     pub fn bend(&self, bend: Bend) {
-        *self.0.bend.lock() = Some(bend);
+        match &mut *self.0.bend.lock() {
+            Some(waiting) => waiting.also(bend),
+            none => *none = Some(bend),
+        }
         self.0.fault.store(BENT, Ordering::Release);
     }
 

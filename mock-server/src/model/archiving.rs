@@ -11,6 +11,7 @@ use super::{
     rules::{OUTRUN, Operation, Phase, Progress},
     sandbox::{BackupState, DesiredState, Sandbox, State},
 };
+use crate::faults::Hold;
 
 impl ControlPlane {
     /// Begins to archive a stopped sandbox: `archiving`, then `archived`.
@@ -24,6 +25,7 @@ impl ControlPlane {
     pub(super) async fn store_away(self: Arc<Self>, id: String) {
         let Some(turn) = self.turn(&id) else { return };
         let _backup = self.set_backup(&id, BackupState::Pending).await;
+        self.pass(&id, Hold::Archiving).await;
         let _turn = turn.lock().await;
         let stop = self.closing.child_token();
         if !self.begin_archiving(&id, &stop) {

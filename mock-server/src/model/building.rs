@@ -84,7 +84,7 @@ impl ControlPlane {
         let built = async {
             let log = self.log(id).map_err(|error| format!("the build's log: {error}"))?;
             self.pass(id, Hold::BuildingSnapshot).await;
-            if let Some(reason) = self.planned_failure(organization_id, id) {
+            if let Some(reason) = self.planned_failure(id) {
                 log.line(&format!("ERROR: {reason}"));
                 return Err(reason);
             }
@@ -112,12 +112,6 @@ impl ControlPlane {
         };
         self.finish_log(id);
         built
-    }
-
-    /// Why a fault wants this build to fail; `id` is a sandbox's or a snapshot's.
-    fn planned_failure(&self, organization_id: &str, id: &str) -> Option<String> {
-        let name = self.world.read().sandboxes.get(id).map(|entry| entry.record.name.clone());
-        self.faults().build_failure(organization_id, id, name.as_deref().unwrap_or_default())
     }
 
     /// All parts of a context in one directory, which goes with the value.

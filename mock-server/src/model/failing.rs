@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ControlPlane, sandbox::Sandbox};
+use super::{ControlPlane, error::ModelError};
 use crate::faults::{Fault, Faults, Hold};
 
 impl ControlPlane {
@@ -10,13 +10,25 @@ impl ControlPlane {
         &self.faults
     }
 
-    /// What holds a sandbox's transition now.
-    pub(super) fn holding(&self, sandbox: &Sandbox, hold: Hold) -> Vec<Arc<Fault>> {
-        self.faults.holding(&sandbox.organization_id, &sandbox.id, &sandbox.name, hold)
+    /// What holds a sandbox's transition, or the making of a snapshot, now.
+    fn holding(&self, id: &str, hold: Hold) -> Vec<Arc<Fault>> {
+        if self.faults.is_idle() {
+            return Vec::new();
+        }
+        let whose = self.whose(id);
+        whose.map_or_else(Vec::new, |(organization, name)| self.faults.holding(&organization, id, &name, hold))
+    }
+
+    /// Organisation and name of a sandbox or a snapshot.
+    fn whose(&self, id: &str) -> Option<(String, String)> {
+        let world = self.world.read();
+        let sandbox = world.sandboxes.get(id).map(|entry| (&entry.record.organization_id, &entry.record.name));
+        let found = sandbox.or_else(|| world.snapshots.get(id).map(|own| (&own.organization_id, &own.name)));
+        found.map(|(organization, name)| (organization.clone(), name.clone()))
     }
 
     /// Until nothing of it holds the sandbox any more, or the server stops.
-    pub(super) async fn passed(&self, holding: &[Arc<Fault>], id: &str) {
+    async fn passed(&self, holding: &[Arc<Fault>], id: &str) {
         let all = async {
             for fault in holding {
                 fault.passed(self.clock(), id).await;
@@ -28,15 +40,35 @@ impl ControlPlane {
         }
     }
 
-    /// Waits while a transition of this sandbox is held.
+    /// Waits while this transition is held.
     pub(super) async fn pass(&self, id: &str, hold: Hold) {
-        if self.faults.is_idle() {
-            return;
+        self.passed(&self.holding(id, hold), id).await;
+    }
+
+    /// Goes on with a transition, unless it is held: then a task of its own does, once it may, and nobody waits for it.
+    pub(super) async fn unless_held(
+        self: &Arc<Self>,
+        id: &str,
+        hold: Hold,
+        go_on: impl Future<Output = Result<(), ModelError>> + Send + 'static,
+    ) -> Result<(), ModelError> {
+        let holding = self.holding(id, hold);
+        if holding.is_empty() {
+            return go_on.await;
         }
-        let sandbox = self.world.read().sandboxes.get(id).map(|entry| entry.record.clone());
-        if let Some(sandbox) = sandbox {
-            self.passed(&self.holding(&sandbox, hold), id).await;
-        }
+        let (cp, id) = (self.clone(), id.to_owned());
+        tokio::spawn(async move {
+            cp.passed(&holding, &id).await;
+            // A failure is in the record by now.
+            drop(go_on.await);
+        });
+        Ok(())
+    }
+
+    /// Why a fault wants this build to fail; `id` is a sandbox's or a snapshot's.
+    pub(super) fn planned_failure(&self, id: &str) -> Option<String> {
+        let (organization, name) = self.whose(id)?;
+        self.faults.build_failure(&organization, id, &name)
     }
 
     /// Ends every process of a sandbox, as if they had ended by themselves.

@@ -10,6 +10,7 @@ use super::{
     sandbox::{BackupState, DesiredState, Sandbox},
     tokens,
 };
+use crate::faults::Hold;
 
 /// Most that the lists of forks and ancestors tell.
 const MOST_FORKS: usize = 100;
@@ -51,6 +52,7 @@ impl ControlPlane {
     /// Copies the files, then says what the record is to be.
     async fn copy_of(&self, source: &Sandbox, name: Option<String>) -> Result<Sandbox, ModelError> {
         let gone = || ModelError::conflict("Sandbox state change in progress");
+        self.pass(&source.id, Hold::Forking).await;
         let turn = self.turn(&source.id).ok_or_else(gone)?;
         let _turn = turn.lock().await;
         let machine = self.machine(&source.id).ok_or_else(gone)?;

@@ -180,22 +180,17 @@ impl ControlPlane {
         tokio::spawn(self.clone().launch(id.to_owned()))
     }
 
-    /// Launches, unless a fault holds it: then a task of its own does, once it may, and nobody waits for it.
+    /// Launches, unless a fault holds it.
     async fn launch(self: Arc<Self>, id: String) -> Result<(), ModelError> {
-        if !self.faults().is_idle() {
-            let sandbox = self.report(&id, Progress::Creating).await?;
-            let hold = if sandbox.actual_state == State::Stopped { Hold::Starting } else { Hold::Creating };
-            let holding = self.holding(&sandbox, hold);
-            if !holding.is_empty() {
-                tokio::spawn(async move {
-                    self.passed(&holding, &id).await;
-                    // A failure is in the record by now.
-                    drop(self.launch_now(id).await);
-                });
-                return Ok(());
-            }
+        if self.faults().is_idle() {
+            return self.launch_now(id).await;
         }
-        self.launch_now(id).await
+        let hold = match self.report(&id, Progress::Creating).await?.actual_state {
+            State::Stopped => Hold::Starting,
+            State::Restoring => Hold::Restoring,
+            _ => Hold::Creating,
+        };
+        self.unless_held(&id, hold, self.clone().launch_now(id.clone())).await
     }
 
     async fn launch_now(self: Arc<Self>, id: String) -> Result<(), ModelError> {

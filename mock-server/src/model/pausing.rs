@@ -9,6 +9,7 @@ use super::{
     rules::{Operation, Progress},
     sandbox::{Sandbox, State},
 };
+use crate::faults::Hold;
 
 impl ControlPlane {
     /// Begins to pause a sandbox: `pausing`, then `paused`.
@@ -18,6 +19,7 @@ impl ControlPlane {
 
     /// Makes it stand still. One that doesn't goes on as started.
     pub(super) async fn hold(self: Arc<Self>, id: String) {
+        self.pass(&id, Hold::Pausing).await;
         let Some(turn) = self.turn(&id) else { return };
         let _turn = turn.lock().await;
         // One that ended meanwhile is stopped by now, or runs again.
@@ -35,8 +37,12 @@ impl ControlPlane {
         drop(self.report(&id, progress).await);
     }
 
-    /// Lets it go on.
+    /// Lets it go on, unless a fault holds it.
     pub(super) async fn resume(self: Arc<Self>, id: String) -> Result<(), ModelError> {
+        self.unless_held(&id, Hold::Resuming, self.clone().resume_now(id.clone())).await
+    }
+
+    async fn resume_now(self: Arc<Self>, id: String) -> Result<(), ModelError> {
         let Some(turn) = self.turn(&id) else { return Ok(()) };
         let _turn = turn.lock().await;
         if let Some(machine) = self.machine(&id) {

@@ -9,7 +9,7 @@ use super::{
     rules::{OUTRUN, Operation, Progress},
     sandbox::{DesiredState, Sandbox},
 };
-use crate::runtime::Resources;
+use crate::{faults::Hold, runtime::Resources};
 
 /// What a client asks for; `None` stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl ControlPlane {
     }
 
     async fn apply_size(self: Arc<Self>, id: String) {
+        self.pass(&id, Hold::Resizing).await;
         let Some(turn) = self.turn(&id) else { return };
         let _turn = turn.lock().await;
         let resources = self.world.read().sandboxes.get(&id).and_then(|entry| entry.record.resizing_to);

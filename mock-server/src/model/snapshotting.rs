@@ -14,6 +14,7 @@ use super::{
     tokens,
 };
 use crate::{
+    faults::Hold,
     images::{Image, Policy, Progress as Told, Puller, parse_reference},
     runtime::Root,
 };
@@ -220,6 +221,7 @@ impl ControlPlane {
         let made = match &snapshot.build {
             Some(build) => self.build(&snapshot.organization_id, &snapshot.id, build).await,
             None => {
+                self.pass(&snapshot.id, Hold::PullingSnapshot).await;
                 let told = Arc::new(|line| tracing::info!("{line}"));
                 let pulled = self.pull_image(&snapshot.organization_id, &snapshot.image_name, policy, told).await;
                 pulled.map(|pulled| pulled.root)
@@ -424,6 +426,7 @@ impl ControlPlane {
     }
 
     async fn take_snapshot(self: &Arc<Self>, id: &str, name: String) -> Result<(), ModelError> {
+        self.pass(id, Hold::Snapshotting).await;
         let Some(turn) = self.turn(id) else { return Ok(()) };
         let _turn = turn.lock().await;
         // It may have ended and be made of something else by now.

@@ -20,6 +20,7 @@ mod durable_people;
 mod entrypoint;
 mod env;
 mod events;
+mod fault_table;
 mod faults;
 mod files;
 mod forks;

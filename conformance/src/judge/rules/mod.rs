@@ -112,6 +112,26 @@ pub(crate) mod tests {
         }
     }
 
+    /// [`acts`] is the only way to show a rule, and takes both: a run that breaks it and one that doesn't.
+    #[test]
+    fn every_rule_is_shown_acting_and_silent() {
+        let tests = [
+            include_str!("sdk.rs"),
+            include_str!("ptys.rs"),
+            include_str!("sessions.rs"),
+            include_str!("sandboxes.rs"),
+            include_str!("polling.rs"),
+            include_str!("retries.rs"),
+            include_str!("requests.rs"),
+            include_str!("secrets.rs"),
+        ];
+        let tests: String = tests.concat().split_whitespace().collect();
+        for rule in all() {
+            let (_, name) = rule.id.split_once('/').expect("a family");
+            assert!(tests.contains(&format!("acts({name},")), "no test calls acts({name}, …) for {}", rule.id);
+        }
+    }
+
     #[test]
     fn nothing_is_said_of_nothing() {
         for rule in all() {
