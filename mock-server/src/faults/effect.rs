@@ -148,8 +148,9 @@ pub enum Effect {
     /// Kills every process of the sandbox: at once if the matcher has nothing but a sandbox, else with the request that
     /// matches, which is carried out.
     Die {},
-    /// What the toolbox is asked to write (files, repositories) fails as it does on a full disk. Commands go on writing:
-    /// no tier can give one sandbox a full disk.
+    /// What the toolbox is asked to write (files, repositories) fails as it does on a full disk. Programs inside go on
+    /// writing: all sandboxes share a file system, which knows no limit for each (`README.md`, "Break things", has what
+    /// can be done for real).
     DiskFull {},
     /// Creating and starting is refused as beyond the quota.
     Quota {

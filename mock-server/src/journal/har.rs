@@ -39,7 +39,8 @@ fn entry(entry: Value) -> Value {
     if let Some(body) = body(request) {
         sent["postData"] = json!({"mimeType": kind(request), "text": body});
     }
-    let first = time("firstByteMs");
+    // Where no answer came, all of it was waiting.
+    let first = entry["timing"]["firstByteMs"].as_f64().unwrap_or_else(|| time("endMs"));
     json!({
         "startedDateTime": text("at"),
         "time": time("endMs").max(first),

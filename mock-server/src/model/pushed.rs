@@ -2,7 +2,10 @@
 //! `<data_dir>/registry/<organisation>`: `blobs/<sha256>`, `manifests/<sha256>`, and in `names/<hash>` what a name means.
 //! Each appears by a rename when it is whole, so what was acknowledged is there after a `kill -9`.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,28 @@ pub struct Pushed {
     /// `sha256:…`, of the manifest.
     pub digest: String,
     pub media_type: String,
+}
+
+/// Everything that an organisation pushed, for a saved world.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Inventory {
+    pub names: Vec<Pushed>,
+    /// Digests of manifests and of blobs.
+    pub manifests: Vec<String>,
+    pub blobs: Vec<String>,
+}
+
+impl Inventory {
+    pub fn is_empty(&self) -> bool {
+        *self == Inventory::default()
+    }
+
+    /// What has a file each, in order: whether it is a manifest, and its digest.
+    pub fn files(&self) -> impl Iterator<Item = (bool, &String)> {
+        let manifests = self.manifests.iter().map(|digest| (true, digest));
+        manifests.chain(self.blobs.iter().map(|digest| (false, digest)))
+    }
 }
 
 /// Credentials for the registry.
@@ -105,12 +130,71 @@ impl PushedImages {
 
     /// Tags of a repository, in order. Blocking.
     pub fn tags(&self, repository: &str) -> Vec<String> {
-        let names = fs::read_dir(self.dir.join("names")).into_iter().flatten().flatten();
-        let read = names.filter_map(|entry| serde_json::from_slice::<Pushed>(&fs::read(entry.path()).ok()?).ok());
+        let read = self.files("names").filter_map(|path| read_name(&path));
         let own = read.filter(|name| name.repository == repository && sha256_of(&name.reference).is_none());
         let mut tags: Vec<String> = own.map(|name| name.reference).collect();
         tags.sort();
         tags
+    }
+
+    /// What is there. Names come first, so that what they mean is in it. Blocking.
+    pub(super) fn inventory(&self) -> Inventory {
+        let mut names: Vec<Pushed> = self.files("names").filter_map(|path| read_name(&path)).collect();
+        names.sort_by(|a, b| (&a.repository, &a.reference).cmp(&(&b.repository, &b.reference)));
+        let digests = |dir: &str| {
+            let mut all: Vec<String> = self.files(dir).filter_map(|path| digest_of_file(&path)).collect();
+            all.sort();
+            all
+        };
+        Inventory { names, manifests: digests("manifests"), blobs: digests("blobs") }
+    }
+
+    /// The file of something in an inventory; `None` if the digest is none.
+    pub(super) fn file(&self, is_manifest: bool, digest: &str) -> Option<PathBuf> {
+        let dir = self.dir.join(if is_manifest { "manifests" } else { "blobs" });
+        Some(dir.join(sha256_of(digest)?))
+    }
+
+    /// Where images of a saved world wait until the world is there.
+    pub(super) fn arrivals(&self) -> PushedImages {
+        PushedImages { dir: self.dir.with_extension(ARRIVING) }
+    }
+
+    /// Takes a file that is what its digest says; false if it isn't. Blocking.
+    pub(super) fn take(&self, from: &Path, is_manifest: bool, digest: &str) -> io::Result<bool> {
+        let Some(to) = self.file(is_manifest, digest) else { return Ok(false) };
+        let mut hash = Hashing::new(io::sink());
+        io::copy(&mut fs::File::open(from)?, &mut hash)?;
+        if hash.digest() != digest {
+            return Ok(false);
+        }
+        self.make(if is_manifest { "manifests" } else { "blobs" })?;
+        fs::rename(from, to).map(|()| true)
+    }
+
+    /// Keeps what a name means, whose manifest is there. Blocking.
+    pub(super) fn keep_name(&self, name: &Pushed) -> io::Result<()> {
+        self.write("names", &name_file(&name.repository, &name.reference), &serde_json::to_vec(name)?)
+    }
+
+    /// What waited is the organisation's from here on: names last, so that they always mean something. Blocking.
+    pub(super) fn arrive(&self) -> io::Result<()> {
+        let arrivals = self.arrivals();
+        for dir in ["blobs", "manifests", "names"] {
+            for path in arrivals.files(dir) {
+                if let Some(name) = path.file_name() {
+                    fs::rename(&path, self.make(dir)?.join(name))?;
+                }
+            }
+        }
+        match fs::remove_dir_all(&arrivals.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn files(&self, dir: &str) -> impl Iterator<Item = PathBuf> + use<> {
+        fs::read_dir(self.dir.join(dir)).into_iter().flatten().flatten().map(|entry| entry.path())
     }
 
     fn write(&self, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -181,13 +265,46 @@ impl ControlPlane {
         remove(self.registry_dir().join(organization_id)).await;
     }
 
-    /// After a restart: uploads that a killed server was getting begin anew.
-    pub(super) async fn tidy_pushed(&self) {
-        let all = fs::read_dir(self.registry_dir()).into_iter().flatten().flatten();
-        for organization in all {
-            remove(organization.path().join("uploads")).await;
+    /// Images of a world that was just restored. What fails here is done at the next start.
+    pub(super) async fn receive_pushed(&self, organization_id: &str) {
+        let images = self.pushed_images(organization_id);
+        let done = tokio::task::spawn_blocking(move || images.arrive()).await;
+        if let Err(error) = done.map_err(io::Error::other).flatten() {
+            tracing::error!(%error, "pushed images could not be restored");
         }
     }
+
+    /// Those of a world that was not restored.
+    pub(super) async fn drop_arrivals(&self, organization_id: &str) {
+        remove(self.pushed_images(organization_id).arrivals().dir).await;
+    }
+
+    /// After a restart: uploads that a killed server was getting begin anew. What waited for a world becomes its own if the
+    /// world was restored before the kill.
+    pub(super) async fn tidy_pushed(&self) {
+        let all = fs::read_dir(self.registry_dir()).into_iter().flatten().flatten();
+        for path in all.map(|entry| entry.path()) {
+            let waits = path.extension().is_some_and(|extension| extension == ARRIVING);
+            match path.file_stem().and_then(|stem| stem.to_str()) {
+                Some(organization) if waits && !self.is_empty(organization) => self.receive_pushed(organization).await,
+                Some(organization) if waits => self.drop_arrivals(organization).await,
+                _ => remove(path.join("uploads")).await,
+            }
+        }
+    }
+}
+
+/// Extension of directories of images that wait; ids of organisations have none.
+const ARRIVING: &str = "arriving";
+
+fn read_name(path: &Path) -> Option<Pushed> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// What the name of a file of ours stands for.
+fn digest_of_file(path: &Path) -> Option<String> {
+    let digest = format!("sha256:{}", path.file_name()?.to_str()?);
+    sha256_of(&digest).map(|_| digest)
 }
 
 async fn remove(dir: PathBuf) {
@@ -221,8 +338,6 @@ fn name_file(repository: &str, reference: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn images(dir: &Path) -> PushedImages {
@@ -246,6 +361,26 @@ mod tests {
         let id = images.begin(1).expect("begun").expect("an id");
         let empty = named(&Sha256::digest(""));
         assert_eq!(images.finish(&id, &empty, 1).expect_err("full").kind(), io::ErrorKind::QuotaExceeded);
+    }
+
+    #[test]
+    fn what_arrives_is_what_its_digest_says() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (from, to) = (images(&dir.path().join("a")), images(&dir.path().join("b")));
+        let kept = from.keep("o/a", "1", "type", b"{}").expect("kept");
+        let told = from.inventory();
+        assert_eq!((told.names.len(), &told.manifests, told.blobs.len()), (2, &vec![kept.digest.clone()], 0));
+        let file = from.file(true, &kept.digest).expect("a path");
+        let other = named(&Sha256::digest("other"));
+        for wrong in [other.as_str(), "sha256:../x", ""] {
+            assert!(!to.arrivals().take(&file, true, wrong).expect("read"), "{wrong}");
+        }
+        assert!(to.arrivals().take(&file, true, &kept.digest).expect("taken"));
+        told.names.iter().for_each(|name| to.arrivals().keep_name(name).expect("kept"));
+        assert!(to.inventory().is_empty(), "it waits");
+        to.arrive().expect("there");
+        assert_eq!((to.inventory(), to.arrivals().inventory().is_empty()), (told, true));
+        to.arrive().expect("nothing more");
     }
 
     #[test]

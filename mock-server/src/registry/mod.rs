@@ -2,7 +2,7 @@
 //! `docker push`, podman, skopeo and crane use. Everybody sees the repositories below `<organisation>/` and nothing else.
 
 mod answers;
-mod names;
+pub mod names;
 mod uploads;
 
 use std::sync::Arc;

@@ -53,8 +53,13 @@ impl What {
     }
 }
 
+/// Whether a manifest can have this name.
+pub fn is_reference(reference: &str) -> bool {
+    What::Manifest(reference.to_owned()).is_fine()
+}
+
 /// Lower-case parts, as the specification has them.
-fn is_repository(name: &str) -> bool {
+pub fn is_repository(name: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let part = |part: &str| {
         let bytes = part.as_bytes();

@@ -47,6 +47,14 @@ pub struct Request<'a> {
 const CREDENTIALS: [&str; 6] = ["access_token", "DAYTONA_SANDBOX_AUTH_KEY", "expires", "signature", "EIO", "transport"];
 /// Served for SDKs though no contract of today has them.
 const UNCONTRACTED: [&str; 3] = ["/project-dir", "/proxy/", "/health"];
+/// What to ask for instead of what is deprecated (the official document; of a backup it says that there is no need).
+const SUCCESSORS: [(&str, &str); 5] = [
+    ("listSandboxesPaginated_deprecated", "use GET /sandbox"),
+    ("createBackup", "leave it out: backups are made by themselves"),
+    ("getBuildLogs", "use GET /sandbox/{sandboxIdOrName}/build-logs-url"),
+    ("getSnapshotBuildLogs", "use GET /snapshots/{id}/build-logs-url"),
+    ("listSecrets", "use GET /secret/paginated"),
+];
 /// More would only repeat themselves.
 const MOST: usize = 50;
 
@@ -65,7 +73,9 @@ pub fn judge(request: &Request) -> Vec<Violation> {
         } else {
             format!("{id} is deprecated")
         };
-        let fix = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
+        let now = || SUCCESSORS.iter().find(|(old, _)| *old == id).map(|(_, now)| (*now).to_owned());
+        let legacy = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
+        let fix = legacy.or_else(now);
         found.push(Violation { rule: "deprecated-route", path: "path".into(), message, fix });
     }
     judge_query(request, &operation.query, &mut found);
@@ -135,7 +145,8 @@ fn judge_query(request: &Request, declared: &Fields, found: &mut Vec<Violation>)
         match declared.iter().find(|field| field.name == name) {
             Some(field) if !text_fits(&field.shape, value) => {
                 let message = format!("the query parameter {name} must be {}, not {value:?}", say(&field.shape));
-                found.push(Violation { rule: "wrong-type", path: format!("query.{name}"), message, fix: None });
+                let fix = meant(&field.shape, value).map(|near| format!("did you mean {near}?"));
+                found.push(Violation { rule: "wrong-type", path: format!("query.{name}"), message, fix });
             }
             Some(_) => {}
             None if CREDENTIALS.contains(&name.as_str()) => {}
@@ -150,6 +161,22 @@ fn judge_query(request: &Request, declared: &Fields, found: &mut Vec<Violation>)
     for field in declared.iter().filter(|field| !field.optional && !pairs.iter().any(|(name, _)| name == field.name)) {
         let message = format!("the query parameter {} is missing", field.name);
         found.push(Violation { rule: "missing-parameter", path: format!("query.{}", field.name), message, fix: None });
+    }
+}
+
+/// The value that a text was meant to be: `True`, `started ` or `"5"` are others' spellings of one.
+fn meant(shape: &Shape, text: &str) -> Option<String> {
+    let plain = text.trim().trim_matches(['"', '\'']);
+    match shape {
+        Shape::Bool => nearest(plain, ["true", "false"].into_iter()).map(str::to_owned),
+        Shape::Integer | Shape::Number => plain.parse::<f64>().ok().map(|_| plain.to_owned()),
+        Shape::Words(words) => nearest(plain, words.iter().copied()).map(str::to_owned),
+        Shape::List(of) => {
+            let wrong = text.split(',').find(|item| !text_fits(of, item.trim()))?;
+            meant(of, wrong)
+        }
+        Shape::Nullable(of) => meant(of, text),
+        _ => None,
     }
 }
 
@@ -234,14 +261,16 @@ fn judge_value(path: &str, value: &Value, shape: &Shape, contract: &Contract, fo
         }
         (Shape::Object(declared), Value::Object(_)) => judge_object(path, value, declared, contract, found),
         (Shape::Words(words), Value::String(word)) if words.contains(&word.as_str()) => {}
-        (Shape::Words(words), Value::String(word)) => {
-            let fix = nearest(word, words.iter().copied()).map(|near| format!("did you mean {near}?"));
+        (Shape::Words(_), Value::String(word)) => {
+            let fix = meant(shape, word).map(|near| format!("did you mean {near}?"));
             let message = format!("{path} must be {}, not {word:?}", say(shape));
             found.push(Violation { rule: "wrong-type", path: path.into(), message, fix });
         }
         (shape, value) => {
             let message = format!("{path} must be {}, not {}", say(shape), kind(value));
-            found.push(Violation { rule: "wrong-type", path: path.into(), message, fix: None });
+            let near = value.as_str().and_then(|text| meant(shape, text));
+            let fix = near.map(|near| format!("did you mean {near}, without quotes?"));
+            found.push(Violation { rule: "wrong-type", path: path.into(), message, fix });
         }
     }
 }
@@ -327,6 +356,17 @@ mod tests {
         assert!(judged("GET", "/health", "", &Value::Null).is_empty());
     }
 
+    #[test]
+    fn what_is_deprecated_has_a_successor_that_there_is() {
+        for op in api::operations::OPERATIONS {
+            let deprecated = contract::of(Plane::Api).expect("a contract").operations[op.id].deprecated;
+            let successor = SUCCESSORS.iter().find(|(old, _)| *old == op.id);
+            assert_eq!(deprecated, successor.is_some(), "{}", op.id);
+            let Some(now) = successor.and_then(|(_, now)| now.strip_prefix("use ")) else { continue };
+            assert!(api::operations::OPERATIONS.iter().any(|op| format!("{} {}", op.method, op.path) == now), "{now}");
+        }
+    }
+
     /// What is said of a request to a toolbox.
     fn rules(operation: &'static str, query: &str, content_type: &str, body: &str) -> Vec<&'static str> {
         let found = toolbox::operations::OPERATIONS.iter().find(|op| op.id == operation).expect("an operation");
@@ -370,7 +410,18 @@ mod tests {
         );
         assert_eq!(create(json!({"volumes": [{"mountPath": "/v"}]})), ["missing-field body.volumes[0].volumeId"]);
         assert_eq!(judged("PUT", "/sandbox/x/labels", "", &Value::Null), ["missing-field body"]);
-        assert_eq!(judged("GET", "/sandbox/paginated", "", &Value::Null), ["deprecated-route path"]);
+        assert_eq!(
+            create(json!({"autoStopInterval": "15", "public": "True"})),
+            [
+                "wrong-type body.autoStopInterval did you mean 15, without quotes?",
+                "wrong-type body.public did you mean true, without quotes?"
+            ]
+        );
+        assert_eq!(
+            judged("GET", "/sandbox", "states=started,stoped", &Value::Null),
+            ["wrong-type query.states did you mean stopped?"]
+        );
+        assert_eq!(judged("GET", "/sandbox/paginated", "", &Value::Null), ["deprecated-route path use GET /sandbox"]);
         assert_eq!(
             judged("GET", "/sandbox", "limt=1", &Value::Null),
             ["unknown-parameter query.limt did you mean limit?"]

@@ -222,6 +222,72 @@ async fn pages_filters_and_forms() {
     }
 }
 
+/// Of HAR 1.2: the fields that must be there, and their kinds.
+fn is_har(har: &Value) {
+    let is = |value: &Value, kinds: &str| {
+        for field in kinds.split(' ') {
+            let (name, kind) = field.split_once(':').expect("a kind");
+            let value = &value[name];
+            let fine = match kind {
+                "text" => value.is_string(),
+                "number" => value.as_f64().is_some_and(|number| number >= -1.0),
+                "list" => value.is_array(),
+                _ => value.is_object(),
+            };
+            assert!(fine, "{name} must be {kind}: {value}");
+        }
+    };
+    is(har, "log:object");
+    is(&har["log"], "version:text creator:object entries:list");
+    is(&har["log"]["creator"], "name:text version:text");
+    for entry in har["log"]["entries"].as_array().expect("a list") {
+        is(entry, "startedDateTime:text time:number request:object response:object cache:object timings:object");
+        entry["startedDateTime"].as_str().expect("text").parse::<chrono::DateTime<chrono::Utc>>().expect("a time");
+        let (request, response, timings) = (&entry["request"], &entry["response"], &entry["timings"]);
+        is(request, "method:text url:text httpVersion:text cookies:list headers:list queryString:list");
+        is(request, "headersSize:number bodySize:number");
+        reqwest::Url::parse(request["url"].as_str().expect("text")).expect("a URL");
+        is(response, "status:number statusText:text httpVersion:text cookies:list headers:list content:object");
+        is(response, "redirectURL:text headersSize:number bodySize:number");
+        is(&response["content"], "size:number mimeType:text");
+        is(timings, "send:number wait:number receive:number");
+        let sum: f64 = ["send", "wait", "receive"].iter().filter_map(|name| timings[name].as_f64()).sum();
+        assert!((sum - entry["time"].as_f64().expect("a number")).abs() < 0.01, "{entry}");
+        let pairs = [&request["headers"], &request["queryString"], &response["headers"]];
+        pairs
+            .iter()
+            .flat_map(|list| list.as_array().expect("a list"))
+            .for_each(|pair| is(pair, "name:text value:text"));
+        if !request["postData"].is_null() {
+            is(&request["postData"], "mimeType:text text:text");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_happened_is_a_valid_archive() {
+    let sandbox = sandbox().await;
+    let api = of(&sandbox);
+    let mut tb = Toolbox::new(sandbox.url(""), sandbox.client.clone());
+    tb.key = Some(sandbox.key.clone());
+    let terminal = crate::pty::terminal(&tb, "create-connect?id=p&cols=80&rows=24", "").await;
+    drop(terminal);
+    api.request("POST", "/sandbox?x=%20y")
+        .body("{")
+        .header("content-type", "application/json")
+        .send()
+        .await
+        .expect("answer");
+    api.control("POST", "/faults", json!({"match": {"operation": "listSandboxes"}, "effect": {"type": "reset"}})).await;
+    assert!(api.request("GET", "/sandbox").send().await.is_err());
+    entries(&api, "status=none&until=1").await;
+    entries(&api, "operation=GetPtySession,ConnectPtySession&open=false&until=1").await;
+    let (status, har) = api.control("GET", "/journal?format=har", Value::Null).await;
+    assert_eq!(status, 200);
+    assert!(har["log"]["entries"].as_array().is_some_and(|entries| entries.len() >= 4), "{har}");
+    is_har(&har);
+}
+
 #[tokio::test]
 async fn reset_and_delete_forget_one_world_only() {
     let (mine, other) = (Api::new().await, Api::new().await);

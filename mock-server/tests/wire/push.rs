@@ -129,6 +129,56 @@ async fn a_pushed_image_becomes_a_snapshot() {
 }
 
 #[tokio::test]
+async fn pushed_images_move_with_their_world() {
+    if !has_images() {
+        return;
+    }
+    let account = Account::new().await;
+    let pusher = Pusher::of(&account).await;
+    let (repository, layer) = (pusher.repository("app"), programs());
+    let config = json!({"os": "linux", "architecture": arch(), "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}});
+    let config = config.to_string().into_bytes();
+    let part = |kind: &str, digest: String, size: usize| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest, "size": size});
+    let layers = [part("layer.v1.tar", pusher.blob(&repository, &layer.blob).await, layer.blob.len())];
+    let config = part("config.v1+json", pusher.blob(&repository, &config).await, config.len());
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers, "config": config});
+    assert_eq!(pusher.manifest(&repository, "1", &manifest).await.status(), 201);
+    let image = format!("{}/{repository}:1", pusher.access["registryUrl"].as_str().expect("text"));
+    account.ok(Method::POST, "/snapshots", json!({"name": "of-it", "imageName": image})).await;
+    account.made("of-it").await;
+
+    let control = |account: &Account, what: &str| {
+        let url = format!("{}/__control/{what}", server().base_url);
+        account.client.request(if what == "save" { Method::GET } else { Method::POST }, url)
+    };
+    let archive = control(&account, "save").send().await.expect("answer").bytes().await.expect("an archive");
+    let there = Account::new().await;
+    let damaged = {
+        let at = archive.windows(8).rposition(|part| part == b"schemaVe").expect("its manifest");
+        let mut bytes = archive.to_vec();
+        bytes[at] = b'S';
+        bytes
+    };
+    let refused = control(&there, "restore").body(damaged).send().await.expect("answer");
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().await.expect("text").contains("a part of a pushed image is not sha256:"));
+    let restored = control(&there, "restore").body(archive.clone()).send().await.expect("answer");
+    let (status, told) = (restored.status().as_u16(), restored.text().await.expect("text"));
+    assert_eq!(status, 201, "{told}");
+    let moved = Pusher::of(&there).await;
+    let repository = moved.repository("app");
+    let tags = moved.send(Method::GET, &format!("/v2/{repository}/tags/list"), Vec::new()).await;
+    assert_eq!(tags.json::<Value>().await.expect("JSON")["tags"], json!(["1"]));
+    let name = there.made("of-it").await["imageName"].clone();
+    assert!(name.as_str().is_some_and(|name| name.ends_with(&format!("{repository}:1"))), "{name}");
+    there.ok(Method::POST, "/snapshots", json!({"name": "again", "imageName": name})).await;
+    assert_eq!(there.made("again").await["state"], "active");
+    let again = control(&there, "restore").body(archive).send().await.expect("answer");
+    assert_eq!(again.status(), 409);
+}
+
+#[tokio::test]
 async fn a_registry_refuses_as_registries_do() {
     let account = Account::new().await;
     let pusher = Pusher::of(&account).await;

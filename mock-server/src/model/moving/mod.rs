@@ -3,7 +3,8 @@
 //! The archive is a tar. Its first member is `world.json` ([`Manifest`]): the records, as the store has them. Then come
 //! the files, each tree a `.tar.zst` of its own as [`crate::runtime`] archives them, with owners as sandboxes see them:
 //! `sandboxes/<id>`, `volumes/<id>`, `layers/<name>` (what snapshots and builds wrote), `images/<n>` (layers of pulled
-//! images, so that it can be restored offline), and `objects/<n>` as they are.
+//! images, so that it can be restored offline), and `objects/<n>` and `pushed/<n>` (manifests and blobs of pushed images)
+//! as they are.
 //!
 //! Not in it: API keys, tokens of links and of SSH, deliveries of webhooks, the audit log, faults and the journal.
 //! Values of secrets, passwords of registries and signing keys only if that was asked for.
@@ -19,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::restore::Restored;
 use super::{
-    objects::Object, regions::Region, registries::Registry, sandbox::Sandbox, secrets::Secret, snapshots::Snapshot,
-    volumes::Volume, warm_pools::WarmPool, webhooks::Endpoint,
+    objects::Object, pushed::Inventory, regions::Region, registries::Registry, sandbox::Sandbox, secrets::Secret,
+    snapshots::Snapshot, volumes::Volume, warm_pools::WarmPool, webhooks::Endpoint,
 };
 
 const FORMAT: &str = "daytona-mock world";
@@ -57,6 +58,9 @@ struct Manifest {
     objects: Vec<Arc<Object>>,
     /// Digest of an image → its layers in `images/<n>`, lowest first.
     images: BTreeMap<String, Vec<usize>>,
+    /// The n-th of its files is in `pushed/<n>`.
+    #[serde(default, skip_serializing_if = "Inventory::is_empty")]
+    pushed: Inventory,
 }
 
 /// What of an organisation's settings sandboxes notice.
@@ -77,7 +81,8 @@ impl Manifest {
         let images: std::collections::BTreeSet<usize> = self.images.values().flatten().copied().collect();
         let images = images.into_iter().map(|n| member("images", &n.to_string()));
         let objects = (0..self.objects.len()).map(object);
-        sandboxes.chain(volumes).chain(layers).chain(images).chain(objects).collect()
+        let pushed = (0..self.pushed.files().count()).map(pushed);
+        sandboxes.chain(volumes).chain(layers).chain(images).chain(objects).chain(pushed).collect()
     }
 
     /// Our own layers that something in it is made of.
@@ -94,4 +99,13 @@ fn member(kind: &str, name: &str) -> String {
 
 fn object(n: usize) -> String {
     format!("objects/{n}")
+}
+
+fn pushed(n: usize) -> String {
+    format!("pushed/{n}")
+}
+
+/// Whether a member is a tree, packed.
+fn is_tree(name: &str) -> bool {
+    !name.starts_with("objects/") && !name.starts_with("pushed/")
 }

@@ -9,12 +9,13 @@ use std::{
 use chrono::TimeDelta;
 use serde::Serialize;
 
-use super::{FORMAT, Manifest, VERSION, member, object};
+use super::{FORMAT, Manifest, VERSION, member, object, pushed};
 use crate::model::{
     ControlPlane, Identity, REGION, State,
     create::check_lists,
     objects::Object,
     organization::Organization,
+    pushed::Pushed,
     regions::{self, Region},
     registries::{self, Registry},
     sandbox::{BackupState, Sandbox},
@@ -28,7 +29,10 @@ use crate::model::{
     webhooks::{self, Endpoint, NewEndpoint},
     world::World,
 };
-use crate::runtime::Root;
+use crate::{
+    registry::names::{is_reference, is_repository},
+    runtime::Root,
+};
 
 /// What will be there, and which member of the archive each tree comes from.
 pub(super) struct Plan {
@@ -40,6 +44,9 @@ pub(super) struct Plan {
     /// Member and new name; true: of an image.
     pub layers: Vec<(String, String, bool)>,
     pub objects: Vec<(String, Object)>,
+    /// What names of pushed images mean, and their files: member, whether it is a manifest, digest.
+    pub pushed: Vec<Pushed>,
+    pub pushed_files: Vec<(String, bool, String)>,
     pub snapshots: Vec<Snapshot>,
     pub registries: Vec<Registry>,
     pub secrets: Vec<Secret>,
@@ -184,6 +191,7 @@ fn check_form(cp: &ControlPlane, manifest: &Manifest) -> Checked<()> {
         ("snapshots", manifest.snapshots.len(), limits.snapshots),
         ("volumes", manifest.volumes.len(), limits.volumes),
         ("objects", manifest.objects.len(), limits.objects),
+        ("parts of pushed images", manifest.pushed.files().count(), 2 * limits.registry_blobs),
         ("registries", manifest.registries.len(), registries::MAX),
         ("secrets", manifest.secrets.len(), secrets::QUOTA),
         ("regions", manifest.regions.len(), limits.regions),
@@ -223,6 +231,9 @@ impl Planner<'_> {
         let webhooks = manifest.webhooks.iter().map(|one| self.webhook(one)).collect::<Checked<_>>()?;
         let objects = manifest.objects.iter().enumerate();
         let objects = objects.map(|(n, one)| self.object(n, one)).collect::<Checked<Vec<_>>>()?;
+        let names = manifest.pushed.names.iter().map(|one| self.pushed(one)).collect::<Checked<Vec<_>>>()?;
+        let files = manifest.pushed.files().enumerate();
+        let files = files.map(|(n, (is_manifest, digest))| (pushed(n), is_manifest, digest.clone()));
         let all = sandboxes.iter().map(|(_, one)| one);
         self.cp.check_quota_of_all(&self.owner.organization_id, all).map_err(|error| error.message)?;
         all_differ("sandboxes", sandboxes.iter().map(|(_, one)| &one.name))?;
@@ -237,6 +248,8 @@ impl Planner<'_> {
             volumes,
             layers: std::mem::take(&mut self.plan),
             objects,
+            pushed: names,
+            pushed_files: files.collect(),
             snapshots,
             registries,
             secrets,
@@ -349,6 +362,25 @@ impl Planner<'_> {
         Ok((object(n), Object { key, file: String::new(), ..Object::clone(old) }))
     }
 
+    /// Repositories begin with the organisation.
+    fn pushed(&self, old: &Pushed) -> Checked<Pushed> {
+        let wrong = || format!("{}:{} is no pushed image", old.repository, old.reference);
+        let (_, rest) = old.repository.split_once('/').ok_or_else(wrong)?;
+        let repository = format!("{}/{rest}", self.owner.organization_id);
+        let fine = is_repository(&repository)
+            && is_reference(&old.reference)
+            && old.media_type.len() < 256
+            && http::HeaderValue::from_str(&old.media_type).is_ok()
+            && self.manifest.pushed.manifests.contains(&old.digest);
+        if fine { Ok(Pushed { repository, ..old.clone() }) } else { Err(wrong()) }
+    }
+
+    /// The name by which an image is found here.
+    fn image_name(&self, old: &Snapshot) -> String {
+        let (from, to) = (format!("/{}/", old.organization_id), format!("/{}/", self.owner.organization_id));
+        old.image_name.replacen(&from, &to, 1)
+    }
+
     fn snapshot(&mut self, old: &Arc<Snapshot>) -> Checked<Snapshot> {
         let taken = self.cp.world.read().snapshots.contains_key(&old.id) || snapshots::general(&old.id).is_some();
         let id = self.ids.keep(&old.id, taken)?;
@@ -357,8 +389,8 @@ impl Planner<'_> {
         }
         let (root, region) = (Arc::new(self.root(&old.root)?), self.target(&old.region));
         let source_sandbox_id = old.source_sandbox_id.as_ref().map(|id| self.ids.of(id).unwrap_or_else(|| id.clone()));
-        let organization_id = self.owner.organization_id.clone();
-        Ok(Snapshot { id, organization_id, region, root, source_sandbox_id, ..Snapshot::clone(old) })
+        let (organization_id, image_name) = (self.owner.organization_id.clone(), self.image_name(old));
+        Ok(Snapshot { id, organization_id, image_name, region, root, source_sandbox_id, ..Snapshot::clone(old) })
     }
 
     fn sandbox(&mut self, old: &Arc<Sandbox>) -> Checked<(String, Sandbox)> {

@@ -12,13 +12,14 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{FORMAT, MANIFEST, MAX_MANIFEST, Manifest, plan::Plan};
+use super::{FORMAT, MANIFEST, MAX_MANIFEST, Manifest, is_tree, plan::Plan};
 use crate::{
     images::Policy,
     model::{
         ControlPlane, Identity, ModelError, State,
         lifecycle::apart,
         objects::Blob,
+        pushed::Pushed,
         sandbox::{DesiredState, Sandbox},
         snapshots::SnapshotState,
     },
@@ -62,6 +63,8 @@ struct Placed {
     volumes: Vec<String>,
     layers: Vec<String>,
     objects: Vec<Blob>,
+    /// Whose pushed images wait.
+    pushed: Option<String>,
 }
 
 impl ControlPlane {
@@ -93,6 +96,7 @@ impl ControlPlane {
                 cp.take_back(placed).await;
             }
             let (restored, sandboxes) = made?;
+            cp.receive_pushed(&owner.organization_id).await;
             cp.go_on_with(&owner.organization_id, sandboxes).await;
             Ok(restored)
         })
@@ -100,7 +104,8 @@ impl ControlPlane {
     }
 
     fn must_be_empty(&self, organization_id: &str) -> Result<(), ModelError> {
-        if self.is_empty(organization_id) { Ok(()) } else { Err(ModelError::conflict(NOT_EMPTY)) }
+        let empty = self.is_empty(organization_id) && self.pushed_images(organization_id).inventory().is_empty();
+        if empty { Ok(()) } else { Err(ModelError::conflict(NOT_EMPTY)) }
     }
 
     /// Puts everything aside, and looks through all of it.
@@ -111,7 +116,7 @@ impl ControlPlane {
         let work = move || {
             let arrived = take_apart(from.take(most), runtime.staging()?)?;
             let mut budget = Budget { bytes: most, entries };
-            for (name, path) in arrived.members.iter().filter(|(name, _)| !name.starts_with("objects/")) {
+            for (name, path) in arrived.members.iter().filter(|(name, _)| is_tree(name)) {
                 let looked = runtime.look_through(path, &mut budget);
                 looked.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
             }
@@ -150,7 +155,41 @@ impl ControlPlane {
         for (name, object) in &plan.objects {
             placed.objects.push(self.place_object(object.size, &member(name)?)?);
         }
+        let files = plan
+            .pushed_files
+            .iter()
+            .map(|(name, is_manifest, digest)| Ok((member(name)?, *is_manifest, digest.clone())));
+        let files = files.collect::<Result<Vec<_>, ModelError>>()?;
+        if !files.is_empty() {
+            placed.pushed = Some(plan.organization_id.clone());
+            self.place_pushed(&plan.organization_id, files, plan.pushed.clone()).await?;
+        }
         Ok(())
+    }
+
+    /// Where they wait; other images there are of a restoration that failed.
+    async fn place_pushed(
+        &self,
+        organization_id: &str,
+        files: Vec<(PathBuf, bool, String)>,
+        names: Vec<Pushed>,
+    ) -> Result<(), ModelError> {
+        self.drop_arrivals(organization_id).await;
+        let images = self.pushed_images(organization_id).arrivals();
+        let place = move || {
+            for (from, is_manifest, digest) in files {
+                if !images.take(&from, is_manifest, &digest)? {
+                    let what = format!("a part of a pushed image is not {digest}");
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+            }
+            names.iter().try_for_each(|name| images.keep_name(name))
+        };
+        let placed = tokio::task::spawn_blocking(place).await.map_err(io::Error::other).flatten();
+        placed.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => refused(error),
+            _ => ModelError::internal(format!("pushed images: {error}")),
+        })
     }
 
     async fn place_sandbox(&self, sandbox: &Sandbox, from: PathBuf) -> Result<(), ModelError> {
@@ -212,6 +251,9 @@ impl ControlPlane {
         }
         for name in placed.layers {
             self.runtime().remove_layer(&name).await;
+        }
+        if let Some(organization_id) = placed.pushed {
+            self.drop_arrivals(&organization_id).await;
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::{FORMAT, MANIFEST, Manifest, Terms, VERSION, member, object};
+use super::{FORMAT, MANIFEST, Manifest, Terms, VERSION, member, object, pushed};
 use crate::{
     images::Image,
     model::{
@@ -64,6 +64,11 @@ impl ControlPlane {
         for (n, one) in manifest.objects.iter().enumerate() {
             archive.add_file(object(n), self.object_path(one)).await.map_err(io_failed)?;
         }
+        let images = self.pushed_images(organization_id);
+        for (n, (is_manifest, digest)) in manifest.pushed.files().enumerate() {
+            let file = images.file(is_manifest, digest).ok_or_else(|| io_failed(io::ErrorKind::InvalidData.into()))?;
+            archive.add_file(pushed(n), file).await.map_err(io_failed)?;
+        }
         archive.finish().await.map_err(io_failed)
     }
 
@@ -101,6 +106,8 @@ impl ControlPlane {
                 manifest.images.insert(image.digest.clone(), layers);
             }
         }
+        let pushed = self.pushed_images(organization_id);
+        manifest.pushed = blocking(move || Ok(pushed.inventory())).await.map_err(io_failed)?;
         Ok((manifest, places))
     }
 
@@ -172,6 +179,7 @@ impl ControlPlane {
             webhooks: webhooks.map(|one| Endpoint { secret: bare(&one.secret), ..Endpoint::clone(one) }).collect(),
             objects: objects.map(|(_, one)| one.clone()).collect(),
             images: BTreeMap::new(),
+            pushed: Default::default(),
         })
     }
 
