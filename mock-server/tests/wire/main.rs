@@ -38,6 +38,7 @@ mod lsp;
 mod metrics;
 mod model;
 mod moving;
+mod moving_tiers;
 mod network;
 mod network_settings;
 mod object_storage;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The archive of a world.
-async fn saved(api: &Api, query: &str) -> Vec<u8> {
+pub async fn saved(api: &Api, query: &str) -> Vec<u8> {
     let url = format!("{}/save{query}", api.url.replace("/api", "/__control"));
     let got = api.client.get(url).bearer_auth(&api.key).send().await.expect("answer");
     assert_eq!(
@@ -26,19 +26,19 @@ async fn saved(api: &Api, query: &str) -> Vec<u8> {
     got.bytes().await.expect("an archive").to_vec()
 }
 
-async fn restored(api: &Api, archive: Vec<u8>) -> (u16, Value) {
+pub async fn restored(api: &Api, archive: Vec<u8>) -> (u16, Value) {
     let url = api.url.replace("/api", "/__control/restore");
     answer(api.client.post(url).bearer_auth(&api.key).body(archive).send().await.expect("answer")).await
 }
 
 /// A key of another world on the same server.
-async fn another(api: &Api) -> Api {
+pub async fn another(api: &Api) -> Api {
     let (_, minted) = api.control("POST", "/keys", Value::Null).await;
     api.with_key(minted["apiKey"].as_str().expect("a key"))
 }
 
 /// Runs a command, which must exit with 0; its output.
-async fn run(api: &Api, name: &str, command: &str) -> String {
+pub async fn run(api: &Api, name: &str, command: &str) -> String {
     let (_, sandbox) = api.get(&format!("/sandbox/{name}")).await;
     let (base, id) = (sandbox["toolboxProxyUrl"].as_str().expect("an URL"), sandbox["id"].as_str().expect("an id"));
     let request = api.client.post(format!("{base}/{id}/process/execute")).bearer_auth(&api.key);
@@ -54,12 +54,12 @@ fn quoted(word: &str) -> String {
 }
 
 /// Files of all kinds, and what `ls` and others say of them.
-const FILL: &str = "cd; mkdir -p d/e; echo deep > d/e/f; ln d/e/f hard; ln -s d/e/f soft; chmod 4750 hard; mkfifo pipe; \
+pub const FILL: &str = "cd; mkdir -p d/e; echo deep > d/e/f; ln d/e/f hard; ln -s d/e/f soft; chmod 4750 hard; mkfifo pipe; \
     truncate -s 20M sparse; printf x | dd of=sparse bs=1 seek=10000000 conv=notrunc 2>/dev/null; \
     python3 -c 'import os; os.setxattr(\"hard\", \"user.color\", b\"red\")'; \
     sudo touch /etc/mine; sudo chown root:root /etc/mine; sudo rm -rf /etc/skel; sudo rm -f /usr/bin/rev; \
     touch -d @1000000000.5 d; echo data > data/file; mkdir data/dir; id > data/dir/who";
-const LOOK: &str = "cd; cat d/e/f hard soft data/file data/dir/who; find . -printf '%p %y %m %u %g %n %l\\n' | grep -v cache | sort; \
+pub const LOOK: &str = "cd; cat d/e/f hard soft data/file data/dir/who; find . -printf '%p %y %m %u %g %n %l\\n' | grep -v cache | sort; \
     stat -c '%s' sparse; test $(du -k sparse | cut -f1) -lt 5000 && echo holes; tail -c +10000001 sparse | head -c 1; \
     python3 -c 'import os; print(os.getxattr(\"hard\", \"user.color\"))'; stat -c '%U %G' /etc/mine; stat -c %.9Y d; \
     ls /etc/skel 2>/dev/null || echo no skel; ls /usr/bin/rev 2>/dev/null || echo no rev";

@@ -89,11 +89,8 @@ impl Serving {
 
 /// The program as a process of its own, so that it can be killed.
 pub async fn serve(data_dir: &Path) -> Serving {
-    let ready = data_dir.join("test-ready.json");
-    let _ = std::fs::remove_file(&ready);
     let mut command = std::process::Command::new(binary());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--ready-file"]).arg(&ready);
-    command.arg("--data-dir").arg(data_dir).env("XDG_CACHE_HOME", cache_dir());
+    command.arg("serve").env("XDG_CACHE_HOME", cache_dir());
     if let IsolationChoice::Exactly(tier) = isolation() {
         let tier = match tier {
             Isolation::Root => "root",
@@ -103,6 +100,14 @@ pub async fn serve(data_dir: &Path) -> Serving {
         };
         command.args(["--isolation", tier]);
     }
+    spawn(data_dir, command).await
+}
+
+/// The same by a command of the caller's.
+pub async fn spawn(data_dir: &Path, mut command: std::process::Command) -> Serving {
+    let ready = data_dir.join("test-ready.json");
+    let _ = std::fs::remove_file(&ready);
+    command.args(["--listen", "127.0.0.1:0", "--ready-file"]).arg(&ready).arg("--data-dir").arg(data_dir);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
     let told = eventually("a ready file", async || {
         let text = std::fs::read_to_string(&ready).unwrap_or_default();
