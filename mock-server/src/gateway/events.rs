@@ -74,6 +74,7 @@ impl Events {
                 && let (Some(cp), Some(tap)) = (weak.upgrade(), known.get::<Tap>())
             {
                 faulty::bend_late(&cp, exchange, tap);
+                tap.claimed();
             }
             // Here and not in the connect handler, which runs after the client was told that it is connected: it
             // would miss what it causes at once.

@@ -99,6 +99,11 @@ impl Tap {
         self.0.fault.load(Ordering::Acquire)
     }
 
+    /// Whose the connection is was found out: its entry is theirs from now on, not only when it closes.
+    pub fn claimed(&self) {
+        self.look(|open| open.recording.again());
+    }
+
     fn look(&self, look: impl FnOnce(&mut Open)) {
         if self.0.open.load(Ordering::Acquire)
             && let Some(open) = &mut *self.0.state.lock()

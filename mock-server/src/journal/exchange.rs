@@ -224,6 +224,11 @@ impl Recording {
     /// The connection is a WebSocket (or another protocol) from now on: it is in the journal at once, as open.
     pub fn upgraded(&self) {
         self.exchange.progress.lock().socket = Some(Socket { open: true, ..Socket::default() });
+        self.again();
+    }
+
+    /// More is known of it: so its entry says more.
+    pub fn again(&self) {
         self.journal.take(self.exchange.clone());
     }
 

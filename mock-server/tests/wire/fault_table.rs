@@ -184,7 +184,9 @@ impl World {
     async fn terminal(&self, name: &str) -> String {
         let mut tb = Toolbox::new(self.url(name).await, self.api.client.clone());
         tb.key = Some(self.api.key.clone());
-        let (mut stream, _) = upgrade(&tb, "create-connect?id=t&cols=80&rows=24", "").await.expect("upgrade");
+        let pty = uuid::Uuid::new_v4();
+        let (mut stream, _) =
+            upgrade(&tb, &format!("create-connect?id={pty}&cols=80&rows=24"), "").await.expect("upgrade");
         // A closed one can't be typed into.
         _ = stream.send(Message::Binary("printf '<%s>' 'é'\n".into())).await;
         let (mut bytes, mut cut) = (Vec::new(), false);
@@ -202,7 +204,6 @@ impl World {
                 break if cut { "cut" } else { "whole" }.into();
             }
         };
-        tb.delete("/process/pty/t").await;
         seen
     }
 
@@ -361,6 +362,9 @@ async fn each_transition_is_held_and_let_go() {
         let (fault, others) = (world.fault(&slow(name)).await, world.fault(&slow("nobody")).await);
         let request = api.request(method, path);
         let request = if body.is_null() { request } else { request.json(&body) };
+        if state == "destroying" {
+            api.until(name, "started").await;
+        }
         let begun = tokio::spawn(async move { answer(request.send().await.expect("answer")).await });
         let sandbox = api.until(name, state).await;
         eventually("it is held", async || (world.hits(&fault).await > 0).then_some(())).await;

@@ -400,6 +400,7 @@ async fn events_are_bent_for_whom_they_are_meant() {
         seen.push((time(&payload["createdAt"]) - time(&made["createdAt"])).num_seconds());
     }
     assert_eq!(seen, [-7200, 0]);
+    assert_eq!(entries(&api, "plane=events&open=true&until=1").await.len(), 1, "it is in the journal while it is open");
     assert_eq!((hits(&api, &id).await, hits(&api, &status).await), (1, 0));
     let close =
         json!({"match": {"plane": "events"}, "effect": {"type": "websocketClose", "code": 4001, "afterFrames": 2}});

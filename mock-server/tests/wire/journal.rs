@@ -147,6 +147,8 @@ async fn event_sockets_belong_to_the_key_that_came_inside() {
     socket.next().await.expect("open").expect("a frame");
     socket.send(Message::text(format!("40{}", json!({"token": api.key})))).await.expect("sends");
     while !socket.next().await.expect("open").expect("a frame").to_string().starts_with("40") {}
+    let open = one(&api, "plane=events&open=true&until=1").await;
+    assert_eq!(open["keyName"], "default", "it is known while it is open");
     socket.close(None).await.expect("closes");
     while socket.next().await.is_some() {}
     let entry = one(&api, "plane=events&open=false&until=1").await;

@@ -78,10 +78,13 @@ impl ControlPlane {
         owner: &Identity,
         from: impl Read + Send + 'static,
     ) -> Result<Restored, ModelError> {
-        self.must_have_roots("Saved worlds")?;
-        self.check_active(&owner.organization_id)?;
         let (cp, owner) = (self.clone(), owner.clone());
         apart(async move {
+            let allowed = cp.must_have_roots("Saved worlds").and_then(|()| cp.check_active(&owner.organization_id));
+            if let Err(error) = allowed.and_then(|()| cp.must_be_empty(&owner.organization_id)) {
+                read_off(from, cp.config().limits.world_size as u64).await;
+                return Err(error);
+            }
             let _one = cp.moving.lock().await;
             cp.must_be_empty(&owner.organization_id)?;
             let arrived = cp.receive(from).await?;
@@ -114,7 +117,8 @@ impl ControlPlane {
         let most = self.config().limits.world_size as u64;
         let entries = self.config().limits.world_entries as u64;
         let work = move || {
-            let arrived = take_apart(from.take(most), runtime.staging()?)?;
+            let mut from = from.take(most);
+            let arrived = take_apart(&mut from, runtime.staging()?).inspect_err(|_| drain(&mut from))?;
             let mut budget = Budget { bytes: most, entries };
             for (name, path) in arrived.members.iter().filter(|(name, _)| is_tree(name)) {
                 let looked = runtime.look_through(path, &mut budget);
@@ -281,6 +285,16 @@ impl ControlPlane {
         // What takes longer goes on.
         launches.detach_all();
     }
+}
+
+/// Who still sends reads no answer.
+fn drain(from: &mut impl Read) {
+    // What it was doesn't matter, nor whether it came whole.
+    _ = io::copy(from, &mut io::sink());
+}
+
+async fn read_off(from: impl Read + Send + 'static, most: u64) {
+    _ = tokio::task::spawn_blocking(move || drain(&mut from.take(most))).await;
 }
 
 fn told(plan: &Plan) -> Restored {
