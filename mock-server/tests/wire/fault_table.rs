@@ -191,7 +191,7 @@ impl World {
         // A closed one can't be typed into.
         _ = stream.send(Message::Binary("printf '<%s>' 'é'\n".into())).await;
         let (mut bytes, mut cut) = (Vec::new(), false);
-        let seen = loop {
+        loop {
             match tokio::time::timeout(PATIENCE, stream.next()).await.expect("in time") {
                 Some(Ok(Message::Close(frame))) => break format!("closed {}", u16::from(frame.expect("a code").code)),
                 Some(Ok(Message::Binary(piece))) => {
@@ -204,8 +204,7 @@ impl World {
             if String::from_utf8_lossy(&bytes).contains("<é>") {
                 break if cut { "cut" } else { "whole" }.into();
             }
-        };
-        seen
+        }
     }
 
     async fn fault(&self, rule: &Value) -> String {
