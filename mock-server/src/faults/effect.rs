@@ -140,7 +140,7 @@ pub enum Effect {
         #[serde(default = "start_reason")]
         reason: String,
     },
-    /// A build, of a sandbox or of a snapshot, fails: `build_failed` with this reason.
+    /// A build fails with this reason: a sandbox is `build_failed`, a snapshot `error`.
     BuildFailure {
         #[serde(default = "build_reason")]
         reason: String,

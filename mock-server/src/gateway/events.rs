@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -34,6 +34,8 @@ pub const PATH: &str = "/api/socket.io";
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_PAYLOAD: u64 = 1_000_000;
+/// The longest that events wait for one client that is being let in.
+const LETTING_IN: Duration = Duration::from_millis(100);
 /// How long clients may take to hear that the server ends.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -114,7 +116,7 @@ async fn connected(_: SocketRef) {}
 async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>, runner: String) {
     loop {
         match events.recv().await {
-            Ok(event) => send(&io, &event, &runner),
+            Ok(event) => send(&io, &event, &runner).await,
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "events were lost: clients fall back to asking"),
             Err(RecvError::Closed) => return,
         }
@@ -122,7 +124,7 @@ async fn publish(io: SocketIo, mut events: Receiver<ModelEvent>, runner: String)
 }
 
 /// Each client gets URLs that start where it reached this server.
-fn send(io: &SocketIo, event: &ModelEvent, runner: &str) {
+async fn send(io: &SocketIo, event: &ModelEvent, runner: &str) {
     // None once the server has closed its sockets.
     let Some(namespace) = io.of("/") else { return };
     let mut last = None;
@@ -132,8 +134,18 @@ fn send(io: &SocketIo, event: &ModelEvent, runner: &str) {
             Some((of, payload)) if of == *origin => payload,
             _ => api::events::payload(event, origin, runner),
         };
+        let_in(&socket).await;
         // A client that doesn't read loses events and finds out by asking.
         _ = socket.emit(event.name(), &payload);
         last = Some((origin.clone(), payload));
+    }
+}
+
+/// The library refuses to send to a client until a moment after it has told it that it is connected, and tells nobody
+/// when that is over. A client that is faster would miss the first event.
+async fn let_in(socket: &SocketRef) {
+    let until = Instant::now() + LETTING_IN;
+    while !socket.connected() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

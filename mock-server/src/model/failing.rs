@@ -22,9 +22,10 @@ impl ControlPlane {
     /// Organisation and name of a sandbox or a snapshot.
     fn whose(&self, id: &str) -> Option<(String, String)> {
         let world = self.world.read();
-        let sandbox = world.sandboxes.get(id).map(|entry| (&entry.record.organization_id, &entry.record.name));
-        let found = sandbox.or_else(|| world.snapshots.get(id).map(|own| (&own.organization_id, &own.name)));
-        found.map(|(organization, name)| (organization.clone(), name.clone()))
+        let sandbox = world.sandboxes.get(id).map(|entry| &entry.record);
+        let sandbox = sandbox.map(|own| (own.organization_id.as_str(), own.given_name()));
+        let found = sandbox.or_else(|| world.snapshots.get(id).map(|own| (own.organization_id.as_str(), &*own.name)));
+        found.map(|(organization, name)| (organization.to_owned(), name.to_owned()))
     }
 
     /// Until nothing of it holds the sandbox any more, or the server stops.
@@ -84,7 +85,7 @@ impl ControlPlane {
             let world = self.world.read();
             let own = world.sandboxes.values().map(|entry| &entry.record);
             let own = own.filter(|sandbox| sandbox.organization_id == organization_id);
-            let meant = own.filter(|sandbox| fault.rule.matcher.fits_sandbox(&sandbox.id, &sandbox.name));
+            let meant = own.filter(|sandbox| fault.rule.matcher.fits_sandbox(&sandbox.id, sandbox.given_name()));
             meant.map(|sandbox| sandbox.id.clone()).collect()
         };
         for id in ids {

@@ -228,6 +228,13 @@ impl Sandbox {
         self.phase().shown()
     }
 
+    /// What it was called before it was deleted.
+    pub fn given_name(&self) -> &str {
+        let inner = self.name.strip_prefix("DESTROYED_").and_then(|rest| rest.rsplit_once('_'));
+        let inner = inner.filter(|_| self.desired_state == DesiredState::Destroyed);
+        inner.map_or(&self.name, |(name, _)| name)
+    }
+
     /// `autoDeleteInterval` 0: deleted instead of stopped.
     pub fn is_ephemeral(&self) -> bool {
         self.auto_delete_interval == 0

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    api::{Api, id},
+    api::{Api, answer, id},
     images::has_images,
     pty::upgrade,
     support::{PATIENCE, Toolbox, eventually, server},
@@ -325,12 +325,60 @@ async fn nothing_that_faults_can_do_is_without_a_row() {
     assert_eq!(names(self::held()), held);
 }
 
-/// The states of `slow`, in the order of the documents.
+/// The states of `slow`.
 fn held() -> Vec<&'static str> {
-    let of_sandboxes =
-        ["creating", "starting", "stopping", "destroying", "restoring", "archiving", "pausing", "resuming"];
-    let more = ["resizing", "forking", "snapshotting", "building_snapshot", "pulling_snapshot"];
-    of_sandboxes.into_iter().chain(more).collect()
+    transitions().into_iter().map(|row| row.0).chain(["building_snapshot", "pulling_snapshot"]).collect()
+}
+
+/// Each transition of a machine in an order in which they can follow: who it happens to, the request that begins it, and
+/// the state that comes of it.
+fn transitions() -> Vec<(&'static str, &'static str, &'static str, &'static str, Value, &'static str)> {
+    let machine = json!({"name": "m", "snapshot": "daytona-vm-small"});
+    vec![
+        ("creating", "m", "POST", "/sandbox", machine, "started"),
+        ("resizing", "m", "POST", "/sandbox/m/resize", json!({"cpu": 2}), "started"),
+        ("snapshotting", "m", "POST", "/sandbox/m/snapshot", json!({"name": "s"}), "started"),
+        ("pausing", "m", "POST", "/sandbox/m/pause", Value::Null, "paused"),
+        ("resuming", "m", "POST", "/sandbox/m/start", Value::Null, "started"),
+        ("forking", "m", "POST", "/sandbox/m/fork", json!({"name": "f"}), "started"),
+        ("destroying", "f", "DELETE", "/sandbox/f", Value::Null, ""),
+        ("stopping", "m", "POST", "/sandbox/m/stop", Value::Null, "stopped"),
+        ("starting", "m", "POST", "/sandbox/m/start", Value::Null, "started"),
+        ("stopping", "m", "POST", "/sandbox/m/stop", Value::Null, "stopped"),
+        ("archiving", "m", "POST", "/sandbox/m/archive", Value::Null, "archived"),
+        ("restoring", "m", "POST", "/sandbox/m/start", Value::Null, "started"),
+    ]
+}
+
+#[tokio::test]
+async fn each_transition_is_held_and_let_go() {
+    if !has_images() {
+        return;
+    }
+    let world = World { api: Api::new().await, created: [String::new(), String::new()] };
+    let api = &world.api;
+    for (state, name, method, path, body, then) in transitions() {
+        let slow = |name: &str| json!({"match": {"sandbox": name}, "effect": {"type": "slow", "state": state}});
+        let (fault, others) = (world.fault(&slow(name)).await, world.fault(&slow("nobody")).await);
+        // What is to go has lost its name by then.
+        let name = match state {
+            "destroying" => id(&api.until(name, "started").await),
+            _ => name.to_owned(),
+        };
+        let request = api.request(method, path);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let begun = tokio::spawn(async move { answer(request.send().await.expect("answer")).await });
+        api.until(&name, state).await;
+        eventually("it is held", async || (world.hits(&fault).await > 0).then_some(())).await;
+        assert_eq!((world.state(&name).await.as_str(), world.hits(&others).await), (state, 0), "it stays so");
+        world.clear().await;
+        let (status, body) = begun.await.expect("no panic");
+        assert!(status < 300, "{state}: {body}");
+        match then {
+            "" => api.until_gone(&name).await,
+            then => drop(api.until(&name, then).await),
+        }
+    }
 }
 
 #[tokio::test]

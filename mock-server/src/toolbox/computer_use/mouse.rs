@@ -1,6 +1,6 @@
 //! The mouse.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{
     Router,
@@ -41,6 +41,11 @@ pub fn routes() -> Router<Ctx> {
         .route("/computeruse/mouse/down", post(down))
         .route("/computeruse/mouse/up", post(up))
 }
+
+/// A window manager is asked about each press, and what follows is held back until it has answered: so long it is waited
+/// for, looking this often, as X tells nobody.
+const HELD_BACK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(2);
 
 const X: Field = Field::optional("x", "X", Kind::Int);
 const Y: Field = Field::optional("y", "Y", Kind::Int);
@@ -153,7 +158,7 @@ async fn position(Screen(ctx): Screen) -> Result<impl IntoResponse, ToolboxError
 async fn move_to(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let MouseMoveRequest { x, y } = body(request, "Invalid coordinates").await?;
     let _one_at_a_time = ctx.desktop().input.lock().await;
-    let moved = move |display: &Display| display.point(x, y).and_then(|()| display.pointer());
+    let moved = move |display: &Display| display.point(x, y).and_then(|()| display.arrived(x, y));
     ctx.desktop().ask(moved).await.map(GoJson)
 }
 
@@ -174,7 +179,7 @@ async fn click(Screen(ctx): Screen, request: Request) -> Result<impl IntoRespons
             }
             Ok(())
         })?;
-        display.pointer()
+        display.arrived(request.x, request.y)
     };
     ctx.desktop().ask(click).await.map(GoJson)
 }
@@ -213,7 +218,7 @@ async fn carry(ctx: &Ctx, request: &MouseDragRequest, button: u8, held: Vec<Keys
     let end = move |display: &Display| {
         display.button(button, false)?;
         display.press(&display.codes(&held)?, false)?;
-        display.pointer()
+        display.arrived(to.0.into(), to.1.into())
     };
     ctx.desktop().ask(end).await
 }
@@ -253,11 +258,13 @@ async fn hold(ctx: Ctx, request: Request, down: bool) -> Result<impl IntoRespons
     let button = button(&request.button)?;
     let _one_at_a_time = ctx.desktop().input.lock().await;
     let hold = move |display: &Display| {
-        if let (Some(x), Some(y)) = (request.x, request.y) {
-            display.point(x, y)?;
-        }
+        let Some((x, y)) = request.x.zip(request.y) else {
+            display.button(button, down)?;
+            return display.pointer();
+        };
+        display.point(x, y)?;
         display.button(button, down)?;
-        display.pointer()
+        display.arrived(x, y)
     };
     ctx.desktop().ask(hold).await.map(GoJson)
 }
@@ -301,6 +308,20 @@ impl Display {
     fn point(&self, x: i64, y: i64) -> Result<(), Trouble> {
         self.conn.xtest_fake_input(MOTION_NOTIFY_EVENT, 0, 0, self.root, clip(x), clip(y), 0)?;
         Ok(())
+    }
+
+    /// Where the pointer is once it has come to the nearest point of the screen, unless something keeps it.
+    fn arrived(&self, x: i64, y: i64) -> Result<Position, Trouble> {
+        let (right, bottom) = (i32::from(self.width) - 1, i32::from(self.height) - 1);
+        let there = Position { x: i32::from(clip(x)).min(right), y: i32::from(clip(y)).min(bottom) };
+        let deadline = Instant::now() + HELD_BACK;
+        loop {
+            let now = self.pointer()?;
+            if now == there || Instant::now() >= deadline {
+                return Ok(now);
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Does something while keys are down.
