@@ -193,8 +193,12 @@ async fn an_abandoned_upgrade_keeps_no_id() {
             (status == 404 || info["active"] == true).then_some(())
         })
         .await;
-        let _ = tb.delete("/process/pty/p").await;
-        gone(&tb, "p").await;
+        // The request may be on its way still, and the shell begin only now.
+        eventually("the id is free", async || {
+            let _ = tb.delete("/process/pty/p").await;
+            (tb.get("/process/pty/p").await.status() == 404).then_some(())
+        })
+        .await;
     }
 }
 
