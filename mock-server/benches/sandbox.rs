@@ -5,7 +5,6 @@
 //! Figures are printed, not judged.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     sync::Arc,
@@ -136,18 +135,7 @@ async fn many_files(runtime: &Arc<Runtime>) {
 }
 
 fn spec() -> SandboxSpec {
-    SandboxSpec {
-        id: uuid::Uuid::new_v4().to_string(),
-        env: BTreeMap::new(),
-        user: "daytona".into(),
-        network: Default::default(),
-        secrets: Vec::new(),
-        root: Default::default(),
-        binds: Vec::new(),
-        volumes: Vec::new(),
-        build: false,
-        resources: None,
-    }
+    SandboxSpec { id: uuid::Uuid::new_v4().to_string(), user: "daytona".into(), ..SandboxSpec::default() }
 }
 
 /// A small root file system with a static shell, if this machine has one, else with copies of `sh` and its libraries.

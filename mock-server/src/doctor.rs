@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::programs::{Manager, PROGRAMS};
 use crate::{
     config::Config,
-    runtime::{BaseChoice, Capability, NetworkPolicy, Runtime, RuntimeInfo, Sandbox, SandboxSpec, base},
+    runtime::{BaseChoice, Capability, Runtime, RuntimeInfo, Sandbox, SandboxSpec, base},
 };
 
 /// How long the look around inside may take; Python starts once per module.
@@ -167,18 +167,7 @@ async fn look_at_host() -> io::Result<Vec<String>> {
 }
 
 async fn look_inside(runtime: &Runtime) -> Result<Vec<String>, String> {
-    let spec = SandboxSpec {
-        id: uuid::Uuid::new_v4().to_string(),
-        env: BTreeMap::new(),
-        user: "daytona".into(),
-        network: NetworkPolicy::default(),
-        secrets: Vec::new(),
-        root: Default::default(),
-        binds: Vec::new(),
-        volumes: Vec::new(),
-        build: false,
-        resources: None,
-    };
+    let spec = SandboxSpec { id: uuid::Uuid::new_v4().to_string(), user: "daytona".into(), ..SandboxSpec::default() };
     let sandbox = runtime.launch(&spec).await.map_err(|error| error.to_string())?;
     let output = tokio::time::timeout(PATIENCE, execute(&sandbox, &script())).await;
     sandbox.stop(Duration::ZERO).await;

@@ -3,6 +3,7 @@
 mod admitting;
 mod archiving;
 mod building;
+mod capturing;
 pub mod clock;
 mod create;
 pub mod error;
@@ -10,6 +11,7 @@ mod event;
 mod failing;
 mod forking;
 pub mod keys;
+mod layers;
 mod lifecycle;
 mod linking;
 pub mod list;

@@ -1,4 +1,4 @@
-//! What happens to snapshots: made of images, Dockerfiles and sandboxes; activated, deactivated, removed.
+//! What happens to snapshots: made of images and Dockerfiles (of sandboxes: `capturing`); activated, deactivated, removed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,7 @@ use super::{
     building::Pulled,
     error::ModelError,
     lifecycle::apart,
-    rules::{Operation, Progress},
-    sandbox::{Class, DesiredState, Sandbox, State},
+    sandbox::{Class, Sandbox},
     snapshots::{self, BuildInfo, Snapshot, SnapshotState, Source},
     store::{Kind, Write},
     tokens,
@@ -169,7 +168,7 @@ impl ControlPlane {
         drop(self.change_snapshot(&own.id, edit).await);
     }
 
-    async fn add_snapshot(&self, record: Snapshot) -> Result<Arc<Snapshot>, ModelError> {
+    pub(super) async fn add_snapshot(&self, record: Snapshot) -> Result<Arc<Snapshot>, ModelError> {
         let turn = self.store.turn().await;
         let owner = record.organization_id.clone();
         if self.own_snapshots(&owner).iter().any(|snapshot| snapshot.name == record.name) {
@@ -286,7 +285,7 @@ impl ControlPlane {
         Ok(Pulled { root, substitute: false })
     }
 
-    async fn root_size(&self, root: &Root) -> u64 {
+    pub(super) async fn root_size(&self, root: &Root) -> u64 {
         let mut size = root.image.as_ref().map_or(0, Image::size);
         for layer in &root.layers {
             size += self.runtime().layer_size(layer).await;
@@ -382,40 +381,6 @@ impl ControlPlane {
         self.release(&snapshot.root).await;
     }
 
-    /// Removes the layers of a record that is gone, but those that others are made of, and what builds may use again.
-    pub(super) async fn release(&self, root: &Root) {
-        let unused: Vec<&String> = {
-            let world = self.world.read();
-            let used = world.layers_in_use();
-            root.layers.iter().filter(|layer| !used.contains(layer.as_str()) && !is_cached(layer)).collect()
-        };
-        for layer in unused {
-            self.runtime().remove_layer(layer).await;
-        }
-    }
-
-    /// Begins to make a snapshot of a sandbox. A name that is taken is no error: then nothing is made (observed).
-    pub async fn snapshot_sandbox(
-        self: &Arc<Self>,
-        sandbox: &Sandbox,
-        name: String,
-    ) -> Result<Arc<Sandbox>, ModelError> {
-        sandbox.phase().begin(Operation::Snapshot, sandbox.nature())?;
-        self.must_have_roots("Snapshots of sandboxes")?;
-        let (cp, seen) = (self.clone(), sandbox.clone());
-        apart(async move {
-            let record = cp.advance(&seen, Operation::Snapshot).await?;
-            tokio::spawn(async move {
-                if let Err(error) = cp.take_snapshot(&seen.id, name).await {
-                    tracing::warn!(sandbox = seen.id, %error, "no snapshot was made");
-                }
-                drop(cp.report(&seen.id, Progress::Snapshotted).await);
-            });
-            Ok(record)
-        })
-        .await
-    }
-
     /// 400 in tier process.
     pub(super) fn must_have_roots(&self, what: &str) -> Result<(), ModelError> {
         if self.runtime().has_roots() {
@@ -423,84 +388,6 @@ impl ControlPlane {
         }
         let text = format!("{what} need a root file system of their own, which isolation process doesn't have");
         Err(ModelError::bad_request(text))
-    }
-
-    async fn take_snapshot(self: &Arc<Self>, id: &str, name: String) -> Result<(), ModelError> {
-        self.pass(id, Hold::Snapshotting).await;
-        let Some(turn) = self.turn(id) else { return Ok(()) };
-        let _turn = turn.lock().await;
-        // It may have ended and be made of something else by now.
-        let sandbox = self.world.read().sandboxes.get(id).map(|entry| entry.record.clone());
-        let sandbox = sandbox.filter(|one| one.state() == State::Snapshotting);
-        let sandbox = &*sandbox.ok_or_else(|| ModelError::internal("it ended meanwhile"))?;
-        let failed = |error: crate::runtime::RuntimeError| ModelError::internal(error.to_string());
-        let taken = self.own_snapshot(&sandbox.organization_id, &name).is_some();
-        let mut root = Root::clone(&sandbox.root);
-        let (layer, cow) = (layer_name(&sandbox.id), sandbox.desired_state == DesiredState::Stopped);
-        if taken {
-            return Ok(());
-        }
-        if cow {
-            self.runtime().commit(&sandbox.id, &layer).await.map_err(failed)?;
-        } else {
-            let machine = self.machine(&sandbox.id);
-            let machine = machine.ok_or_else(|| ModelError::internal("it ended meanwhile"))?;
-            self.runtime().copy(&machine, &layer).await.map_err(failed)?;
-        }
-        root.layers.push(layer.clone());
-        let root = Arc::new(root);
-        if cow {
-            let own = root.clone();
-            let edit = |sandbox: &mut Sandbox| {
-                sandbox.root = own;
-                Ok(())
-            };
-            self.change(&sandbox.id, edit).await?;
-        }
-        let made = self.add_snapshot(self.snapshot_of(sandbox, name, root)).await?;
-        // It can be used before it is known how large it is.
-        tokio::spawn(self.clone().measure_snapshot(made.id.clone()));
-        Ok(())
-    }
-
-    async fn measure_snapshot(self: Arc<Self>, id: String) {
-        let Some(root) = self.world.read().snapshots.get(&id).map(|snapshot| snapshot.root.clone()) else { return };
-        let size = self.root_size(&root).await;
-        let edit = |snapshot: &mut Snapshot| {
-            snapshot.size = Some(size);
-            Ok(())
-        };
-        // It may be gone.
-        drop(self.change_snapshot(&id, edit).await);
-    }
-
-    fn snapshot_of(&self, sandbox: &Sandbox, name: String, root: Arc<Root>) -> Snapshot {
-        let now = self.clock().now();
-        let hash = tokens::hash(&root.layers.join(" "));
-        Snapshot {
-            id: tokens::uuid(),
-            organization_id: sandbox.organization_id.clone(),
-            name,
-            image_name: String::new(),
-            state: SnapshotState::Active,
-            size: None,
-            entrypoint: None,
-            cpu: sandbox.cpu,
-            gpu: sandbox.gpu,
-            memory: sandbox.memory,
-            disk: sandbox.disk,
-            error_reason: None,
-            created_at: now,
-            updated_at: now,
-            last_used_at: Some(now),
-            build: None,
-            reference: Some(format!("daytona-mock/daytona/daytona-{hash}:daytona")),
-            source_sandbox_id: Some(sandbox.id.clone()),
-            region: sandbox.target.clone(),
-            root,
-            user: sandbox.user.clone(),
-            class: sandbox.class,
-        }
     }
 
     /// After a restart: goes on with what was being made or removed.
@@ -523,27 +410,6 @@ impl ControlPlane {
                 _ => {}
             }
         }
-    }
-
-    /// After a restart: layers that no record names, but those that builds may use again. What was a sandbox's files a
-    /// moment before the end is that again.
-    pub(super) async fn orphaned_layers(&self) -> Vec<String> {
-        let names = self.runtime().own_layers().unwrap_or_default();
-        let orphans: Vec<String> = {
-            let world = self.world.read();
-            let used = world.layers_in_use();
-            names.into_iter().filter(|name| !used.contains(name.as_str())).collect()
-        };
-        let mut left = Vec::new();
-        for name in orphans {
-            let owner = owner_of(&name).filter(|id| self.world.read().sandboxes.contains_key(*id));
-            match owner {
-                Some(id) if self.runtime().give_back(&name, id).await.is_ok() => {}
-                _ if is_cached(&name) && !self.runtime().is_stale(&name) => {}
-                _ => left.push(name),
-            }
-        }
-        left
     }
 }
 
@@ -581,31 +447,4 @@ pub(super) fn no_source(name: &str) -> ModelError {
 /// 404 of snapshot routes.
 pub fn no_snapshot(id: &str) -> ModelError {
     ModelError::not_found(format!("Snapshot with name {id} not found"))
-}
-
-/// Layers of builds, which another build may use again.
-fn is_cached(layer: &str) -> bool {
-    layer.starts_with("b-")
-}
-
-/// The name of a sandbox's files as a layer; says whose they were.
-fn layer_name(sandbox_id: &str) -> String {
-    format!("s-{sandbox_id}-{}", &tokens::uuid()[..8])
-}
-
-fn owner_of(layer: &str) -> Option<&str> {
-    Some(layer.strip_prefix("s-")?.rsplit_once('-')?.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layer_knows_whose_it_was() {
-        let id = tokens::uuid();
-        assert_eq!(owner_of(&layer_name(&id)), Some(id.as_str()));
-        assert_eq!(owner_of("b-0123"), None);
-        assert!(is_cached("b-0123") && !is_cached(&layer_name(&id)));
-    }
 }

@@ -151,7 +151,7 @@ impl Resources {
 }
 
 /// What to start. The same spec (same id) started again runs over the same files.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SandboxSpec {
     /// UUID; also the host name.
     pub id: String,

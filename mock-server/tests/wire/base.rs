@@ -1,7 +1,6 @@
 //! What sandboxes are made of: the host base and the others, as they lie on disk.
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -16,6 +15,8 @@ use daytona_mock::runtime::{
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+
+use crate::support::isolation;
 
 fn config(dir: &Path, base: BaseChoice) -> RuntimeConfig {
     RuntimeConfig {
@@ -129,16 +130,6 @@ struct World {
     dir: tempfile::TempDir,
 }
 
-/// The tier that the tests run in: told, or the best of this machine.
-fn isolation() -> IsolationChoice {
-    match std::env::var("DAYTONA_MOCK_TEST_ISOLATION").as_deref() {
-        Ok("root") => IsolationChoice::Exactly(Isolation::Root),
-        Ok("subuid") => IsolationChoice::Exactly(Isolation::Subuid),
-        Ok("single") => IsolationChoice::Exactly(Isolation::Single),
-        _ => IsolationChoice::Auto,
-    }
-}
-
 async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut config = config(dir.path(), BaseChoice::Host);
@@ -146,18 +137,7 @@ async fn start(change: impl FnOnce(&mut RuntimeConfig)) -> World {
     config.cache_dir = shared_cache();
     change(&mut config);
     let runtime = Runtime::start(config).await.expect("the runtime");
-    let spec = SandboxSpec {
-        id: uuid::Uuid::new_v4().to_string(),
-        env: BTreeMap::new(),
-        user: "daytona".into(),
-        network: Default::default(),
-        secrets: Vec::new(),
-        root: Default::default(),
-        binds: Vec::new(),
-        volumes: Vec::new(),
-        build: false,
-        resources: None,
-    };
+    let spec = SandboxSpec { id: uuid::Uuid::new_v4().to_string(), user: "daytona".into(), ..SandboxSpec::default() };
     let sandbox = runtime.launch(&spec).await.expect("a sandbox");
     World { runtime, sandbox, dir }
 }

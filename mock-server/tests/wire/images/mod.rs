@@ -49,18 +49,7 @@ async fn why_not(dir: &Path, image: &str) -> String {
 
 async fn sandbox(config: RuntimeConfig) -> (std::sync::Arc<Runtime>, std::sync::Arc<Sandbox>) {
     let runtime = Runtime::start(config).await.expect("the runtime");
-    let spec = SandboxSpec {
-        id: uuid::Uuid::new_v4().to_string(),
-        env: Default::default(),
-        user: "daytona".into(),
-        network: Default::default(),
-        secrets: Vec::new(),
-        root: Default::default(),
-        binds: Vec::new(),
-        volumes: Vec::new(),
-        build: false,
-        resources: None,
-    };
+    let spec = SandboxSpec { id: uuid::Uuid::new_v4().to_string(), user: "daytona".into(), ..SandboxSpec::default() };
     let sandbox = runtime.launch(&spec).await.expect("a sandbox");
     (runtime, sandbox)
 }

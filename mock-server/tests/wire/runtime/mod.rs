@@ -8,31 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daytona_mock::runtime::{
-    BaseChoice, Isolation, IsolationChoice, NetworkPolicy, Runtime, RuntimeConfig, Sandbox, SandboxSpec,
-};
+use daytona_mock::runtime::{BaseChoice, Isolation, NetworkPolicy, Runtime, RuntimeConfig, Sandbox, SandboxSpec};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::isolation;
+
 mod ends;
 
 struct World {
     runtime: Arc<Runtime>,
     dir: tempfile::TempDir,
-}
-
-/// The tier that the tests run in: told, or the best of this machine.
-fn isolation() -> IsolationChoice {
-    match std::env::var("DAYTONA_MOCK_TEST_ISOLATION").as_deref() {
-        Ok("root") => IsolationChoice::Exactly(Isolation::Root),
-        Ok("subuid") => IsolationChoice::Exactly(Isolation::Subuid),
-        Ok("single") => IsolationChoice::Exactly(Isolation::Single),
-        Ok("process") => IsolationChoice::Exactly(Isolation::Process),
-        _ => IsolationChoice::Auto,
-    }
 }
 
 fn config(data_dir: PathBuf) -> RuntimeConfig {
@@ -80,13 +69,7 @@ fn spec() -> SandboxSpec {
         id: uuid::Uuid::new_v4().to_string(),
         env: BTreeMap::from([("DAYTONA_TEST".to_owned(), "yes".to_owned())]),
         user: "daytona".into(),
-        network: Default::default(),
-        secrets: Vec::new(),
-        root: Default::default(),
-        binds: Vec::new(),
-        volumes: Vec::new(),
-        build: false,
-        resources: None,
+        ..SandboxSpec::default()
     }
 }
 
