@@ -66,11 +66,11 @@ pub async fn build(build: &Build, text: &str) -> Result<Root, String> {
         let name = stage.from.as_.as_ref().map(|(_, name)| name.value.to_lowercase());
         builder.announce(text_at(text, &file, stage.from.from.span.start));
         let mut current = builder.from(&stage.from.image, &stage.from.options).await?;
+        builder.triggers(&mut current).await?;
         for instruction in stage.instructions {
             let line = text_at(text, &file, start_of(instruction));
             builder.announce(line);
-            let done = builder.apply(&mut current, instruction).await;
-            done.map_err(|reason| format!("{}: {reason}", line.lines().next().unwrap_or_default()))?;
+            builder.apply(&mut current, instruction, line).await?;
         }
         builder.stages.push((name, Some(current)));
     }
@@ -133,6 +133,16 @@ fn declare(
             None => drop(args.remove(name)),
         }
     }
+    Ok(())
+}
+
+/// `ONBUILD instruction`: kept for whoever builds on this.
+fn leave(stage: &mut Stage, instruction: &Instruction, line: &str) -> Result<(), String> {
+    if matches!(instruction, Instruction::From(_) | Instruction::Maintainer(_) | Instruction::Onbuild(_)) {
+        return Err("this instruction can't be a build trigger".into());
+    }
+    let (_, trigger) = line.trim_start().split_at_checked("ONBUILD".len()).ok_or("no instruction")?;
+    stage.config.on_build.push(trigger.trim().to_owned());
     Ok(())
 }
 
@@ -209,7 +219,35 @@ impl Builder<'_> {
         Ok(Stage { root: base.root, config, args: BTreeMap::new(), substitute: base.substitute, key })
     }
 
-    async fn apply(&mut self, stage: &mut Stage, instruction: &Instruction<'_>) -> Result<(), String> {
+    /// What the base's `ONBUILD` lines left, as if it stood behind `FROM`; once, as they are not the new image's.
+    async fn triggers(&mut self, stage: &mut Stage) -> Result<(), String> {
+        let triggers = std::mem::take(&mut stage.config.on_build);
+        if triggers.is_empty() {
+            return Ok(());
+        }
+        let text = &prepare(&format!("FROM scratch\n{}\n", triggers.join("\n")));
+        let file = parse_dockerfile::parse(text).map_err(|error| format!("ONBUILD of the base: {error}"))?;
+        if file.instructions.len() > MAX_STEPS {
+            return Err(format!("the base has more than {MAX_STEPS} build triggers"));
+        }
+        for instruction in &file.instructions[1..] {
+            let line = text_at(text, &file, start_of(instruction));
+            self.build.log.line(&format!("Build trigger of the base : {}", line.trim_end()));
+            self.apply(stage, instruction, line).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what an instruction says, of which `line` is the text.
+    async fn apply(&mut self, stage: &mut Stage, instruction: &Instruction<'_>, line: &str) -> Result<(), String> {
+        let done = match instruction {
+            Instruction::Onbuild(trigger) => leave(stage, &trigger.instruction, line),
+            other => self.act(stage, other).await,
+        };
+        done.map_err(|reason| format!("{}: {reason}", line.lines().next().unwrap_or_default()))
+    }
+
+    async fn act(&mut self, stage: &mut Stage, instruction: &Instruction<'_>) -> Result<(), String> {
         match instruction {
             Instruction::Run(run) => {
                 only(&run.options, &["mount", "network", "security"])?;
@@ -254,7 +292,6 @@ impl Builder<'_> {
             Instruction::Expose(_) | Instruction::Maintainer(_) | Instruction::Stopsignal(_) => {}
             Instruction::Healthcheck(_) => self.build.log.line("warning: HEALTHCHECK has no effect in a sandbox"),
             Instruction::Volume(_) => self.build.log.line("warning: VOLUME makes no volume in a sandbox"),
-            Instruction::Onbuild(_) => return Err("ONBUILD is not supported".into()),
             Instruction::From(_) => return Err("FROM in the middle of a stage".into()),
             _ => return Err("this instruction is not supported".into()),
         }

@@ -17,6 +17,9 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
     /// The shell of `RUN` lines in their shell form; empty is `/bin/sh -c`.
     pub shell: Vec<String>,
+    /// Instructions of `ONBUILD`, for whoever builds on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_build: Vec<String>,
 }
 
 /// The file as it is in the registry.
@@ -48,6 +51,7 @@ struct Container {
     cmd: Option<Vec<String>>,
     labels: Option<BTreeMap<String, String>>,
     shell: Option<Vec<String>>,
+    on_build: Option<Vec<String>>,
 }
 
 impl ConfigFile {
@@ -68,6 +72,7 @@ impl ConfigFile {
             cmd: config.cmd.unwrap_or_default(),
             labels: config.labels.unwrap_or_default(),
             shell: config.shell.unwrap_or_default(),
+            on_build: config.on_build.unwrap_or_default(),
         }
     }
 }

@@ -99,6 +99,8 @@ async fn run(Json(step): Json<RunStep>) -> Response {
 fn start(step: &RunStep) -> io::Result<(tokio::process::Child, pipe::Receiver)> {
     let account = users::find(step.user.split(':').next().unwrap_or("root"))?;
     let program = step.argv.first().ok_or_else(|| io::Error::other("an empty command"))?;
+    // An image may name a directory that none of its layers has; every engine makes it.
+    fs::create_dir_all(&step.cwd)?;
     let (output, input) = io::pipe()?;
     let errors = input.try_clone()?;
     let mut command = Command::new(program);

@@ -3,7 +3,7 @@
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::support::{eventually, server};
+use crate::support::{eventually, server, within};
 
 /// A key of the shared server.
 pub struct Api {
@@ -78,9 +78,14 @@ impl Api {
     /// Waits until a sandbox is in a state; its object then.
     pub async fn until(&self, id: &str, state: &str) -> Value {
         let path = format!("/sandbox/{id}");
-        let reached =
-            async || Some(self.get(&path).await).filter(|(status, now)| *status == 200 && now["state"] == state);
-        eventually(&format!("{id} is {state}"), reached).await.1
+        let seen = std::cell::RefCell::default();
+        let reached = async || {
+            let (status, now) = self.get(&path).await;
+            let reached = status == 200 && now["state"] == state;
+            seen.replace(format!("{status} {} {}", now["state"], now["errorReason"]));
+            reached.then_some(now)
+        };
+        within(|| format!("{id} is {state}, not {}", seen.borrow()), reached).await
     }
 
     /// Waits until a sandbox is gone; meanwhile it is nothing but `destroying`.

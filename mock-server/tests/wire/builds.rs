@@ -111,6 +111,33 @@ async fn stages_give_each_other_files() {
     assert_eq!(said, "made\nx\nbase\n600\n");
 }
 
+#[tokio::test]
+async fn triggers_of_a_base_run_once_where_it_is_built_on() {
+    if !has_images() {
+        return;
+    }
+    let registry = Registry::start().await;
+    let triggers = ["ENV LEFT=behind", "RUN echo $LEFT > /srv/left"];
+    let image = registry.push("left/base:1", &[programs()], json!({"WorkingDir": "/srv", "OnBuild": triggers}));
+    let dockerfile = format!(
+        "FROM {image} AS maker\nONBUILD RUN cat left >> \\\n  /srv/own\nRUN ls > first\n\
+         FROM maker AS next\nRUN ls > second\nFROM next\nRUN echo end >> own\n"
+    );
+    let built = build(Account::new().await, "triggered", &dockerfile, &[]).await;
+    assert_eq!(built.snapshot["state"], "active", "{}", built.log);
+    assert_eq!(built.log.matches("Build trigger of the base : ").count(), 3, "{}", built.log);
+    let one = built.account.sandbox(json!({"snapshot": "triggered"})).await;
+    one.until("started").await;
+    assert_eq!(
+        one.run("cd /srv; cat left own first second").await,
+        "behind\nbehind\nend\nfirst\nleft\nfirst\nleft\nown\nsecond\n"
+    );
+
+    let bad = registry.push("bad/base:1", &[programs()], json!({"OnBuild": ["FROM scratch"]}));
+    let failed = build(built.account, "refused", &format!("FROM {bad}\n"), &[]).await;
+    assert_eq!(failed.snapshot["errorReason"], "FROM scratch: FROM in the middle of a stage", "{}", failed.log);
+}
+
 /// What an SDK uploads to the object storage before it asks for a build.
 pub async fn upload(account: &Account, hash: &str, script: &str) {
     let bucket = Bucket::of(account).await;
@@ -156,7 +183,7 @@ async fn the_context_is_copied_but_for_what_is_ignored() {
         ("COPY leak /x", "not found in the build context"),
         ("ADD https://example.org/x.git /x", "repositories can't be added"),
         ("RUN exit 3", "non-zero code: 3"),
-        ("ONBUILD RUN true", "ONBUILD is not supported"),
+        ("ONBUILD FROM scratch", "can't be a build trigger"),
         ("RUN --mount=type=secret,id=x,required=true true", "nothing is given to builds"),
         ("COPY --parents a /x", "--parents is not supported"),
         ("FROBNICATE x", "FROBNICATE"),

@@ -97,13 +97,21 @@ pub fn server() -> &'static Shared {
 }
 
 /// Waits until `condition` gives something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, condition: impl FnMut() -> F) -> T {
+    within(|| what.to_owned(), condition).await
+}
+
+/// The same, with something to say about what was seen last.
+pub async fn within<T, F: Future<Output = Option<T>>>(
+    what: impl Fn() -> String,
+    mut condition: impl FnMut() -> F,
+) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(found) = condition().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {}", what());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
