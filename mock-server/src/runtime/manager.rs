@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt, lchown},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -400,11 +403,12 @@ fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
 /// Makes a sandbox's directory, owned by root inside, and locks it: two mounts must never share an upper.
 pub(super) fn prepare_dir(dir: &Path, isolation: Isolation) -> io::Result<OwnedFd> {
     match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Ok(()) if isolation == Isolation::Root => {
-            std::os::unix::fs::chown(dir, Some(idmap::SHIFT), Some(idmap::SHIFT))?
-        }
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
+    }
+    // Also of one that is there: a server may be killed after it made one.
+    if isolation == Isolation::Root && fs::symlink_metadata(dir)?.uid() != idmap::SHIFT {
+        lchown(dir, Some(idmap::SHIFT), Some(idmap::SHIFT))?;
     }
     if isolation == Isolation::Process {
         for name in ["home/daytona", "tmp"] {

@@ -235,6 +235,8 @@ async fn what_a_killed_server_left_is_tidied() {
         (std::fs::read_dir(at("archive")).expect("there").count() == 1).then_some(())
     })
     .await;
+    // A start that was killed right after it made the directory, which is not yet the sandbox's own.
+    std::fs::create_dir(at(&format!("sandboxes/{id}"))).expect("a directory");
     api.post("/sandbox/a/start", Value::Null).await;
     api.until("a", "started").await;
     server.shutdown().await;
