@@ -38,6 +38,7 @@ scenarios! { "snapshots";
 }
 
 const WITHIN: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(5);
 
 /// A snapshot of a small sandbox: its name and id.
 async fn kept(cx: &Cx) -> Result<(String, String)> {
@@ -51,6 +52,12 @@ async fn kept(cx: &Cx) -> Result<(String, String)> {
     });
     let id = found.await?.string("/id")?;
     cx.removes("createSnapshot", &format!("/snapshots/{id}"));
+    // Its size may follow; who compares two servers has seen it on both then.
+    let sized = cx.eventually("its size is known", SOON, async || {
+        let answer = cx.get(&format!("/snapshots/{name}")).unjudged().send().await?;
+        Ok(answer["size"].is_number().then_some(()))
+    });
+    drop(sized.await);
     Ok((name, id))
 }
 

@@ -1,6 +1,7 @@
 //! `GET /__control/save`: everything that the calling key's organisation owns, files included, as one tar
-//! ([`crate::model`], `moving`). Its sandboxes stand still meanwhile. With `?secrets=true` values of secrets, passwords of
-//! registries, signing secrets of webhooks and signing keys are in it, else they are left out.
+//! ([`crate::model`], `moving`). Its sandboxes stand still meanwhile, and what is deleted meanwhile is in it. With
+//! `?secrets=true` values of secrets, passwords of registries, signing secrets of webhooks and signing keys are in it, else
+//! they are left out.
 //!
 //! `POST /__control/restore` with such a tar as its body: 201 and `{sandboxes: [{id, name}], snapshots, volumes, secrets,
 //! ids: {old: new}, notes: []}`. Ids stay where they are free. What ran runs again when the answer comes. The organisation

@@ -5,7 +5,8 @@ use crate::runtime::Root;
 
 impl ControlPlane {
     /// Removes the layers of a record that is gone, but those that others are made of, and what builds may use again.
-    pub(super) async fn release(&self, root: &Root) {
+    pub(super) async fn release(&self, organization_id: &str, root: &Root) {
+        let _may = self.may_remove(organization_id).await;
         let unused: Vec<&String> = {
             let world = self.world.read();
             let used = world.layers_in_use();

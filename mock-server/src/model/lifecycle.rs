@@ -326,7 +326,7 @@ impl ControlPlane {
         let Ok(record) = self.note(&id, removed).await else { return };
         if record.actual_state == State::Destroyed {
             self.forget(&id).await;
-            self.release(&record.root).await;
+            self.release(&record.organization_id, &record.root).await;
             self.forget_log(&id);
         }
         if let Some(pool) = &record.warm_pool_id {
@@ -365,7 +365,7 @@ impl ControlPlane {
         }
         self.reset_regions(organization_id).await?;
         self.audit().forget(organization_id).await;
-        self.wipe_volumes(organization_id).await;
+        self.wipe_volumes(organization_id).await?;
         self.wipe_objects(organization_id).await;
         self.wipe_uploads(organization_id).await;
         self.wipe_pushed(organization_id).await;

@@ -162,6 +162,10 @@ pub struct ControlPlane {
     tending: tokio::sync::Mutex<()>,
     /// Held while a world is saved or restored: files that no record names are not yet anybody's then.
     moving: tokio::sync::Mutex<()>,
+    /// Uploads to the registry that some request has.
+    claims: pushed::Claims,
+    /// Files that a save reads.
+    kept: moving::Kept,
     /// Logs of builds that are under way, by the id of what is built.
     logs: parking_lot::Mutex<std::collections::HashMap<String, Arc<crate::builds::BuildLog>>>,
 }

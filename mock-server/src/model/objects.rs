@@ -203,10 +203,21 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Who reads it still can; what can't be removed is at the next start.
+    /// Who reads it still can; what can't be removed is at the next start. While its world is saved it waits for that, but
+    /// who asked doesn't.
     fn discard_object(&self, object: &Object) {
-        if let Err(error) = std::fs::remove_file(self.object_path(object)) {
-            tracing::warn!(%error, "an object's file could not be removed");
+        let (kept, path) = (self.kept.of(owner(&object.key)), self.object_path(object));
+        let remove = move || {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(%error, "an object's file could not be removed");
+            }
+        };
+        match kept.clone().try_read_owned() {
+            Ok(_may) => remove(),
+            Err(_) => drop(tokio::spawn(async move {
+                let _may = kept.read().await;
+                remove();
+            })),
         }
     }
 

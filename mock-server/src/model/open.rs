@@ -100,6 +100,8 @@ impl ControlPlane {
             tending: tokio::sync::Mutex::default(),
             offline_image: tokio::sync::Mutex::default(),
             moving: tokio::sync::Mutex::default(),
+            claims: Default::default(),
+            kept: Default::default(),
             logs: parking_lot::Mutex::default(),
             config,
         });

@@ -3,11 +3,14 @@
 //! Each appears by a rename when it is whole, so what was acknowledged is there after a `kill -9`.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -59,10 +62,54 @@ pub struct PushAccess {
     pub expires_at: DateTime<Utc>,
 }
 
+/// Files of uploads that some request has.
+pub(super) type Claims = Arc<Mutex<HashSet<PathBuf>>>;
+
 /// The images of one organisation.
 #[derive(Clone, Debug)]
 pub struct PushedImages {
     dir: PathBuf,
+    claims: Claims,
+}
+
+/// An upload in the hands of one request: nobody else appends to it or finishes it. Dropped, it is as it was before.
+#[derive(Debug)]
+pub struct Upload {
+    file: fs::File,
+    path: PathBuf,
+    before: u64,
+    length: u64,
+    claims: Claims,
+}
+
+impl Upload {
+    /// Bytes that are there.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Blocking.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut self.file, bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// What came stays. Blocking.
+    pub fn keep(mut self) -> u64 {
+        self.before = self.length;
+        self.length
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if self.length != self.before || self.file.metadata().is_ok_and(|meta| meta.len() != self.before) {
+            // A failed request changes nothing. One that can't be cut has another digest than it should, which is noticed.
+            _ = self.file.set_len(self.before);
+        }
+        self.claims.lock().remove(&self.path);
+    }
 }
 
 impl PushedImages {
@@ -87,12 +134,32 @@ impl PushedImages {
         Ok(Some(id))
     }
 
+    /// Takes an upload for one request. `ResourceBusy` if another has it, `NotFound` if there is none (any more).
+    pub fn claim(&self, id: &str) -> io::Result<Upload> {
+        let path = self.upload(id).ok_or(io::ErrorKind::NotFound)?;
+        if !self.claims.lock().insert(path.clone()) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let open = || {
+            let file = fs::File::options().append(true).open(&path)?;
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        };
+        match open() {
+            Ok((file, length)) => Ok(Upload { file, path, before: length, length, claims: self.claims.clone() }),
+            Err(error) => {
+                self.claims.lock().remove(&path);
+                Err(error)
+            }
+        }
+    }
+
     /// Makes an upload a blob if its content is what the digest says; else it is as it was. At most `most` blobs are kept.
     /// Blocking.
-    pub fn finish(&self, id: &str, digest: &str, most: usize) -> io::Result<bool> {
-        let (Some(from), Some(to)) = (self.upload(id), self.blob(digest)) else { return Ok(false) };
+    pub fn finish(&self, upload: Upload, digest: &str, most: usize) -> io::Result<bool> {
+        let Some(to) = self.blob(digest) else { return Ok(false) };
         let mut hash = Hashing::new(io::sink());
-        io::copy(&mut fs::File::open(&from)?, &mut hash)?;
+        io::copy(&mut fs::File::open(&upload.path)?, &mut hash)?;
         if hash.digest() != digest {
             return Ok(false);
         }
@@ -100,7 +167,9 @@ impl PushedImages {
         if !to.exists() && fs::read_dir(dir)?.count() >= most {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        fs::rename(from, to).map(|()| true)
+        fs::rename(&upload.path, to)?;
+        upload.keep();
+        Ok(true)
     }
 
     /// Keeps a manifest under a name. Blocking.
@@ -157,7 +226,7 @@ impl PushedImages {
 
     /// Where images of a saved world wait until the world is there.
     pub(super) fn arrivals(&self) -> PushedImages {
-        PushedImages { dir: self.dir.with_extension(ARRIVING) }
+        PushedImages { dir: self.dir.with_extension(ARRIVING), claims: self.claims.clone() }
     }
 
     /// Takes a file that is what its digest says; false if it isn't. Blocking.
@@ -230,7 +299,7 @@ impl ControlPlane {
     }
 
     pub fn pushed_images(&self, organization_id: &str) -> PushedImages {
-        PushedImages { dir: self.registry_dir().join(organization_id) }
+        PushedImages { dir: self.registry_dir().join(organization_id), claims: self.claims.clone() }
     }
 
     fn registry_dir(&self) -> PathBuf {
@@ -262,6 +331,7 @@ impl ControlPlane {
 
     /// Forgets what an organisation pushed.
     pub(super) async fn wipe_pushed(&self, organization_id: &str) {
+        let _may = self.may_remove(organization_id).await;
         remove(self.registry_dir().join(organization_id)).await;
     }
 
@@ -279,8 +349,8 @@ impl ControlPlane {
         remove(self.pushed_images(organization_id).arrivals().dir).await;
     }
 
-    /// After a restart: uploads that a killed server was getting begin anew. What waited for a world becomes its own if the
-    /// world was restored before the kill.
+    /// After a restart: uploads that a killed server was getting begin anew, and images of a world that is gone go. What
+    /// waited for a world becomes its own if the world was restored before the kill.
     pub(super) async fn tidy_pushed(&self) {
         let all = fs::read_dir(self.registry_dir()).into_iter().flatten().flatten();
         for path in all.map(|entry| entry.path()) {
@@ -288,6 +358,7 @@ impl ControlPlane {
             match path.file_stem().and_then(|stem| stem.to_str()) {
                 Some(organization) if waits && !self.is_empty(organization) => self.receive_pushed(organization).await,
                 Some(organization) if waits => self.drop_arrivals(organization).await,
+                Some(organization) if self.organization(organization).is_none() => self.wipe_pushed(organization).await,
                 _ => remove(path.join("uploads")).await,
             }
         }
@@ -341,7 +412,7 @@ mod tests {
     use super::*;
 
     fn images(dir: &Path) -> PushedImages {
-        PushedImages { dir: dir.to_owned() }
+        PushedImages { dir: dir.to_owned(), claims: Claims::default() }
     }
 
     #[test]
@@ -350,17 +421,27 @@ mod tests {
         let images = images(dir.path());
         let id = images.begin(1).expect("begun").expect("an id");
         assert_eq!(images.begin(1).expect("counted"), None);
-        fs::write(images.upload(&id).expect("a path"), "content").expect("written");
+        let mut upload = images.claim(&id).expect("claimed");
+        upload.append(b"con").expect("written");
+        assert_eq!(images.claim(&id).expect_err("busy").kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(upload.keep(), 3);
         let digest = named(&Sha256::digest("content"));
         for wrong in [named(&Sha256::digest("other")), "sha256:../../x".into(), String::new()] {
-            assert!(!images.finish(&id, &wrong, 1).expect("read"), "{wrong}");
+            let mut upload = images.claim(&id).expect("claimed");
+            upload.append(b"tent").expect("written");
+            assert!(!images.finish(upload, &wrong, 1).expect("read"), "{wrong}");
+            assert_eq!(images.claim(&id).expect("claimed").length(), 3, "it is as it was");
         }
-        assert!(images.finish(&id, &digest, 1).expect("finished"));
+        let mut upload = images.claim(&id).expect("claimed");
+        upload.append(b"tent").expect("written");
+        assert!(images.finish(upload, &digest, 1).expect("finished"));
+        assert_eq!(images.claim(&id).expect_err("gone").kind(), io::ErrorKind::NotFound);
         assert!(images.blob(&digest).expect("a path").is_file());
         assert!(images.upload("../x").is_none() && images.blob("sha256:AB").is_none());
         let id = images.begin(1).expect("begun").expect("an id");
         let empty = named(&Sha256::digest(""));
-        assert_eq!(images.finish(&id, &empty, 1).expect_err("full").kind(), io::ErrorKind::QuotaExceeded);
+        let upload = images.claim(&id).expect("claimed");
+        assert_eq!(images.finish(upload, &empty, 1).expect_err("full").kind(), io::ErrorKind::QuotaExceeded);
     }
 
     #[test]

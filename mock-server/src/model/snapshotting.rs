@@ -378,7 +378,7 @@ impl ControlPlane {
         };
         turn.note(vec![Write::Delete { kind: Kind::Snapshot, key: id.to_owned() }]);
         self.forget_log(id);
-        self.release(&snapshot.root).await;
+        self.release(&snapshot.organization_id, &snapshot.root).await;
     }
 
     /// 400 in tier process.

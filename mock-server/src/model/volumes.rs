@@ -326,10 +326,13 @@ impl ControlPlane {
 
     async fn unmake_volume(&self, id: &str) {
         use VolumeState::{Deleting, PendingDelete};
-        if let Err(error) = self.move_volume(id, &[PendingDelete, Deleting], Deleting).await {
-            return tracing::warn!(volume = id, %error, "the next start deletes it");
-        }
-        let removed = self.runtime().remove_volume(id).await;
+        let removed = match self.move_volume(id, &[PendingDelete, Deleting], Deleting).await {
+            Ok(volume) => {
+                let _may = self.may_remove(&volume.organization_id).await;
+                self.runtime().remove_volume(id).await
+            }
+            Err(error) => return tracing::warn!(volume = id, %error, "the next start deletes it"),
+        };
         let edit = |volume: &mut Volume| {
             match removed {
                 Ok(()) => {
@@ -407,16 +410,20 @@ impl ControlPlane {
         }
     }
 
-    /// Forgets the volumes of an organisation, files and records. Its sandboxes are gone by then.
-    pub(super) async fn wipe_volumes(&self, organization_id: &str) {
+    /// Forgets the volumes of an organisation, records and files. Its sandboxes are gone by then.
+    pub(super) async fn wipe_volumes(&self, organization_id: &str) -> Result<(), ModelError> {
         for volume in self.volumes(organization_id, true) {
+            let turn = self.store.turn().await;
+            let (world, id) = (self.world.clone(), volume.id.clone());
+            let write = Write::Delete { kind: Kind::Volume, key: id.clone() };
+            turn.commit(vec![write], move || drop(world.write().volumes.remove(&id))).wait().await?;
+            let _may = self.may_remove(organization_id).await;
             if let Err(error) = self.runtime().remove_volume(&volume.id).await {
+                // The next start does, which knows them by having no record.
                 tracing::warn!(volume = volume.id, %error, "its files could not be removed");
             }
-            let turn = self.store.turn().await;
-            self.world.write().volumes.remove(&volume.id);
-            turn.note(vec![Write::Delete { kind: Kind::Volume, key: volume.id.clone() }]);
         }
+        Ok(())
     }
 }
 

@@ -6,12 +6,13 @@ use axum::{
 };
 use futures_util::StreamExt;
 use http::{HeaderName, Request, StatusCode, header};
-use tokio::io::AsyncWriteExt;
 
 use super::{
     Place,
     answers::{Problem, digest_header},
+    blocking,
 };
+use crate::model::pushed::Upload;
 
 impl Place {
     /// Begins an upload, or makes one of what is here already (`mount`), or takes it all at once (`digest`).
@@ -24,27 +25,30 @@ impl Place {
         let most = self.cp.config().limits.uploads;
         let id = self.images.begin(most).map_err(Problem::internal)?.ok_or(Problem::TooMany)?;
         if query(&request, "digest").is_some() {
-            return self.finish(&id, request).await;
+            let finished = self.finish(&id, request).await;
+            if finished.is_err() {
+                // Nobody knows its id.
+                _ = self.give_up(&id).await;
+            }
+            return finished;
         }
         Ok(self.accepted(&id, 0))
     }
 
     pub(super) async fn append(&self, id: &str, request: Request<Body>) -> Result<Response, Problem> {
-        let length = self.take(id, request).await?;
+        let upload = self.take(id, request).await?;
+        let length = blocking(move || Ok(upload.keep())).await?;
         Ok(self.accepted(id, length))
     }
 
     pub(super) async fn finish(&self, id: &str, request: Request<Body>) -> Result<Response, Problem> {
         let digest = query(&request, "digest").ok_or(Problem::DigestInvalid)?;
-        self.take(id, request).await?;
+        let upload = self.take(id, request).await?;
         let (images, most) = (self.images.clone(), self.cp.config().limits.registry_blobs);
-        let (upload, wanted) = (id.to_owned(), digest.clone());
-        let finish = move || images.finish(&upload, &wanted, most);
-        match tokio::task::spawn_blocking(finish).await.map_err(Problem::internal)? {
-            Ok(true) => Ok(self.created(&digest)),
-            Ok(false) => Err(Problem::DigestInvalid),
-            Err(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => Err(Problem::TooMany),
-            Err(error) => Err(Problem::internal(error)),
+        let wanted = digest.clone();
+        match blocking(move || images.finish(upload, &wanted, most).map_err(problem)).await? {
+            true => Ok(self.created(&digest)),
+            false => Err(Problem::DigestInvalid),
         }
     }
 
@@ -66,35 +70,24 @@ impl Place {
         tokio::fs::metadata(path).await.map(|meta| meta.len()).map_err(|_| Problem::UploadUnknown)
     }
 
-    /// Appends a body to an upload; its length then.
-    async fn take(&self, id: &str, request: Request<Body>) -> Result<u64, Problem> {
-        let mut length = self.length(id).await?;
-        if range_start(&request).is_some_and(|start| start != length) {
+    /// Appends a body to an upload, which is this request's until it is kept, finished or dropped.
+    async fn take(&self, id: &str, request: Request<Body>) -> Result<Upload, Problem> {
+        let (images, id) = (self.images.clone(), id.to_owned());
+        let mut upload = blocking(move || images.claim(&id).map_err(problem)).await?;
+        if range_start(&request).is_some_and(|start| start != upload.length()) {
             return Err(Problem::Range);
         }
-        let path = self.images.upload(id).ok_or(Problem::UploadUnknown)?;
-        let mut file =
-            tokio::fs::OpenOptions::new().append(true).open(&path).await.map_err(|_| Problem::UploadUnknown)?;
-        let (before, most) = (length, self.cp.config().limits.object_size as u64);
+        let most = self.cp.config().limits.object_size as u64;
         let mut pieces = request.into_body().into_data_stream();
-        let taken: Result<(), Problem> = async {
-            while let Some(piece) = pieces.next().await {
-                let piece = piece.map_err(|_| Problem::UploadInvalid)?;
-                length += piece.len() as u64;
-                if length > most {
-                    return Err(Problem::SizeInvalid);
-                }
-                file.write_all(&piece).await.map_err(Problem::internal)?;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| Problem::UploadInvalid)?;
+            if upload.length() + piece.len() as u64 > most {
+                return Err(Problem::SizeInvalid);
             }
-            file.flush().await.map_err(Problem::internal)
+            // Who asks may go away: then it is free when this is written.
+            upload = blocking(move || upload.append(&piece).map(|()| upload).map_err(Problem::internal)).await?;
         }
-        .await;
-        if let Err(problem) = taken {
-            // A failed request changes nothing.
-            file.set_len(before).await.map_err(Problem::internal)?;
-            return Err(problem);
-        }
-        Ok(length)
+        Ok(upload)
     }
 
     fn accepted(&self, id: &str, length: u64) -> Response {
@@ -109,6 +102,15 @@ impl Place {
     fn created(&self, digest: &str) -> Response {
         let location = format!("/v2/{}/blobs/{digest}", self.repository);
         (StatusCode::CREATED, [(header::LOCATION, location), (digest_header(), digest.to_owned())]).into_response()
+    }
+}
+
+fn problem(error: std::io::Error) -> Problem {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Problem::UploadUnknown,
+        std::io::ErrorKind::ResourceBusy => Problem::Busy,
+        std::io::ErrorKind::QuotaExceeded => Problem::TooMany,
+        _ => Problem::internal(error),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         registry::{Pack, arch, layer, programs, sha256},
     },
     snapshots::Account,
-    support::server,
+    support::{eventually, server},
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -126,6 +126,84 @@ async fn a_pushed_image_becomes_a_snapshot() {
         .ok(Method::POST, "/snapshots", json!({"name": "stolen", "imageName": format!("{host}/{repository}:1")}))
         .await;
     assert_eq!(other.made("stolen").await["state"], "error");
+}
+
+/// A request whose body comes when the test says so; it has the upload when this returns.
+async fn slowly(
+    pusher: &Pusher,
+    method: Method,
+    path: &str,
+    place: &str,
+) -> (tokio::sync::mpsc::Sender<Vec<u8>>, tokio::task::JoinHandle<reqwest::Result<Response>>) {
+    let (pieces, come) = tokio::sync::mpsc::channel::<Vec<u8>>(1);
+    let next = |mut come: tokio::sync::mpsc::Receiver<Vec<u8>>| async {
+        come.recv().await.map(|piece| (Ok::<_, std::io::Error>(piece), come))
+    };
+    let body = reqwest::Body::wrap_stream(futures_util::stream::unfold(come, next));
+    let answer = tokio::spawn(pusher.request(method, path).body(body).send());
+    pieces.send(b"slow".to_vec()).await.expect("it is read");
+    // After the six bytes that are there.
+    eventually("it has the upload", async || {
+        let told = pusher.send(Method::GET, place, Vec::new()).await;
+        (told.headers()["range"] == "0-9").then_some(())
+    })
+    .await;
+    (pieces, answer)
+}
+
+#[tokio::test]
+async fn an_upload_is_one_requests_at_a_time() {
+    let account = Account::new().await;
+    let pusher = Pusher::of(&account).await;
+    let own = pusher.repository("a");
+    let begin = async || {
+        let begun = pusher.send(Method::POST, &format!("/v2/{own}/blobs/uploads/"), Vec::new()).await;
+        let place = begun.headers()["location"].to_str().expect("text").to_owned();
+        assert_eq!(pusher.send(Method::PATCH, &place, b"first ".to_vec()).await.status(), 202);
+        place
+    };
+    let length = async |place: &str| {
+        let told = pusher.send(Method::GET, place, Vec::new()).await;
+        told.headers()["range"].to_str().expect("text").to_owned()
+    };
+    // While it is finished nobody appends or finishes.
+    let (place, whole) = (begin().await, b"first slow last");
+    let finish = format!("{place}?digest={}", sha256(whole));
+    let (pieces, finished) = slowly(&pusher, Method::PUT, &finish, &place).await;
+    for (method, path) in [(Method::PATCH, &place), (Method::PUT, &finish)] {
+        let refused = pusher.send(method, path, b"other".to_vec()).await;
+        assert_eq!(
+            (refused.status().as_u16(), code(&refused.text().await.expect("text")).as_str()),
+            (409, "BLOB_UPLOAD_INVALID")
+        );
+    }
+    pieces.send(b" last".to_vec()).await.expect("it is read");
+    drop(pieces);
+    assert_eq!(finished.await.expect("no panic").expect("answer").status(), 201);
+    let blob = pusher.send(Method::GET, &format!("/v2/{own}/blobs/{}", sha256(whole)), Vec::new()).await;
+    assert_eq!(blob.bytes().await.expect("bytes"), whole.as_slice());
+    assert_eq!(pusher.send(Method::PATCH, &place, b"late".to_vec()).await.status(), 404);
+    // Who goes away in the middle, and who is wrong about the digest, leaves it as it was.
+    let place = begin().await;
+    let (pieces, appended) = slowly(&pusher, Method::PATCH, &place, &place).await;
+    appended.abort();
+    drop(pieces);
+    eventually("it is free", async || {
+        (pusher.send(Method::PATCH, &place, Vec::new()).await.status() == 202).then_some(())
+    })
+    .await;
+    assert_eq!(length(&place).await, "0-5");
+    let wrong = format!("{place}?digest={}", sha256(b"other"));
+    assert_eq!(pusher.send(Method::PUT, &wrong, b"rest".to_vec()).await.status(), 400);
+    assert_eq!(length(&place).await, "0-5");
+    let right = format!("{place}?digest={}", sha256(b"first rest"));
+    assert_eq!(pusher.send(Method::PUT, &right, b"rest".to_vec()).await.status(), 201);
+    // One in one request that isn't what it says leaves nothing behind.
+    let path = format!("/v2/{own}/blobs/uploads/?digest={}", sha256(b"other"));
+    assert_eq!(pusher.send(Method::POST, &path, b"content".to_vec()).await.status(), 400);
+    let organization = own.split('/').next().expect("an organisation");
+    let uploads = crate::support::run_dir().join("registry").join(organization).join("uploads");
+    assert_eq!(std::fs::read_dir(uploads).expect("there").count(), 0);
 }
 
 #[tokio::test]

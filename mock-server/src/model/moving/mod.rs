@@ -9,6 +9,7 @@
 //! Not in it: API keys, tokens of links and of SSH, deliveries of webhooks, the audit log, faults and the journal.
 //! Values of secrets, passwords of registries and signing keys only if that was asked for.
 
+mod kept;
 mod plan;
 mod restore;
 mod save;
@@ -18,6 +19,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::kept::Kept;
 pub use self::restore::Restored;
 use super::{
     objects::Object, pushed::Inventory, regions::Region, registries::Registry, sandbox::Sandbox, secrets::Secret,

@@ -1,4 +1,5 @@
-//! Saving a world: its sandboxes stand still while their files and its volumes are packed, so that all are of one moment.
+//! Saving a world: its sandboxes stand still while their files and its volumes are packed, so that all are of one
+//! moment, and what is deleted meanwhile stays until it is packed.
 
 use std::{
     collections::BTreeMap,
@@ -47,6 +48,7 @@ impl ControlPlane {
         // Who asked may go away.
         let _stop = stop.clone().drop_guard();
         let turns = self.turns_of(organization_id).await;
+        let _kept = self.keep_files(organization_id).await;
         let (manifest, images) = self.manifest(organization_id, &turns, secrets).await?;
         let staging = self.runtime().staging().map_err(io_failed)?;
         let mut archive = Archive::begin(staging.path(), &manifest).await.map_err(io_failed)?;
