@@ -1,7 +1,7 @@
 //! What bounds the server and its sandboxes, and how to set it: `--limit NAME=VALUE`.
 //!
 //! Nothing that a client can make more or larger of is unbounded. What bounds time, or what the contract fixes, is a
-//! constant where it is used.
+//! constant where it is used; time of processors is here.
 
 use std::sync::OnceLock;
 
@@ -134,6 +134,10 @@ limits! {
     git_memory = 4 << 30;
     /// Bytes of each file that git writes for a request: a pack, or one that is checked out.
     git_file = 16 << 30;
+    /// Bytes that the git programs of a request write, to files (4K at least for each) and to each other: of a remote's about three times as much as it sends.
+    git_written = 32 << 30;
+    /// Seconds that the git programs of a request compute.
+    git_cpu = 900;
     /// Parts of one multipart upload.
     parts = 200_000;
     /// Sessions of one sandbox.

@@ -14,7 +14,7 @@ use nix::{
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::{Ctx, ToolboxError, error::timestamp, json::GoJson};
+use super::{Ctx, ToolboxError, error::timestamp, json::GoJson, process::table};
 
 /// Requests closer together than this get the same processor figure.
 const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
@@ -108,20 +108,16 @@ fn cgroup(machine: u64) -> Option<Read> {
 /// Time and private memory of every process that is seen from here, and the time of those they have reaped.
 fn processes(total: u64) -> Read {
     let (mut cpu, mut used) = (Duration::ZERO, 0);
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        // Not `self`, which would count this one again.
-        if !process.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
-            continue;
-        }
-        let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
-        cpu += process_cpu(&stat).unwrap_or_default();
-        used += fs::read_to_string(process.path().join("statm")).ok().and_then(|text| private(&text)).unwrap_or(0);
-    }
+    table::each(|process, stat| {
+        cpu += process_cpu(stat).unwrap_or_default();
+        let memory = fs::read_to_string(format!("/proc/{}/statm", process.pid));
+        used += memory.ok().and_then(|text| private(&text)).unwrap_or(0);
+    });
     Read { cpu, memory: Memory { total, used, cache: 0 } }
 }
 
 /// utime, stime, cutime and cstime: the 14th to 17th field; the second is in parentheses and may hold anything.
-fn process_cpu(stat: &str) -> Option<Duration> {
+pub fn process_cpu(stat: &str) -> Option<Duration> {
     let (_, rest) = stat.rsplit_once(") ")?;
     Some(ticks(rest.split(' ').skip(11).take(4).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()))
 }

@@ -20,6 +20,7 @@ mod lsp;
 mod metrics;
 pub mod operations;
 pub mod own_port;
+mod params;
 mod ports;
 mod process;
 mod proxy;

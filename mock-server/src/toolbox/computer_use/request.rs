@@ -9,7 +9,7 @@ use super::programs::available;
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{self, JsonBody},
-    files::params::Params,
+    params::Params,
 };
 
 /// The agent, where sandboxes can have a desktop. 503 with the packages to install elsewhere, whatever else is wrong

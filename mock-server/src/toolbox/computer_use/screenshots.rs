@@ -10,7 +10,7 @@ use super::{
     picture::{self, Compression, Format},
     request::{Screen, boolean, integer, invalid, required},
 };
-use crate::toolbox::{ToolboxError, files::params::Params, json::GoJson};
+use crate::toolbox::{ToolboxError, json::GoJson, params::Params};
 
 const DEFAULT_QUALITY: u8 = 85;
 

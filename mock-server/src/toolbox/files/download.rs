@@ -13,11 +13,10 @@ use bytes::Bytes;
 use super::{
     Named, blocking, disposition,
     info::base_name,
-    params::Params,
     ranges::{self, Wanted},
     segments::{self, Content, Segment},
 };
-use crate::toolbox::{Ctx, ToolboxError};
+use crate::toolbox::{Ctx, ToolboxError, params::Params};
 
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 

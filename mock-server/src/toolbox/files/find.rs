@@ -15,11 +15,10 @@ use serde::Serialize;
 
 use super::{
     Gone, cancellable,
-    params::Params,
     walk::{Shown, Walk},
 };
 use crate::limits;
-use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
+use crate::toolbox::{Ctx, ToolboxError, json::GoJson, params::Params};
 
 /// A longer line ends its file, silently (observed).
 const MAX_LINE: usize = 64 << 10;

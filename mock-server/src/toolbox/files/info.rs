@@ -16,9 +16,9 @@ use axum::{
 use chrono::{DateTime, Local, TimeZone};
 use serde::Serialize;
 
-use super::{Named, blocking, mode, params::Params};
+use super::{Named, blocking, mode};
 use crate::limits;
-use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
+use crate::toolbox::{Ctx, ToolboxError, json::GoJson, params::Params};
 
 /// `FileInfo` of the contract. For a link everything but `name` and `path` describes its target.
 #[derive(Debug, Serialize)]

@@ -31,7 +31,6 @@ mod info;
 mod mode;
 mod multipart;
 mod mutate;
-pub(super) mod params;
 mod ranges;
 mod rename;
 mod replace;

@@ -12,8 +12,8 @@ use std::{
 
 use axum::{extract::State, http::StatusCode};
 
-use super::{Named, blocking, mode, params::Params, users};
-use crate::toolbox::{Ctx, ToolboxError, go_errors};
+use super::{Named, blocking, mode, users};
+use crate::toolbox::{Ctx, ToolboxError, go_errors, params::Params};
 
 /// `CreateFolder`: with its parents; an existing folder is left as it is.
 pub async fn folder(State(ctx): State<Ctx>, params: Params) -> Result<StatusCode, ToolboxError> {

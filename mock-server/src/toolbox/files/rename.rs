@@ -24,8 +24,8 @@ use nix::{
 };
 use serde_json::json;
 
-use super::{Named, blocking, mutate::without_trailing_slashes, params::Params};
-use crate::toolbox::{Ctx, ToolboxError, go_errors, json::GoJson};
+use super::{Named, blocking, mutate::without_trailing_slashes};
+use crate::toolbox::{Ctx, ToolboxError, go_errors, json::GoJson, params::Params};
 
 /// `MoveFile`. 404 for a missing source or parent of the destination, 409 when the destination exists.
 pub async fn rename(State(ctx): State<Ctx>, params: Params) -> Result<Response, ToolboxError> {

@@ -9,11 +9,10 @@ use super::{
     cancellable,
     glob::Glob,
     info::base_name,
-    params::Params,
     walk::{Shown, Walk},
 };
 use crate::limits;
-use crate::toolbox::{Ctx, ToolboxError, json::GoJson};
+use crate::toolbox::{Ctx, ToolboxError, json::GoJson, params::Params};
 
 /// `SearchFiles`: every path at or below `path` whose base name matches, in lexical order.
 pub async fn search(State(ctx): State<Ctx>, params: Params) -> Result<impl IntoResponse, ToolboxError> {

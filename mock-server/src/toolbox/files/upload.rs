@@ -14,10 +14,9 @@ use super::{
     Named,
     info::base_name,
     multipart::{self, Multipart, MultipartError},
-    params::Params,
     store::{Source, StoreError, store},
 };
-use crate::toolbox::{Ctx, ToolboxError, go_errors, json::GoJson};
+use crate::toolbox::{Ctx, ToolboxError, go_errors, json::GoJson, params::Params};
 
 /// `UploadedFile` of the contract.
 #[derive(Serialize)]

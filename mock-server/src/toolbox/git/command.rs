@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{errors, repository::Repository, secrets::Secrets};
+use super::{errors, repository::Repository, secrets::Secrets, watch::Watch};
 use crate::{
     limits,
     runtime::sys::rlimits::{Bounds, bound},
@@ -81,11 +81,12 @@ const VARIABLES: &[(&str, &str)] = &[
 pub struct Call {
     pub ctx: Ctx,
     gone: CancellationToken,
+    watch: Watch,
 }
 
 impl Call {
     pub fn new(ctx: Ctx) -> Call {
-        Call { ctx, gone: CancellationToken::new() }
+        Call { ctx, gone: CancellationToken::new(), watch: Watch::default() }
     }
 
     /// Works on a request in a task of its own, so that it can tidy up when the client has gone.
@@ -192,11 +193,13 @@ impl<'a> Git<'a> {
 
     /// Runs it to its end.
     pub async fn run(mut self) -> Result<Output, ToolboxError> {
-        let (gone, limit) = (self.call.gone.clone(), self.limit);
+        let (gone, watch, limit) = (self.call.gone.clone(), self.call.watch.clone(), self.limit);
         let input = std::mem::take(&mut self.stdin);
         let mut child = self.spawn()?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
         let why = tokio::select! {
             output = finish(&mut child, input) => return output,
+            why = watch.over(group) => why,
             () = gone.cancelled() => ToolboxError::internal("the client has gone"),
             () = sleep(limit) => errors::too_slow(limit),
         };

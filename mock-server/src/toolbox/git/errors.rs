@@ -65,7 +65,8 @@ const CONFLICTS: &[&str] = &[
     "is unmerged",
     "in the middle of a merge",
 ];
-const DIVERGED: &[&str] = &["Not possible to fast-forward", "Diverging branches"];
+const DIVERGED: &[&str] =
+    &["Not possible to fast-forward", "Diverging branches", "refusing to merge unrelated histories"];
 
 const NO_MEMORY: &[&str] = &["ut of memory", "annot allocate memory", "unable to create thread"];
 
@@ -124,12 +125,16 @@ pub fn of(stderr: &str) -> ToolboxError {
 fn out_of_bounds(stderr: &str) -> Option<String> {
     let said = |needle: &str| stderr.lines().any(|line| !line.starts_with("remote:") && line.contains(needle));
     let died = |signal: Signal| said(&format!(" died of signal {}", signal as i32));
-    let mib = |bytes: usize| bytes.div_ceil(1 << 20);
     if NO_MEMORY.iter().any(|needle| said(needle)) {
         return Some(format!("git may use no more than {} MiB of memory", mib(limits::inside().git_memory)));
     }
-    if died(Signal::SIGXFSZ) || said("File too large") {
+    if said("File too large") {
         return Some(format!("git may write no file of more than {} MiB", mib(limits::inside().git_file)));
+    }
+    // Checking out, it doesn't say why.
+    if said("error: unable to write file ") {
+        let most = mib(limits::inside().git_file);
+        return Some(format!("git may write no file of more than {most} MiB, and the disk may be full"));
     }
     died(Signal::SIGKILL).then(|| "git was killed: the sandbox may have too little memory".to_owned())
 }
@@ -157,6 +162,20 @@ pub fn remote_rejected(message: &str) -> ToolboxError {
 pub fn too_slow(limit: Duration) -> ToolboxError {
     let message = format!("request timeout: git took longer than {} s", limit.as_secs());
     ToolboxError::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", message)
+}
+
+/// 500, as for what one program or one file may take.
+pub fn wrote_too_much() -> ToolboxError {
+    raw(format!("git may write no more than {} MiB for one request", mib(limits::inside().git_written)))
+}
+
+/// 500: the time of processors, not that on the clock.
+pub fn computed_too_long() -> ToolboxError {
+    raw(format!("git may compute no longer than {} s for one request", limits::inside().git_cpu))
+}
+
+fn mib(bytes: usize) -> usize {
+    bytes.div_ceil(1 << 20)
 }
 
 fn unreachable(message: &str) -> ToolboxError {
@@ -283,7 +302,7 @@ mod tests {
                 "fatal: Out of memory, malloc failed (tried to allocate 1099511627777 bytes)",
                 "no more than 4096 MiB of memory",
             ),
-            ("error: index-pack died of signal 25", "no file of more than 16384 MiB"),
+            ("error: unable to write file a/b", "no file of more than 16384 MiB, and the disk may be full"),
             ("fatal: write error: File too large", "no file of more than 16384 MiB"),
             ("error: git died of signal 9", "git was killed"),
         ] {

@@ -6,8 +6,8 @@
 //! one costs 1-3 ms and no memory in an idle agent. What it would do on its own is taken away ([`command`]): hooks,
 //! monitors, signing, editors, pagers, prompts, background maintenance, submodules, transports that run programs,
 //! looking for a repository further up. It runs as the sandbox's user, in the sandbox, under a time limit, and is
-//! ended when the client leaves. What it may take of memory and write to one file is bounded ([`command`]), as a pack can
-//! announce and expand to anything.
+//! ended when the client leaves. What it may take of memory and write to one file is bounded ([`command`]), and what all
+//! programs of a request may write and compute together ([`watch`]), as a pack can announce and expand to anything.
 //!
 //! Names and passwords of a request, and those in a remote's URL, never are arguments, variables or log lines: they
 //! are in a sealed memory file that git inherits ([`secrets`]).
@@ -37,6 +37,7 @@ mod secrets;
 mod status;
 mod transfer;
 mod url;
+mod watch;
 
 use axum::{
     Router,
@@ -47,7 +48,7 @@ use axum::{
 use super::{
     Ctx, ToolboxError,
     body::{self, JsonBody},
-    files::params::Params,
+    params::Params,
 };
 
 pub fn routes() -> Router<Ctx> {

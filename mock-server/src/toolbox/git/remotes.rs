@@ -80,7 +80,7 @@ impl JsonBody for GitAddRemoteRequest {
 }
 
 /// `AddRemote`: 201. 409 when there is one of this name, unless it may be overwritten. When it can't be fetched, the
-/// configuration is as before.
+/// configuration is as before, and so are the branches that are known of it.
 pub async fn add(State(ctx): State<Ctx>, body: Request) -> Result<impl IntoResponse, ToolboxError> {
     let GitAddRemoteRequest { path, name, url, fetch, overwrite } = read(body).await?;
     plain("remote name", &name)?;
@@ -93,6 +93,7 @@ pub async fn add(State(ctx): State<Ctx>, body: Request) -> Result<impl IntoRespo
             return Err(ToolboxError::conflict("remote already exists"));
         }
         let config = config_path(&call, &repository).await?;
+        let branches = if known { tracking(&call, &repository, &name).await? } else { String::new() };
         let before = tokio::fs::read(&config).await.map_err(|e| errors::raw(go_errors::text(&e)))?;
         let added = async {
             if known {
@@ -111,10 +112,20 @@ pub async fn add(State(ctx): State<Ctx>, body: Request) -> Result<impl IntoRespo
         let added = added.await;
         if added.is_err() {
             tokio::fs::write(&config, before).await.map_err(|e| errors::raw(go_errors::text(&e)))?;
+            call.git(["update-ref", "--stdin"]).at(&repository).stdin(branches).text().await?;
         }
         added
     })
     .await
+}
+
+/// What is known of a remote's branches, for `update-ref --stdin`. Its HEAD only points to one of them.
+async fn tracking(call: &Call, repository: &Repository, name: &str) -> Result<String, ToolboxError> {
+    let format = "--format=%(if)%(symref)%(then)%(else)update %(refname) %(objectname)%(end)";
+    let below = format!("refs/remotes/{name}/");
+    let output = call.git(["for-each-ref", format, &below]).at(repository).text().await?;
+    let lines = String::from_utf8_lossy(&output);
+    Ok(lines.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect())
 }
 
 /// Where a remote of this name is, as it was written.

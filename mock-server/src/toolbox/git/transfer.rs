@@ -145,15 +145,19 @@ pub async fn pull(State(ctx): State<Ctx>, body: Request) -> Result<impl IntoResp
         };
         check_name(&branch)?;
         let (name, remote) = remote(&call, &repository, request.remote, login).await?;
-        let reference = format!("refs/heads/{branch}");
-        let fetch = call.git(["fetch", "--quiet", "--", &name, &reference]).at(&repository);
-        fetch.network(remote.secrets.as_ref()).text().await?;
-        let _lock = repository.lock().await;
-        call.git(["merge", "--quiet", "--ff-only", "--no-verify-signatures", "FETCH_HEAD"])
-            .at(&repository)
-            .text()
-            .await?;
-        Ok(StatusCode::OK)
+        // Not FETCH_HEAD: that is what anybody fetched last.
+        let fetched = format!("refs/daytona/{}", uuid::Uuid::new_v4().simple());
+        let pulled = async {
+            let reference = format!("refs/heads/{branch}:{fetched}");
+            let fetch = call.git(["fetch", "--quiet", "--no-tags", "--", &name, &reference]).at(&repository);
+            fetch.network(remote.secrets.as_ref()).text().await?;
+            let _lock = repository.lock().await;
+            let merge = ["merge", "--quiet", "--ff-only", "--no-verify-signatures", &fetched];
+            call.git(merge).at(&repository).text().await
+        };
+        let pulled = pulled.await;
+        call.git(["update-ref", "-d", &fetched]).at(&repository).run().await?;
+        pulled.map(|_| StatusCode::OK)
     })
     .await
 }

@@ -15,8 +15,8 @@ use super::{
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{Body, Field, JsonBody, Kind},
-    files::params::Params,
     json::GoJson,
+    params::Params,
 };
 
 /// `LspServerRequest` of the contract.

@@ -43,17 +43,24 @@ fn completion(item: &Value) -> Value {
     if let Some(kind) = item["kind"].as_i64() {
         kept.insert("kind".into(), kind.into());
     }
-    // Text or `MarkupContent`: the contract leaves it open.
-    let documentation = item.get("documentation").filter(|documentation| !documentation.is_null());
     for name in ["detail", "sortText", "filterText", "insertText"] {
         if let Some(value) = item[name].as_str() {
             kept.insert(name.into(), value.into());
         }
     }
-    if let Some(documentation) = documentation {
-        kept.insert("documentation".into(), documentation.clone());
+    if let Some(documentation) = documentation(&item["documentation"]) {
+        kept.insert("documentation".into(), documentation);
     }
     Value::Object(kept)
+}
+
+/// `MarkupContent`, of text too: the contract has an object here, and Python SDKs refuse anything else.
+fn documentation(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(text) => Some(json!({"kind": "plaintext", "value": text})),
+        Value::Object(_) => Some(value.clone()),
+        _ => None,
+    }
 }
 
 fn number(value: &Value) -> Value {
@@ -94,6 +101,10 @@ mod tests {
             completions(&json!({"isIncomplete": true, "items": [item]})),
             json!({"isIncomplete": true, "items": [kept]})
         );
+        let told =
+            completions(&json!([{"label": "x", "documentation": "as text"}, {"label": "y", "documentation": 1}]));
+        let text = json!({"kind": "plaintext", "value": "as text"});
+        assert_eq!(told["items"], json!([{"label": "x", "documentation": text}, {"label": "y"}]));
         assert_eq!(completions(&Value::Null), json!({"isIncomplete": false, "items": []}));
     }
 
@@ -103,6 +114,7 @@ mod tests {
         let key = prop_oneof![
             "[a-z]{1,3}",
             Just("items".to_owned()),
+            Just("documentation".to_owned()),
             Just("location".to_owned()),
             Just("children".to_owned())
         ];
@@ -122,7 +134,10 @@ mod tests {
             for symbol in symbols(&answer, "u").as_array().expect("a list") {
                 prop_assert!(symbol["kind"].is_i64() && symbol["location"]["range"]["end"]["line"].is_i64());
             }
-            prop_assert!(completions(&answer)["items"].as_array().expect("a list").iter().all(|item| item["label"].is_string()));
+            for item in completions(&answer)["items"].as_array().expect("a list") {
+                prop_assert!(item["label"].is_string());
+                prop_assert!(item.get("documentation").is_none_or(Value::is_object));
+            }
         }
     }
 }

@@ -6,4 +6,5 @@ pub mod group;
 pub mod output;
 pub mod run;
 pub mod shell;
+pub mod table;
 pub mod tail;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     time::Duration,
@@ -13,9 +12,12 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::task::spawn_blocking;
 
 use super::shell::Shell;
-use crate::runtime::sys::{
-    fdpass::watch,
-    process::{pidfd_open, signal_pidfd},
+use crate::{
+    runtime::sys::{
+        fdpass::watch,
+        process::{pidfd_open, signal_pidfd},
+    },
+    toolbox::process::table::{self, Process},
 };
 
 /// Between SIGTERM and SIGKILL (observed).
@@ -56,23 +58,10 @@ async fn exited(process: OwnedFd) {
     }
 }
 
-struct Process {
-    pid: i32,
-    parent: i32,
-    group: i32,
-}
-
 fn processes() -> Vec<Process> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| parse(&fs::read_to_string(entry.path().join("stat")).ok()?)).collect()
-}
-
-/// `pid (name) state ppid pgrp …`; the name may hold anything.
-fn parse(stat: &str) -> Option<Process> {
-    let pid = stat.split(' ').next()?.parse().ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ').skip(1);
-    Some(Process { pid, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
+    let mut all = Vec::new();
+    table::each(|process, _| all.push(process));
+    all
 }
 
 /// The members of the group and everything that descends from it.
@@ -104,7 +93,7 @@ mod tests {
             "14 (orphan) S 1 10 1",
             "20 (other) S 1 20 1",
         ];
-        let processes: Vec<Process> = lines.iter().filter_map(|line| parse(line)).collect();
+        let processes: Vec<Process> = lines.iter().filter_map(|line| table::parse(line)).collect();
         assert_eq!(family(10, &processes), HashSet::from([10, 11, 12, 13, 14]));
     }
 }

@@ -82,6 +82,14 @@ async fn requests_are_checked() {
         }
         assert_eq!(tb.delete(&format!("/computeruse/recordings/{path}")).await.status(), 404, "{path}");
     }
+    // What can't be read isn't empty.
+    tb.run("mkdir -p ~/.daytona && touch ~/.daytona/recordings").await;
+    for path in ["", "/x", "/x/download"] {
+        let (code, message) = refused(tb.get(&format!("/computeruse/recordings{path}")).await, 500).await;
+        assert_eq!(code, "INTERNAL_SERVER_ERROR");
+        assert!(message.contains("not a directory"), "{message}");
+    }
+    tb.run("rm ~/.daytona/recordings").await;
     let stop = |body| tb.post("/computeruse/recordings/stop", body);
     assert_eq!(refused(stop(json!({})).await, 400).await.0, "INVALID_REQUEST_BODY");
     assert_eq!(refused(stop(json!({"id": "x"})).await, 404).await.1, "not found: recording not found");

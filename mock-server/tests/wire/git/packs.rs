@@ -35,7 +35,10 @@ const NO_FILE: &str = "git may write no file of more than 16 MiB";
 
 /// A server whose git programs may use little, and a sandbox of it.
 async fn bounded() -> (MockServer, Toolbox) {
-    let limits = Limits { git_memory: MEMORY, git_file: FILE, ..Limits::default() };
+    limited(Limits { git_memory: MEMORY, git_file: FILE, ..Limits::default() }).await
+}
+
+async fn limited(limits: Limits) -> (MockServer, Toolbox) {
     let server = MockServer::start(Config { limits, ..config() }).await.expect("the server starts");
     let api = Api { url: server.api_url.clone(), key: server.api_key.clone(), client: reqwest::Client::new() };
     let id = api.named("bounded").await;
@@ -97,11 +100,56 @@ async fn trees_that_expand_are_given_up() {
     for path in ["empty", "full"] {
         let body = json!({"url": remote.url("open/large.git"), "path": path});
         let message = refused(tb.git("clone", body).await, 500, "INTERNAL_SERVER_ERROR").await;
-        assert_eq!(message, NO_FILE);
+        assert_eq!(message, format!("{NO_FILE}, and the disk may be full"));
     }
     assert_eq!(tb.run("find empty full | sort; cat full/a").await, "empty\nfull\nfull/a\nfull/d\nfull/d/mine\nmine\n");
     // By hand, a sandbox may do what it likes.
     tb.run(&format!("git clone -q {} by-hand && stat -c %s by-hand/z", remote.url("open/large.git"))).await;
+    server.shutdown().await;
+}
+
+/// What bounds one file and one program bounds no request: many files together, what a remote says besides the pack, and
+/// what takes long to unpack rather than to store.
+#[tokio::test]
+async fn requests_that_take_too_much_are_given_up() {
+    const TOO_MUCH: &str = "git may write no more than 64 MiB for one request";
+    let (server, tb) = limited(Limits { git_written: 64 << 20, ..Limits::default() }).await;
+    let (remote, hostile) = (GitServer::start().await, Hostile::start().await);
+    remote.run("git init -q --bare -b main open/many.git && cd open/many.git && git config user.name S && git config user.email s@x &&
+        blob=$(head -c 8M /dev/zero | git hash-object -w --stdin) && dot=$(echo . | git hash-object -w --stdin) &&
+        tree=$(for n in $(seq 1000); do printf '100644 blob %s\t%d\n' $blob $n; done | git mktree) &&
+        git update-ref refs/heads/base $(git commit-tree $(git mktree </dev/null) -m base) &&
+        git update-ref refs/heads/main $(git commit-tree $tree -p base -m 'eight gigabytes in a thousand files') &&
+        tree=$(for n in $(seq 100); do printf '100644 blob %s\t%d\n' $dot $n; done | git mktree) &&
+        for level in 1 2; do tree=$(for n in $(seq 100); do printf '040000 tree %s\t%d\n' $tree $n; done | git mktree); done &&
+        git update-ref refs/heads/small $(git commit-tree $tree -m 'a million files of two bytes')");
+    let url = remote.url("open/many.git");
+    is_refused(&tb, &url, TOO_MUCH).await;
+    let small = tb.git("clone", json!({"url": url, "branch": "small", "path": "new/r"})).await;
+    assert_eq!(refused(small, 500, "INTERNAL_SERVER_ERROR").await, TOO_MUCH);
+    is_refused(&tb, &hostile.url("chatter"), TOO_MUCH).await;
+    eventually("endless chatter is let go", async || (hostile.let_go() == 1).then_some(())).await;
+
+    // A pull changes no branch and leaves no lock.
+    tb.run(&format!("git clone -q -b base {url} r && git -C r branch -m main")).await;
+    for kind in ["chatter", "many"] {
+        let url = if kind == "many" { url.clone() } else { hostile.url(kind) };
+        tb.git_ok("remotes", json!({"path": "r", "name": "origin", "url": url, "overwrite": true})).await;
+        let pull = tb.git("pull", json!({"path": "r", "branch": "main"})).await;
+        assert_eq!(refused(pull, 500, "INTERNAL_SERVER_ERROR").await, TOO_MUCH, "{kind}");
+    }
+    assert_eq!(tb.git_get("history?path=r").await.as_array().expect("a list").len(), 1);
+    assert_eq!(tb.run("find r/.git -name '*.lock'").await, "");
+    server.shutdown().await;
+}
+
+/// A terabyte of zeros, a thousandth of that as a pack, takes an hour to unpack and hardly any memory or disk.
+#[tokio::test]
+async fn packs_that_take_long_to_unpack_are_given_up() {
+    let (server, tb) = limited(Limits { git_cpu: 1, ..Limits::default() }).await;
+    let remote = Hostile::start().await;
+    is_refused(&tb, &remote.url("hollow"), "git may compute no longer than 1 s for one request").await;
+    eventually("the endless answer is let go", async || (remote.let_go() == 1).then_some(())).await;
     server.shutdown().await;
 }
 
@@ -147,6 +195,10 @@ async fn answer(State(let_go): State<Arc<AtomicUsize>>, request: Request) -> Res
             "objects" => Body::from(begin(&header(i32::MAX as u32))),
             "announced" => Body::from(begin(&[header(1), object(2, 1 << 40), zlib(&[0; 100])].concat())),
             "delta" => Body::from([&begin(&delta()), &b"0000"[..]].concat()),
+            "chatter" => endless(begin(&[]), line(&[&b"\x02"[..], &[b' '; 60_000], b"\n"].concat()), let_go),
+            "hollow" => {
+                endless(begin(&[header(1), object(3, 1 << 40), vec![0x78, 0x9c]].concat()), line(&zeros()), let_go)
+            }
             // A blob of a terabyte, which compression makes no smaller.
             _ => {
                 let noise: Vec<u8> = (0..2048).flat_map(|_| uuid::Uuid::new_v4().into_bytes()).collect();
@@ -203,6 +255,16 @@ fn zlib(data: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(data).expect("written");
     encoder.finish().expect("finished")
+}
+
+/// Sixteen megabytes of zeros in the middle of a compressed stream, for the channel of packs.
+fn zeros() -> Vec<u8> {
+    let mut packed = Vec::with_capacity(60_000);
+    packed.push(1);
+    let mut compress = flate2::Compress::new(Compression::best(), false);
+    compress.compress_vec(&[0; 16 << 20], &mut packed, flate2::FlushCompress::Full).expect("compressed");
+    assert_eq!((compress.total_in(), packed.ends_with(&[0, 0, 0xff, 0xff])), (16 << 20, true));
+    packed
 }
 
 /// A pack of four kilobytes of zeros and a delta that makes 32 gigabytes of them.

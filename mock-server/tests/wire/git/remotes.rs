@@ -145,6 +145,9 @@ async fn remotes_are_added_listed_and_replaced() {
     let gone = json!({"path": "r", "name": "up", "url": "/x", "overwrite": true, "fetch": true});
     refused(tb.git("remotes", gone).await, 404, "GIT_REPO_NOT_FOUND").await;
     assert_eq!(tb.run("cat r/.git/config").await, before);
+    let kept = "git -C r rev-parse up/main && git -C r ls-remote up refs/heads/main | cut -f1";
+    let kept = tb.run(kept).await;
+    assert!(kept.lines().count() == 2 && kept.lines().nth(0) == kept.lines().nth(1), "{kept}");
     tb.git_ok("remotes", json!({"path": "r", "name": "up", "url": "/x", "overwrite": true})).await;
     assert_eq!(tb.run("git -C r config remote.up.url").await, "/x\n");
     for name in ["-x", "a b", "a..b"] {
@@ -175,4 +178,24 @@ async fn stored_credentials_are_used() {
         )
         .await;
     }
+}
+
+/// Each pull merges what it fetched itself, whatever is fetched at the same time.
+#[tokio::test]
+async fn pulls_at_the_same_time_do_not_mix() {
+    let server = GitServer::start().await;
+    server.repository("open/r.git");
+    let tb = cloned(&server, "open/r.git").await;
+    // `main` has nothing new; `apart` has nothing in common.
+    server.run(
+        "cd open/r.git && git config user.name S && git config user.email s@x &&
+        git update-ref refs/heads/apart $(git commit-tree main^{tree} -m apart)",
+    );
+    let before = tb.run("git -C r rev-parse HEAD").await;
+    let pull = async |branch: &str| tb.git("pull", json!({"path": "r", "branch": branch})).await.status().as_u16();
+    let pairs = (0..8).map(|_| async { tokio::join!(pull("main"), pull("apart")) });
+    let answers = futures_util::future::join_all(pairs).await;
+    assert_eq!(answers, [(200, 409); 8]);
+    assert_eq!(tb.run("git -C r rev-parse HEAD").await, before);
+    assert_eq!(tb.run("git -C r for-each-ref refs/daytona").await, "");
 }

@@ -19,8 +19,8 @@ use crate::{
             display::Display,
             request::{Screen, integer},
         },
-        files::params::Params,
         json::GoJson,
+        params::Params,
     },
 };
 

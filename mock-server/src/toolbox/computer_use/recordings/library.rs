@@ -101,9 +101,12 @@ impl Recordings {
         self.known.lock().values().filter(|known| known.now().status == "recording").cloned().collect()
     }
 
+    /// 500 for a directory that can't be read; one that isn't there has no recordings.
     pub async fn list(&self, ctx: &Ctx) -> Result<Vec<Recording>, ToolboxError> {
         let dir = Self::directory(ctx);
-        let files = spawn_blocking(move || files(&dir)).await.unwrap_or_default();
+        let files = spawn_blocking(move || files(&dir)).await.map_err(ToolboxError::internal)?;
+        let files =
+            files.map_err(|error| ToolboxError::internal(format!("recordings: {}", go_errors::text(&error))))?;
         let known: HashMap<_, _> = self.known.lock().clone();
         let mut all: Vec<Recording> = known.values().map(|known| known.now()).collect();
         all.extend(files.into_iter().filter(|file| !known.contains_key(&file.id)));
@@ -158,8 +161,11 @@ fn not_found() -> ToolboxError {
 }
 
 /// What recordings are in a directory, by their names: `<uuid>_<label>_<date>_<time>.mp4`.
-fn files(dir: &Path) -> Vec<Recording> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+fn files(dir: &Path) -> std::io::Result<Vec<Recording>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
     let found = entries.flatten().filter_map(|entry| {
         let file_name = entry.file_name().into_string().ok()?;
         let id = id_of(&file_name)?.to_owned();
@@ -176,7 +182,7 @@ fn files(dir: &Path) -> Vec<Recording> {
             size_bytes: Some(about.len()),
         })
     });
-    found.collect()
+    Ok(found.collect())
 }
 
 /// The id in the name of a recording's file; `None` for other files.

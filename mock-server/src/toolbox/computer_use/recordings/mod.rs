@@ -120,7 +120,7 @@ async fn stop(
     ctx.recordings().stop(&id).await.map(GoJson)
 }
 
-/// `ListRecordings`: the youngest first.
+/// `ListRecordings`: the youngest first. 500 where the directory can't be read.
 async fn list(State(ctx): State<Ctx>) -> Result<impl IntoResponse, ToolboxError> {
     Ok(GoJson(json!({"recordings": ctx.recordings().list(&ctx).await?})))
 }

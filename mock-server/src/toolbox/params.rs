@@ -11,8 +11,7 @@ use std::{
 use axum::{extract::FromRequestParts, http::request::Parts};
 use percent_encoding::percent_decode;
 
-use super::{super::ToolboxError, Named};
-use crate::toolbox::Ctx;
+use super::{Ctx, ToolboxError, files::Named};
 
 /// The decoded query of a request. Of repeated parameters the first counts.
 pub struct Params(Vec<(Vec<u8>, Vec<u8>)>);
