@@ -15,6 +15,7 @@ const TREE: Names = &["computer_use/tree_has_widgets"];
 const WIDGETS: Names = &["computer_use/widgets_are_used"];
 const NODES: Names = &["computer_use/accessibility_requests_are_checked"];
 const FILM: Names = &["computer_use/recordings_are_made"];
+const BARE: Names = &["computer_use/nothing_without_an_x_server"];
 const FILMS: Names = &["computer_use/recording_requests_are_checked"];
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -301,5 +302,40 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |_, a| {
             a.edit(|v| drop(remove(v, "/errors")));
         },
+    ),
+    answer_in(
+        "computer_use/starts-without-a-screen",
+        "a desktop is started where there is no X server",
+        &["StartComputerUse"],
+        BARE,
+        |_, a| a.restatus(503, 200),
+    ),
+    answer_in(
+        "computer_use/stops-without-a-screen",
+        "a desktop is stopped where there is none",
+        &["StopComputerUse"],
+        BARE,
+        |_, a| a.restatus(503, 200),
+    ),
+    answer_in(
+        "computer_use/missing-is-inactive",
+        "a desktop that can't be is one that doesn't run",
+        &["GetComputerUseSystemStatus", "GetComputerUseStatus"],
+        BARE,
+        |_, a| a.restatus(503, 200),
+    ),
+    answer_in(
+        "computer_use/missing-without-a-reason",
+        "why there is no desktop isn't told",
+        &["StartComputerUse", "StopComputerUse"],
+        BARE,
+        |_, a| a.edit_error(|v| set(v, "/message", "error")),
+    ),
+    answer_in(
+        "computer_use/unreadable-is-404",
+        "recordings that can't be read are not found",
+        &["ListRecordings"],
+        &["computer_use/unreadable_recordings_are_told"],
+        |_, a| a.restatus(500, 404),
     ),
 ];

@@ -15,6 +15,15 @@ scenarios! { "computer_use";
     unknown_processes_are_refused: Must,
         covers ["GetProcessStatus", "GetProcessLogs", "GetProcessErrors", "RestartProcess"], since "0.200";
 
+    /// Where there is no X server, every operation of the desktop is 503 and says why, before it looks at anything else;
+    /// recordings are listed all the same. (StartComputerUse, StopComputerUse, GetComputerUseSystemStatus,
+    /// GetComputerUseStatus; observed)
+    nothing_without_an_x_server: Must,
+        covers [
+            "StartComputerUse", "StopComputerUse", "GetComputerUseSystemStatus", "GetComputerUseStatus", "ListRecordings",
+        ],
+        since "0.200";
+
     /// After a stop nothing runs, and there is no screen to be seen or asked about; it can be started again.
     /// (StopComputerUse)
     processes_stop: Must, covers ["StopComputerUse", "GetDisplayInfo", "GetWindows", "GetMousePosition"], since "0.200";
@@ -68,6 +77,31 @@ async fn unknown_processes_are_refused(cx: Cx) -> Result {
         cx.check(told).status_in(&answer, &[400, 404, 500, 503]);
     }
     cx.check("restart").status_in(&post(&sandbox, "process/nosuch/restart", json!({})).await?, &[400, 404, 500, 503]);
+    Ok(())
+}
+
+async fn nothing_without_an_x_server(cx: Cx) -> Result {
+    let sandbox = cx.sandbox().await?;
+    let nowhere = json!({"set": {"PATH": "/nowhere"}});
+    sandbox.post("/env").json(nowhere).send().await?.ok()?;
+    let shown = get(&sandbox, "display/info").await?;
+    if shown.status != 503 {
+        return Err(Stop::not_applicable("a sandbox without an X server"));
+    }
+    for asked in ["status", "process-status"] {
+        let answer = get(&sandbox, asked).await?;
+        cx.check(asked).status(&answer, 503);
+        let said = answer["message"].as_str().unwrap_or_default();
+        cx.check(format!("{asked}-message")).on(&answer).contains(said, "not available");
+    }
+    for operation in ["start", "stop"] {
+        let answer = post(&sandbox, operation, json!({})).await?;
+        cx.check(operation).status(&answer, 503);
+        let said = answer["message"].as_str().unwrap_or_default();
+        cx.check(format!("{operation}-message")).on(&answer).contains(said, "not available");
+    }
+    cx.check("invalid").status(&post(&sandbox, "mouse/move", json!({"x": "a"})).await?, 503);
+    cx.check("recordings").status(&get(&sandbox, "recordings").await?, 200);
     Ok(())
 }
 

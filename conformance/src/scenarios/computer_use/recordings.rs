@@ -18,6 +18,9 @@ scenarios! { "computer_use";
     recording_requests_are_checked: Must,
         covers ["GetRecording", "DownloadRecording", "DeleteRecording", "StopRecording", "StartRecording"],
         since "0.200";
+
+    /// Where the recordings' directory is something else, the list is 500 rather than empty. (ListRecordings)
+    unreadable_recordings_are_told: Should, covers ["ListRecordings"], since "0.200";
 }
 
 async fn record(sandbox: &Sandbox, label: &str) -> Result<Answer> {
@@ -74,5 +77,20 @@ async fn recording_requests_are_checked(cx: Cx) -> Result {
     // 503 comes first where there is no ffmpeg.
     let label = post(&sandbox, "recordings/start", json!({"label": "a/b"})).await?;
     cx.check("label").status_in(&label, &[400, 503]);
+    Ok(())
+}
+
+async fn unreadable_recordings_are_told(cx: Cx) -> Result {
+    let sandbox = cx.sandbox().await?;
+    let before = get(&sandbox, "recordings").await?;
+    cx.check("none").json(&before, "/recordings", json!([]));
+    sandbox.exec("mkdir -p ~/.daytona && rm -rf ~/.daytona/recordings && touch ~/.daytona/recordings").await?.ok()?;
+    let refused = get(&sandbox, "recordings").await?;
+    if refused.status == 200 {
+        return Err(Stop::not_applicable("a directory of recordings in `~/.daytona`"));
+    }
+    cx.check("refused").status(&refused, 500);
+    sandbox.exec("rm ~/.daytona/recordings").await?.ok()?;
+    cx.check("again").status(&get(&sandbox, "recordings").await?, 200);
     Ok(())
 }
