@@ -116,7 +116,7 @@ async fn requests_that_take_too_much_are_given_up() {
     let (server, tb) = limited(Limits { git_written: 64 << 20, ..Limits::default() }).await;
     let (remote, hostile) = (GitServer::start().await, Hostile::start().await);
     remote.run("git init -q --bare -b main open/many.git && cd open/many.git && git config user.name S && git config user.email s@x &&
-        blob=$(head -c 8M /dev/zero | git hash-object -w --stdin) && dot=$(echo . | git hash-object -w --stdin) &&
+        blob=$(head -c 8M /dev/zero | tr '\\0' x | git hash-object -w --stdin) && dot=$(echo . | git hash-object -w --stdin) &&
         tree=$(for n in $(seq 1000); do printf '100644 blob %s\t%d\n' $blob $n; done | git mktree) &&
         git update-ref refs/heads/base $(git commit-tree $(git mktree </dev/null) -m base) &&
         git update-ref refs/heads/main $(git commit-tree $tree -p base -m 'eight gigabytes in a thousand files') &&

@@ -147,7 +147,8 @@ async fn remotes_are_added_listed_and_replaced() {
     assert_eq!(tb.run("cat r/.git/config").await, before);
     let kept = "git -C r rev-parse up/main && git -C r ls-remote up refs/heads/main | cut -f1";
     let kept = tb.run(kept).await;
-    assert!(kept.lines().count() == 2 && kept.lines().nth(0) == kept.lines().nth(1), "{kept}");
+    let [known, there] = kept.lines().collect::<Vec<_>>()[..] else { panic!("{kept}") };
+    assert_eq!(known, there);
     tb.git_ok("remotes", json!({"path": "r", "name": "up", "url": "/x", "overwrite": true})).await;
     assert_eq!(tb.run("git -C r config remote.up.url").await, "/x\n");
     for name in ["-x", "a b", "a..b"] {
