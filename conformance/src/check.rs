@@ -52,15 +52,15 @@ impl<'a> Pending<'a> {
     }
 
     /// `got` must be `expected`.
-    pub fn eq<T: PartialEq<U> + Debug, U: Debug>(self, got: T, expected: U) -> bool {
+    pub fn eq<T: PartialEq<U> + Serialize, U: Serialize>(self, got: T, expected: U) -> bool {
         let passed = got == expected;
-        self.give(passed, shown(&expected), shown(&got))
+        self.give(passed, json(&expected), json(&got))
     }
 
     /// `got` must not be `other`.
-    pub fn ne<T: PartialEq<U> + Debug, U: Debug>(self, got: T, other: U) -> bool {
+    pub fn ne<T: PartialEq<U> + Serialize, U: Serialize>(self, got: T, other: U) -> bool {
         let passed = got != other;
-        self.give(passed, format!("anything but {}", shown(&other)), shown(&got))
+        self.give(passed, format!("anything but {}", json(&other)), json(&got))
     }
 
     /// `holds` must be true; `expected` says what that means, `got` what was there instead.
@@ -99,7 +99,7 @@ impl<'a> Pending<'a> {
         self.give(text.contains(part), format!("something with {part:?}"), shown(&text))
     }
 
-    fn give(self, passed: bool, expected: String, got: String) -> bool {
+    pub(crate) fn give(self, passed: bool, expected: String, got: String) -> bool {
         self.log.verdict(Check {
             id: self.id.into_owned(),
             passed,
@@ -114,6 +114,11 @@ impl<'a> Pending<'a> {
 
 fn shown(value: &impl Debug) -> String {
     cut(format!("{value:?}"))
+}
+
+/// Values as answers have them, and as a reader may paste them.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 fn cut(text: String) -> String {

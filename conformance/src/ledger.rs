@@ -1,7 +1,7 @@
 //! What a run has made, on disk: whatever happens to the suite, `sweep` finds it again.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -26,39 +26,33 @@ pub struct Entry {
     pub at: chrono::DateTime<chrono::Utc>,
 }
 
-/// Append-only. Losing it loses nothing but `sweep`'s knowledge of what has no labels, so failures to write are said
-/// once and don't stop a run.
+/// Append-only, and there once something was made. Losing it loses nothing but `sweep`'s knowledge of what has no labels,
+/// so failures to write are said once and don't stop a run.
 pub struct Ledger {
     api_url: String,
-    path: Option<PathBuf>,
-    file: Mutex<Option<File>>,
+    /// `None`: nothing is kept, or can be kept.
+    path: Mutex<Option<PathBuf>>,
 }
 
 impl Ledger {
     /// The ledger of a new run.
     pub fn create(run: &str, api_url: &str) -> Self {
-        let opened = directory().and_then(|dir| {
-            fs::create_dir_all(&dir)?;
-            let path = dir.join(format!("{run}.jsonl"));
-            Ok((OpenOptions::new().create(true).append(true).open(&path)?, path))
-        });
-        if let Err(error) = &opened {
+        let path = directory().map(|dir| dir.join(format!("{run}.jsonl")));
+        if let Err(error) = &path {
             eprintln!("no ledger of what this run makes: {error}");
         }
-        let (file, path) = opened.ok().unzip();
-        Self { api_url: api_url.to_owned(), path, file: Mutex::new(file) }
+        Self { api_url: api_url.to_owned(), path: Mutex::new(path.ok()) }
     }
 
     /// One that keeps nothing: for a server that goes away with the run.
     pub fn none() -> Self {
-        Self { api_url: String::new(), path: None, file: Mutex::new(None) }
+        Self { api_url: String::new(), path: Mutex::new(None) }
     }
 
     /// The run is over: a ledger of which nothing is left goes away.
     pub(crate) fn close(&self) {
-        let Some(path) = &self.path else { return };
-        *self.file.lock() = None;
-        if fs::read_to_string(path).is_ok_and(|text| left(&text).is_empty()) {
+        let Some(path) = self.path.lock().take() else { return };
+        if fs::read_to_string(&path).is_ok_and(|text| left(&text).is_empty()) {
             _ = fs::remove_file(path);
         }
     }
@@ -72,16 +66,21 @@ impl Ledger {
     }
 
     fn append(&self, event: &str, path: &str) {
-        let mut file = self.file.lock();
-        let Some(open) = file.as_mut() else { return };
+        let mut file = self.path.lock();
+        let Some(open) = file.as_deref() else { return };
         let (api_url, event, path) = (self.api_url.clone(), event.to_owned(), path.to_owned());
         let entry = Entry { api_url, event, path, at: chrono::Utc::now() };
         let line = serde_json::to_string(&entry).expect("an entry is plain data") + "\n";
-        if let Err(error) = open.write_all(line.as_bytes()) {
-            eprintln!("the ledger can't be written any more: {error}");
+        if let Err(error) = write(open, &line) {
+            eprintln!("no ledger of what this run makes: {}: {error}", open.display());
             *file = None;
         }
     }
+}
+
+fn write(path: &Path, line: &str) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    OpenOptions::new().create(true).append(true).open(path)?.write_all(line.as_bytes())
 }
 
 /// Where ledgers are: below the XDG state directory.

@@ -104,6 +104,28 @@ async fn a_missing_field_is_a_verdict_and_the_shape_has_its_own() {
 }
 
 #[tokio::test]
+async fn fields_beyond_the_contract_are_told_and_no_verdict() {
+    let target = stub(|path, _| {
+        let (status, headers, body) = good(path);
+        Some((
+            status,
+            headers,
+            body.replacen('{', r#"{"defaultSnapshott":"s","dtn_this-is-the-key-of-the-harness-tests":1,"#, 1),
+        ))
+    });
+    let report = run(plan("auth/config_needs_no_key"), target.await).await.unwrap();
+    assert_eq!((only(&report), report.exit_code()), (Outcome::Pass, 0), "{}", report.to_json());
+    let beyond: Vec<_> = report.beyond().map(|row| (row.operation, row.undeclared.len())).collect();
+    assert_eq!(beyond, [("ConfigController_getConfig", 2)]);
+    let mut printed = Vec::new();
+    daytona_conformance::report::console::write(&mut printed, &report, true).unwrap();
+    let page = daytona_conformance::report::html::to_string(&report);
+    for text in [String::from_utf8(printed).unwrap(), report.to_json(), page] {
+        assert!(text.contains("defaultSnapshott") && !text.contains(KEY), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_up_is_untestable() {
     // The first two requests are the suite's own.
     let target = stub(|path, n| (n < 2).then(|| good(path))).await;

@@ -118,6 +118,19 @@ fn exit_codes_tell_a_verdict_from_a_mistake() {
     assert!(code == 2 && why.contains("--target mock"), "{why}");
     let (code, _, why) = program.run(&["run", PLAIN, "--api-url", "http://127.0.0.1:1/api"]);
     assert!(code == 2 && why.contains("no Daytona API"), "{why}");
+    assert_eq!((program.ledgers(), against_bad.ledgers()), (0, 0), "who makes nothing has no ledger");
+    for wrong in [
+        ["--rps", "0"],
+        ["--rps", "nan"],
+        ["--max-minutes", "nan"],
+        ["--max-minutes=-1", "--quiet"],
+        ["--cases", "0"],
+        ["--jobs", "0"],
+        ["--timeout", "0"],
+    ] {
+        let (code, _, why) = program.run(&[&["run", PLAIN][..], &wrong].concat());
+        assert!(code == 2 && why.contains("invalid value"), "{wrong:?}: {why}");
+    }
     for command in [&["list"][..], &["list", "--json"], &["coverage"], &["explain", PLAIN], &["mutants", "--list"]] {
         assert_eq!(program.run(command).0, 0, "{command:?}");
     }

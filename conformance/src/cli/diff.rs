@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    run::{TargetArgs, watched},
+    run::{TargetArgs, at_least_one, rate, watched},
     written,
 };
 use crate::{
@@ -31,10 +31,10 @@ struct Scenarios {
     #[arg(long, value_delimiter = ',')]
     area: Vec<String>,
     /// Scenarios at the same time.
-    #[arg(long, short, default_value_t = 4)]
+    #[arg(long, short, default_value_t = 4, value_parser = at_least_one())]
     jobs: usize,
     /// Requests a second.
-    #[arg(long)]
+    #[arg(long, value_parser = rate)]
     rps: Option<f64>,
 }
 
@@ -156,7 +156,8 @@ fn write(out: &mut impl Write, differences: &[Difference], both: usize, sides: [
         writeln!(out, "    right  {}", values(&difference.right))?;
     }
     let [left, right] = sides.map(|side| side.server_version.as_str());
-    writeln!(out, "\n{} differences between {left} and {right} in {both} scenarios", differences.len())
+    let many = if differences.len() == 1 { "" } else { "s" };
+    writeln!(out, "\n{} difference{many} between {left} and {right} in {both} scenarios", differences.len())
 }
 
 fn values(values: &[String]) -> String {

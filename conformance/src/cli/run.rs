@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[arg(long)]
     slow: bool,
     /// Scenarios at the same time.
-    #[arg(long, short, default_value_t = 8)]
+    #[arg(long, short, default_value_t = 8, value_parser = at_least_one())]
     jobs: usize,
     /// Seconds for each scenario.
     #[arg(long, default_value_t = 60.0, value_parser = seconds)]
@@ -75,13 +75,13 @@ pub(super) struct Args {
     #[arg(long)]
     max_sandboxes: Option<u32>,
     /// Minutes that sandboxes may live, added up.
-    #[arg(long)]
+    #[arg(long, value_parser = minutes)]
     max_minutes: Option<f64>,
     /// Requests a second.
-    #[arg(long)]
+    #[arg(long, value_parser = rate)]
     rps: Option<f64>,
     /// Inputs that each generated scenario tries.
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     cases: u32,
     /// Repeats the generated inputs of an earlier run.
     #[arg(long)]
@@ -111,6 +111,25 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
         Ok(seconds) if seconds > 0.0 && seconds < 1e9 => Ok(seconds),
         _ => Err("a number of seconds is needed".to_owned()),
     }
+}
+
+/// What is no number at all must not pass for no limit.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes >= 0.0 => Ok(minutes),
+        _ => Err("a number of minutes is needed".to_owned()),
+    }
+}
+
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate >= 0.001 => Ok(rate),
+        _ => Err("a number of requests a second is needed, 0.001 or more".to_owned()),
+    }
+}
+
+pub(super) fn at_least_one() -> clap::builder::RangedU64ValueParser<usize> {
+    clap::builder::RangedU64ValueParser::new().range(1..)
 }
 
 impl TargetArgs {

@@ -254,6 +254,9 @@ impl Request {
         let log = &self.client.0.log;
         if answer.is_ok() {
             let Some(shape) = operation.answer.as_ref().filter(|_| is_json) else { return };
+            let more = contract::undeclared(operation.plane, shape, &answer.json).into_iter();
+            let more = more.map(|field| self.client.0.secrets.text(&field));
+            self.client.0.watch.undeclared(operation.id, more);
             let (format, shape): (Vec<_>, Vec<_>) =
                 contract::findings(operation.plane, shape, &answer.json).into_iter().partition(|found| found.format);
             for (kind, found) in [("shape", shape), ("format", format)] {

@@ -1,7 +1,10 @@
 //! Notices what answers say beyond their scenario: what was made and must go away again, and which operations were
 //! really exercised.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 
@@ -32,11 +35,18 @@ pub(crate) struct Made {
     pub key: Option<String>,
 }
 
+/// More undeclared fields of one operation say nothing new.
+const MAX_UNDECLARED: usize = 60;
+/// A longer one is cut.
+const MAX_FIELD: usize = 120;
+
 /// Answers seen, by operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub succeeded: u32,
     pub refused: u32,
+    /// See [`contract::undeclared`](crate::contract::undeclared).
+    pub undeclared: BTreeSet<String>,
 }
 
 /// One for each scenario.
@@ -82,6 +92,17 @@ impl Watch {
         let mut seen = self.seen.lock();
         let seen = seen.entry(operation).or_default();
         *if succeeded { &mut seen.succeeded } else { &mut seen.refused } += 1;
+    }
+
+    /// Notes fields of an answer that the contract doesn't have.
+    pub fn undeclared(&self, operation: &'static str, fields: impl Iterator<Item = String>) {
+        let mut seen = self.seen.lock();
+        let known = &mut seen.entry(operation).or_default().undeclared;
+        for field in fields {
+            if known.len() < MAX_UNDECLARED {
+                known.insert(field.chars().take(MAX_FIELD).collect());
+            }
+        }
     }
 
     /// What was made since the last call, the latest first.

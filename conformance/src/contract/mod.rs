@@ -8,12 +8,13 @@
 //! ```
 //!
 //! `name?` may be absent or null, `type?` may be null, `<T>` is a map, `(a b "c d")` an enumeration; `date`, `url` and `uuid`
-//! are strings of that format. Fields that the contract doesn't know are allowed in every answer. A test compares all
+//! are strings of that format. Fields that the contract doesn't know are allowed in every answer, and listed by the report. A test compares all
 //! of it with the official OpenAPI documents where they are at hand; what differs on purpose is listed there.
 
 mod envelope;
 mod judge;
 mod parse;
+mod undeclared;
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 pub use envelope::envelope;
 pub use judge::{Finding, findings};
+pub use undeclared::undeclared;
 
 /// Which of the two services an operation belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -27,20 +27,36 @@ pub fn write(out: &mut impl Write, report: &Report, verbose: bool) -> io::Result
             scenario.took
         )?;
     }
+    beyond(out, report, verbose)?;
     summary(out, report)
+}
+
+/// Fields that the contract doesn't have.
+fn beyond(out: &mut impl Write, report: &Report, verbose: bool) -> io::Result<()> {
+    let fields: usize = report.beyond().map(|row| row.undeclared.len()).sum();
+    if fields == 0 {
+        return Ok(());
+    }
+    let more = if verbose { ":" } else { " (listed with --verbose, and by reports)" };
+    writeln!(out, "\n{fields} fields of answers are not in the contract, which is no verdict{more}")?;
+    for row in report.beyond().filter(|_| verbose) {
+        let fields: Vec<&str> = row.undeclared.iter().map(String::as_str).collect();
+        writeln!(out, "  {}: {}", row.operation, plain(&fields.join(" ")))?;
+    }
+    Ok(())
 }
 
 fn failure(out: &mut impl Write, scenario: &ScenarioReport) -> io::Result<()> {
     writeln!(out, "\n{} {}", scenario.outcome.word(), scenario.id)?;
     writeln!(out, "  rule      {}", scenario.rule)?;
     if let Some(reason) = &scenario.reason {
-        writeln!(out, "  because   {reason}")?;
+        writeln!(out, "  because   {}", plain(reason))?;
     }
     for check in scenario.failed() {
         let accepted = if scenario.accepted.contains(&check.id) { " (accepted by the baseline)" } else { "" };
         writeln!(out, "  check     {}:{}{accepted}", scenario.id, check.id)?;
-        writeln!(out, "  expected  {}", check.expected)?;
-        writeln!(out, "  got       {}", check.got)?;
+        writeln!(out, "  expected  {}", plain(&check.expected))?;
+        writeln!(out, "  got       {}", plain(&check.got))?;
         if let Some(exchange) = check.exchange.and_then(|number| scenario.exchanges.get(number)) {
             show(out, exchange)?;
         }
@@ -50,6 +66,19 @@ fn failure(out: &mut impl Write, scenario: &ScenarioReport) -> io::Result<()> {
         show(out, last)?;
     }
     attempts(out, scenario)
+}
+
+/// What a server says must not move anybody's cursor.
+fn plain(text: &str) -> String {
+    let is_odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
+        if is_odd(c) {
+            plain.extend(c.escape_default())
+        } else {
+            plain.push(c)
+        }
+        plain
+    })
 }
 
 fn attempts(out: &mut impl Write, scenario: &ScenarioReport) -> io::Result<()> {
@@ -70,7 +99,7 @@ fn show(out: &mut impl Write, exchange: &Exchange) -> io::Result<()> {
         (None, error) => writeln!(out, "    < no answer: {}", error.as_deref().unwrap_or("?"))?,
     }
     for (name, value) in &exchange.answer_headers {
-        writeln!(out, "    < {name}: {value}")?;
+        writeln!(out, "    < {name}: {}", plain(value))?;
     }
     body(out, '<', exchange.answer_body.as_deref())?;
     for frame in exchange.frames.iter().take(20) {
@@ -84,7 +113,7 @@ fn body(out: &mut impl Write, direction: char, body: Option<&str>) -> io::Result
     let Some(body) = body else { return Ok(()) };
     for line in body.lines().take(MAX_BODY_LINES) {
         let cut: String = line.chars().take(400).collect();
-        writeln!(out, "    {direction} {cut}")?;
+        writeln!(out, "    {direction} {}", plain(&cut))?;
     }
     Ok(())
 }
@@ -137,4 +166,14 @@ fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
         report.run,
         report.seed
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn nothing_of_a_server_moves_the_cursor() {
+        assert_eq!(plain("a\u{1b}[2J\r\u{9b}b\n\tü"), "a\\u{1b}[2J\\r\\u{9b}b\n\tü");
+    }
 }

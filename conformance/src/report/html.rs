@@ -16,6 +16,7 @@ pub fn to_string(report: &Report) -> String {
     flaky(&mut page, report);
     areas(&mut page, report);
     coverage(&mut page, report);
+    beyond(&mut page, report);
     not_applicable(&mut page, report);
     page.push_str("</body></html>\n");
     page
@@ -236,6 +237,27 @@ fn coverage(page: &mut String, report: &Report) {
         );
     }
     put!(page, "</table>");
+}
+
+/// Fields that the contract doesn't have.
+fn beyond(page: &mut String, report: &Report) {
+    let fields: usize = report.beyond().map(|row| row.undeclared.len()).sum();
+    if fields == 0 {
+        return;
+    }
+    put!(page, "<h2>Beyond the contract <span class=\"dim\">{fields} fields</span></h2>");
+    put!(
+        page,
+        "<p class=\"dim\">Answers had fields that the contract doesn’t declare. That is no verdict: newer servers"
+    );
+    put!(page, "say more. Clients generated from the contract don’t see them, and a misspelt field shows up here.</p>");
+    put!(page, "<details><summary>the fields, by operation</summary><table>");
+    for row in report.beyond() {
+        let fields: Vec<String> =
+            row.undeclared.iter().map(|field| format!("<code>{}</code>", escape(field))).collect();
+        put!(page, "<tr><td><code>{}</code></td><td>{}</td></tr>", row.operation, fields.join(" "));
+    }
+    put!(page, "</table></details>");
 }
 
 fn not_applicable(page: &mut String, report: &Report) {

@@ -7,7 +7,10 @@ pub mod console;
 pub mod html;
 pub mod junit;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -164,6 +167,9 @@ pub struct Covered {
     /// Answers seen in this run.
     pub succeeded: u32,
     pub refused: u32,
+    /// Fields of its 2xx answers that the contract doesn't declare: no verdict.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub undeclared: BTreeSet<String>,
     /// Scenarios of the whole table that judge it.
     pub scenarios: Vec<&'static str>,
 }
@@ -233,6 +239,11 @@ impl Report {
         self.scenarios.iter().filter(is_flaky)
     }
 
+    /// Operations whose answers had more than the contract says.
+    pub fn beyond(&self) -> impl Iterator<Item = &Covered> {
+        self.coverage.iter().filter(|row| !row.undeclared.is_empty())
+    }
+
     /// Scenarios that fail the run or warn, the worst first.
     pub fn failures(&self) -> Vec<&ScenarioReport> {
         let mut failures: Vec<_> =
@@ -253,14 +264,14 @@ impl Report {
 
 fn coverage(world: &World, reports: &[ScenarioReport]) -> Vec<Covered> {
     let row = |operation: &'static contract::Operation| {
-        let seen = reports.iter().filter_map(|report| report.seen.get(operation.id));
-        let (succeeded, refused) = seen.fold((0, 0), |sum, seen| (sum.0 + seen.succeeded, sum.1 + seen.refused));
+        let seen: Vec<&Seen> = reports.iter().filter_map(|report| report.seen.get(operation.id)).collect();
         Covered {
             operation: operation.id,
             plane: operation.plane,
             emulated: world.server.operations.get(operation.id).copied(),
-            succeeded,
-            refused,
+            succeeded: seen.iter().map(|seen| seen.succeeded).sum(),
+            refused: seen.iter().map(|seen| seen.refused).sum(),
+            undeclared: seen.iter().flat_map(|seen| seen.undeclared.iter().cloned()).collect(),
             scenarios: scenarios::all().filter(|s| s.covers.contains(&operation.id)).map(|s| s.id).collect(),
         }
     };

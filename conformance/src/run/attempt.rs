@@ -95,7 +95,7 @@ async fn attempt(
             }
             (judged, _) => judged,
         },
-        None => (Outcome::NotRun, Some("interrupted".to_owned())),
+        None => (Outcome::NotRun, Some("the run ended meanwhile".to_owned())),
     };
     let exchanges = if plan.keep_exchanges || outcome.shows_exchanges() { exchanges } else { Vec::new() };
     let reason = reason.map(|reason| world.secrets().text(&reason));

@@ -36,7 +36,7 @@ scenarios! { "lifecycle";
     one_of_many_stops_wins: Must, covers ["stopSandbox"], classes [Racing];
 
     /// Delete answers the sandbox as `destroying` under a name that frees its own; soon it is 404. (observed)
-    delete_goes_through_destroying: Must, covers ["deleteSandbox", "getSandbox"];
+    delete_goes_through_destroying: Must, covers ["deleteSandbox", "getSandbox"], classes [Racing];
 
     /// A deleted sandbox's name can be given again at once. (observed)
     delete_frees_the_name: Must, covers ["deleteSandbox", "createSandbox"];

@@ -4,6 +4,7 @@ use proptest::prelude::{Strategy, any};
 use super::{ask, noise, write};
 use crate::{
     client::{Form, Request},
+    law::any_bytes,
     prelude::*,
 };
 
@@ -163,7 +164,7 @@ fn names() -> impl Strategy<Value = String> {
 async fn upload_equals_download(cx: Cx) -> Result {
     let (sandbox, dir) = (cx.shared().await?, cx.dir());
     let number = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let inputs = (names(), proptest::collection::vec(any::<u8>(), 0..3000), any::<bool>());
+    let inputs = (names(), any_bytes(3000), any::<bool>());
     let holds = move |_: Cx, (name, bytes, form): (String, Vec<u8>, bool)| {
         // A folder of its own for each case: a name may be that of another one's folder.
         let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
