@@ -39,8 +39,8 @@ impl Cx {
         Fut: Future<Output = Result<Option<String>>>,
     {
         let (cases, seed) = self.cases();
-        // Shrinking ends by time, below: proptest's own limits are told on standard error.
-        let config = Config { cases, max_shrink_iters: u32::MAX, failure_persistence: None, ..Config::default() };
+        // Shrinking ends by time, below: proptest's own limits are told on standard error. The largest number means another.
+        let config = Config { cases, max_shrink_iters: u32::MAX - 1, failure_persistence: None, ..Config::default() };
         let stopped: Arc<Mutex<Option<Stop>>> = Arc::default();
         let over = CancellationToken::new();
         // A scenario that is given up must not go on asking.
