@@ -134,9 +134,10 @@ limits! {
     git_memory = 4 << 30;
     /// Bytes of each file that git writes for a request: a pack, or one that is checked out.
     git_file = 16 << 30;
-    /// Bytes that the git programs of a request write, to files (4K at least for each) and to each other: of a remote's about three times as much as it sends.
+    /// Bytes that all git programs of a request write, to files (4K at least for each) and to each other, which is about
+    /// three times what a remote sends.
     git_written = 32 << 30;
-    /// Seconds that the git programs of a request compute.
+    /// Seconds that all git programs of a request compute.
     git_cpu = 900;
     /// Parts of one multipart upload.
     parts = 200_000;

@@ -4,12 +4,16 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     io,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -17,6 +21,7 @@ use nix::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin, ChildStdout},
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,10 +29,13 @@ use tokio_util::sync::CancellationToken;
 use super::{errors, repository::Repository, secrets::Secrets, watch::Watch};
 use crate::{
     limits,
-    runtime::sys::rlimits::{Bounds, bound},
+    runtime::sys::{
+        process::{pidfd_open, signal_pidfd},
+        rlimits::{Bounds, bound},
+    },
     toolbox::{
         Ctx, ToolboxError, go_errors,
-        process::{shell, tail::tail},
+        process::{shell, table, tail::tail},
     },
 };
 
@@ -327,13 +335,28 @@ async fn collect(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> bo
     true
 }
 
-/// Ends it and the programs that it started.
+/// Ends it and the programs that it started, and waits until they write nothing any more.
 async fn end(child: &mut Child) {
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()) else { return };
-        _ = killpg(Pid::from_raw(group), signal);
-        if timeout(GRACE, child.wait()).await.is_ok() {
-            return;
+    let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()) else { return };
+    let programs = spawn_blocking(move || members(group)).await.unwrap_or_default();
+    _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+    let others = join_all(programs.iter().filter_map(|program| program.try_clone().ok()).map(table::ended));
+    let mut gone = std::pin::pin!(async { tokio::join!(child.wait(), others) });
+    if timeout(GRACE, &mut gone).await.is_err() {
+        for program in &programs {
+            _ = signal_pidfd(program.as_fd(), Signal::SIGKILL);
         }
+        _ = timeout(GRACE, gone).await;
     }
+}
+
+/// The group's programs, the leader first.
+fn members(group: i32) -> Vec<OwnedFd> {
+    let mut members = vec![group];
+    table::each(|process, _| {
+        if process.group == group && process.pid != group {
+            members.push(process.pid);
+        }
+    });
+    members.into_iter().filter_map(|pid| pidfd_open(Pid::from_raw(pid)).ok()).collect()
 }

@@ -1,6 +1,8 @@
 //! The processes that are seen from here.
 
-use std::fs;
+use std::{fs, os::fd::OwnedFd};
+
+use crate::runtime::sys::fdpass::watch;
 
 /// One of them.
 pub struct Process {
@@ -33,31 +35,37 @@ pub fn parse(stat: &str) -> Option<Process> {
     Some(Process { pid, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
 }
 
+/// Waits until the process of this descriptor has ended.
+pub async fn ended(process: OwnedFd) {
+    if let Ok(process) = watch(process) {
+        let _ = process.readable().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
 
     use super::*;
 
     #[test]
     fn names_that_are_not_text_are_seen() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let script = "cp \"$(command -v sleep)\" \"$(printf '\\377)')\" && exec ./* 1000";
-        let mut child = Command::new("sh").args(["-c", script]).current_dir(dir.path()).spawn().expect("sh runs");
-        let pid = i32::try_from(child.id()).expect("a number");
-        let name = |pid: i32| {
-            let mut name = None;
-            each(|process, stat| name = name.take().or_else(|| (process.pid == pid).then(|| stat.to_owned())));
-            name
-        };
-        let seen = loop {
-            let seen = name(pid).expect("it runs");
-            if !seen.contains("(sh)") {
-                break seen;
+        let script = "printf '\\377)' >/proc/$$/comm && echo named && read -r _";
+        let mut command = Command::new("sh");
+        let mut child =
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh runs");
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().expect("stdout")).read_line(&mut said).expect("it says something");
+        let (pid, mut seen) = (i32::try_from(child.id()).expect("a number"), String::new());
+        each(|process, stat| {
+            if process.pid == pid {
+                stat.clone_into(&mut seen);
             }
-            std::thread::yield_now();
-        };
-        child.kill().expect("killed");
+        });
+        drop(child.stdin.take());
         child.wait().expect("it ends");
         assert!(seen.contains("(\u{fffd}))"), "{seen}");
     }

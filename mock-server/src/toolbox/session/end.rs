@@ -13,10 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::shell::Shell;
 use crate::{
-    runtime::sys::{
-        fdpass::watch,
-        process::{pidfd_open, signal_pidfd},
-    },
+    runtime::sys::process::{pidfd_open, signal_pidfd},
     toolbox::process::table::{self, Process},
 };
 
@@ -26,11 +23,11 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Asks the shell's process group and all descendants to end, and makes them after [`GRACE`].
 pub async fn terminate(shell: &Shell) {
     let members = signal_family(shell, Signal::SIGTERM).await;
-    let all_gone = join_all(members.into_iter().map(exited));
+    let all_gone = join_all(members.into_iter().map(table::ended));
     if tokio::time::timeout(GRACE, all_gone).await.is_err() {
         let members = signal_family(shell, Signal::SIGKILL).await;
         // Only what the kernel itself holds up outlives this.
-        let _ = tokio::time::timeout(GRACE, join_all(members.into_iter().map(exited))).await;
+        let _ = tokio::time::timeout(GRACE, join_all(members.into_iter().map(table::ended))).await;
     }
 }
 
@@ -50,12 +47,6 @@ async fn signal_family(shell: &Shell, signal: Signal) -> Vec<OwnedFd> {
         let _ = signal_pidfd(member.as_fd(), signal);
     }
     members
-}
-
-async fn exited(process: OwnedFd) {
-    if let Ok(process) = watch(process) {
-        let _ = process.readable().await;
-    }
 }
 
 fn processes() -> Vec<Process> {
