@@ -180,13 +180,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     answer_in(
         "laws/full-pages-lose-one",
-        "a page of two has one",
+        "a page that is full lacks its last",
         &["listSandboxes"],
         &["laws/any_page_size_partitions"],
         |q, a| {
-            if q.query("limit").as_deref() == Some("2") {
-                a.edit(|v| list(v, "/items", |items| items.truncate(1)));
-            }
+            // Whatever the inputs of a run, some are such pages.
+            let limit = q.query("limit").and_then(|limit| limit.parse().ok()).unwrap_or(0);
+            a.edit(|v| {
+                list(v, "/items", |items| {
+                    if items.len() == limit {
+                        items.pop();
+                    }
+                })
+            });
         },
     ),
     answer(
