@@ -8,8 +8,9 @@
 //! ```
 //!
 //! `name?` may be absent or null, `type?` may be null, `<T>` is a map, `(a b "c d")` an enumeration; `date`, `url` and `uuid`
-//! are strings of that format. Fields that the contract doesn't know are allowed in every answer, and listed by the report. A test compares all
-//! of it with the official OpenAPI documents where they are at hand; what differs on purpose is listed there.
+//! are strings of that format. Fields that the contract doesn't know are allowed in every answer, and listed by the report.
+//! A test compares all of it with the official OpenAPI documents where they are at hand; what differs on purpose is listed
+//! there.
 
 mod envelope;
 mod judge;

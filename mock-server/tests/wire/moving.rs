@@ -278,7 +278,7 @@ fn tree(entries: &[(u8, &str, &str, u64, &[u8])], says_owners: bool) -> Vec<u8> 
 }
 
 /// What is in a directory of the server.
-fn count(dir: &Path, name: &str) -> usize {
+pub fn count(dir: &Path, name: &str) -> usize {
     std::fs::read_dir(dir.join(name)).map_or(0, |entries| entries.count())
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{Api, answer},
     images::has_images,
-    moving::{another, restored, run},
+    moving::{another, count, restored, run},
     object_storage::{Ask, Bucket},
     store::open,
     support::eventually,
@@ -61,10 +61,6 @@ async fn holds_all(archive: Vec<u8>, there: &Api) {
     let key = bucket.key("abc/context.tar");
     let got = bucket.send(Ask::new(Method::GET, &key)).await;
     assert_eq!((got.status().as_u16(), got.text().await.expect("text").as_str()), (200, "an object"));
-}
-
-fn count(data: &Path, name: &str) -> usize {
-    std::fs::read_dir(data.join(name)).map_or(0, |entries| entries.count())
 }
 
 #[tokio::test]

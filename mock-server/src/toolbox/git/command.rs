@@ -343,6 +343,8 @@ async fn end(child: &mut Child) {
     let others = join_all(programs.iter().filter_map(|program| program.try_clone().ok()).map(table::ended));
     let mut gone = std::pin::pin!(async { tokio::join!(child.wait(), others) });
     if timeout(GRACE, &mut gone).await.is_err() {
+        // One that was started since then is in the group; one that left the group was seen.
+        _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         for program in &programs {
             _ = signal_pidfd(program.as_fd(), Signal::SIGKILL);
         }
