@@ -16,6 +16,7 @@ mod legacy;
 mod lenient;
 pub mod links;
 pub mod listen;
+mod lull;
 pub mod origin;
 mod pool;
 pub(crate) mod portal;
@@ -55,6 +56,7 @@ use self::{
     events::Events,
     hosts::{Destination, Hosts},
     links::Links,
+    lull::Lull,
     origin::Origin,
     pool::Pool,
     preview_ports::PreviewPorts,
@@ -86,6 +88,7 @@ struct Inner {
     /// `/api` and `/__control`.
     routes: Router,
     pool: Pool,
+    lull: Lull,
     activity: Activity,
     events: Events,
     storage: Storage,
@@ -114,11 +117,15 @@ impl Gateway {
         let routes = Router::new()
             .nest("/api", api::router(cp.clone(), links.clone(), rate_limits.clone(), seal.clone(), Arc::new(ssh)))
             .nest("/__control", control::router(cp.clone(), journal.clone(), seal.clone(), webhooks));
+        let lull = Lull::default();
+        // What the start itself took.
+        lull.over();
         Gateway(Arc::new(Inner {
             hosts,
             links,
             routes,
             pool: Pool::default(),
+            lull,
             activity: Activity::new(cp.clone()),
             events: Events::new(&cp),
             storage: Storage::new(&cp),
@@ -184,6 +191,7 @@ impl Gateway {
         leads: Option<&PreviewPort>,
         tap: &Tap,
     ) -> Response {
+        self.0.lull.over();
         let destination = self.destination(&request, local, leads);
         let (mut request, recording) = record::begin(self, &destination, request);
         let acting = |recording: &Recording| faulty::acting(self.cp(), recording.exchange());

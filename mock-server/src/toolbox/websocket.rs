@@ -26,6 +26,9 @@ pub fn not_one() -> Response {
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "Bad Request\n").into_response()
 }
 
+/// What is read of a client at a time. Each attempt to read clears as much memory, and clients mostly listen.
+pub const READ_BUFFER: usize = 4 << 10;
+
 /// Selects the first sub-protocol that is offered: SDKs on Node insist on one of theirs.
 pub fn select_first(mut upgrade: WebSocketUpgrade, headers: &HeaderMap) -> WebSocketUpgrade {
     // axum gives them sorted.
@@ -34,7 +37,7 @@ pub fn select_first(mut upgrade: WebSocketUpgrade, headers: &HeaderMap) -> WebSo
     if let Some(first) = first.and_then(|first| HeaderValue::from_str(first).ok()) {
         upgrade.set_selected_protocol(first);
     }
-    upgrade
+    upgrade.read_buffer_size(READ_BUFFER)
 }
 
 /// Whether reading failed on a frame or message beyond the limits.

@@ -269,10 +269,17 @@ impl Desktop {
 async fn blocking<T: Send + 'static>(
     question: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
 ) -> Result<T, ToolboxError> {
-    match timeout(REQUEST_LIMIT, tokio::task::spawn_blocking(question)).await {
-        Ok(Ok(answer)) => Ok(answer?),
-        Ok(Err(_)) => Err(ToolboxError::internal("the display failed")),
-        Err(_) => Err(ToolboxError::internal("the X server doesn't answer: restart the process xvfb")),
+    let silent = || ToolboxError::internal("the X server doesn't answer: restart the process xvfb");
+    timeout(REQUEST_LIMIT, work(question)).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// What takes the processor's time, and not the screen's: a busy machine may be slow at it.
+pub async fn work<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, ToolboxError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(made) => Ok(made?),
+        Err(_) => Err(ToolboxError::internal("the display failed")),
     }
 }
 

@@ -5,12 +5,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
 use super::{
-    capture::Area,
-    display::{Display, Position, Trouble},
+    capture::{Area, Picture},
+    desktop,
+    display::Position,
     picture::{self, Compression, Format},
     request::{Screen, boolean, integer, invalid, required},
 };
-use crate::toolbox::{ToolboxError, json::GoJson, params::Params};
+use crate::toolbox::{Ctx, ToolboxError, json::GoJson, params::Params};
 
 const DEFAULT_QUALITY: u8 = 85;
 
@@ -29,38 +30,46 @@ struct Screenshot {
 /// `TakeScreenshot`: a PNG. The cursor's position is 0, 0 unless it is shown (observed).
 pub async fn full(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let cursor = with_cursor(&params)?;
-    ctx.desktop().ask(move |display| plain(display, display.whole(), cursor)).await.map(GoJson)
+    plain(&ctx, None, cursor).await.map(GoJson)
 }
 
 /// `TakeRegionScreenshot`.
 pub async fn region(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let (area, cursor) = (area(&params)?, with_cursor(&params)?);
-    ctx.desktop().ask(move |display| plain(display, area, cursor)).await.map(GoJson)
+    plain(&ctx, Some(area), cursor).await.map(GoJson)
 }
 
 /// `TakeCompressedScreenshot`: with its size, and the cursor's position only if it is shown.
 pub async fn compressed(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let (how, cursor) = (compression(&params)?, with_cursor(&params)?);
-    ctx.desktop().ask(move |display| small(display, display.whole(), how, cursor)).await.map(GoJson)
+    small(&ctx, None, how, cursor).await.map(GoJson)
 }
 
 /// `TakeCompressedRegionScreenshot`.
 pub async fn compressed_region(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let (area, how, cursor) = (area(&params)?, compression(&params)?, with_cursor(&params)?);
-    ctx.desktop().ask(move |display| small(display, area, how, cursor)).await.map(GoJson)
+    small(&ctx, Some(area), how, cursor).await.map(GoJson)
 }
 
-fn plain(display: &Display, area: Area, cursor: bool) -> Result<Screenshot, Trouble> {
-    let (picture, position) = display.picture(area, cursor)?;
-    let screenshot = STANDARD.encode(picture::png(&picture)?);
-    Ok(Screenshot { screenshot, cursor_position: Some(position), size_bytes: None })
+async fn plain(ctx: &Ctx, area: Option<Area>, cursor: bool) -> Result<Screenshot, ToolboxError> {
+    let (picture, position) = picture(ctx, area, cursor).await?;
+    let make = move || Ok(STANDARD.encode(picture::png(&picture)?));
+    Ok(Screenshot { screenshot: desktop::work(make).await?, cursor_position: Some(position), size_bytes: None })
 }
 
-fn small(display: &Display, area: Area, how: Compression, cursor: bool) -> Result<Screenshot, Trouble> {
-    let (picture, position) = display.picture(area, cursor)?;
-    let file = picture::compressed(picture, how)?;
-    let (screenshot, size_bytes) = (STANDARD.encode(&file), Some(file.len()));
+async fn small(ctx: &Ctx, area: Option<Area>, how: Compression, cursor: bool) -> Result<Screenshot, ToolboxError> {
+    let (picture, position) = picture(ctx, area, cursor).await?;
+    let make = move || {
+        let file = picture::compressed(picture, how)?;
+        Ok((STANDARD.encode(&file), Some(file.len())))
+    };
+    let (screenshot, size_bytes) = desktop::work(make).await?;
     Ok(Screenshot { screenshot, cursor_position: cursor.then_some(position), size_bytes })
+}
+
+/// Of an area, or of the whole screen.
+async fn picture(ctx: &Ctx, area: Option<Area>, cursor: bool) -> Result<(Picture, Position), ToolboxError> {
+    ctx.desktop().ask(move |display| display.picture(area.unwrap_or_else(|| display.whole()), cursor)).await
 }
 
 fn with_cursor(params: &Params) -> Result<bool, ToolboxError> {

@@ -211,13 +211,20 @@ thread_local! {
 }
 
 /// All that is there, up to [`CHUNK`]. `WouldBlock` when nothing is, another error at the end.
+///
+/// The kernel keeps a page ready and refills it when that was read. So where there was a page there is likely more in a
+/// moment, and a few large frames cost everybody less than many small ones.
 fn read_chunk(fd: &OwnedFd) -> io::Result<Bytes> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let mut filled = 0;
+        let (mut filled, mut waited_at) = (0, 0);
         while filled + PAGE <= CHUNK {
             match nix::unistd::read(fd, &mut scratch[filled..]) {
                 Ok(length) if length > 0 => filled += length,
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if filled >= waited_at + PAGE / 2 => {
+                    waited_at = filled;
+                    std::thread::yield_now();
+                }
                 // What was read comes first; the next call meets the end again.
                 _ if filled > 0 => break,
                 Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -24,6 +24,7 @@ use crate::toolbox::{
     Ctx, ToolboxError, go_errors,
     process::output::{Part, respond},
     sdk_version::{LEGACY_PATH_HEADER, Release, SdkVersion, protocol_token},
+    websocket,
 };
 
 /// What is sent of a log at a time.
@@ -192,7 +193,8 @@ fn web_socket(
     style: Style,
 ) -> Response {
     let protocol = protocol_token(headers).map(str::to_owned);
-    let upgrade = upgrade.protocols(protocol).max_message_size(MAX_CLIENT_MESSAGE);
+    let upgrade =
+        upgrade.protocols(protocol).read_buffer_size(websocket::READ_BUFFER).max_message_size(MAX_CLIENT_MESSAGE);
     upgrade.on_upgrade(move |socket| send(socket, in_style(log, style)))
 }
 

@@ -37,7 +37,8 @@ async fn web_socket(State(ctx): State<Ctx>, headers: HeaderMap, upgrade: Upgrade
     if !is_own_page(&headers) {
         return (StatusCode::FORBIDDEN, "Forbidden: a page of another origin\n").into_response();
     }
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    let upgrade =
+        upgrade.read_buffer_size(websocket::READ_BUFFER).max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
     upgrade.on_upgrade(move |socket| socket::serve(socket, ctx))
 }
 
