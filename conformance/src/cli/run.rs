@@ -59,8 +59,8 @@ pub(super) struct Args {
     /// Scenarios at the same time.
     #[arg(long, short, default_value_t = 8, value_parser = at_least_one())]
     jobs: usize,
-    /// Seconds for each scenario.
-    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    /// Seconds for each scenario; five times as many for one that takes minutes.
+    #[arg(long, default_value_t = 120.0, value_parser = seconds)]
     timeout: f64,
     /// Seconds for the whole run.
     #[arg(long, value_parser = seconds)]

@@ -12,10 +12,12 @@ use crate::{
     check::Check,
     context::Cx,
     report::{Attempt, Outcome, ScenarioReport},
-    scenario::{Level, Scenario},
+    scenario::{Class, Level, Scenario},
     stop::{Result, Stop},
 };
 
+/// What takes minutes may take so many times as long.
+const SLOW: u32 = 5;
 /// For what a scenario made.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -67,12 +69,13 @@ async fn attempt(
     stop: &CancellationToken,
 ) -> ScenarioReport {
     let cx = Cx::new(world.clone(), scenario);
+    let limit = if scenario.is(Class::Slow) { plan.timeout * SLOW } else { plan.timeout };
     let began = Instant::now();
     let task = tokio::spawn((scenario.run)(cx.clone()));
     let abort = task.abort_handle();
     let ended = tokio::select! {
         ended = task => Some(ended.unwrap_or_else(|panic| Err(Stop::harness(format!("the scenario panicked: {panic}"))))),
-        () = out_of_time(&cx, plan.timeout) => Some(Err(Stop::untestable(format!("not done within {:?}", plan.timeout)))),
+        () = out_of_time(&cx, limit) => Some(Err(Stop::untestable(format!("not done within {limit:?}")))),
         () = stop.cancelled() => None,
     };
     abort.abort();

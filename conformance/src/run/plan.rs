@@ -91,7 +91,7 @@ impl Default for Plan {
         Self {
             selection: Selection::default(),
             jobs: 8,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(120),
             deadline: None,
             fail_fast: false,
             retries: 0,

@@ -34,6 +34,7 @@ mod settings;
 mod signing;
 mod snapshots;
 mod ssh;
+mod timers;
 mod transport;
 mod volumes;
 mod warm_pools;
@@ -55,6 +56,7 @@ pub const AREAS: &[&[Scenario]] = &[
     linked::SCENARIOS,
     lists::SCENARIOS,
     settings::SCENARIOS,
+    timers::SCENARIOS,
     previews::SCENARIOS,
     signing::SCENARIOS,
     snapshots::SCENARIOS,
