@@ -7,6 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -60,6 +61,15 @@ pub struct PushAccess {
     pub username: String,
     pub secret: String,
     pub expires_at: DateTime<Utc>,
+}
+
+/// An upload to which nothing came for so long is over.
+const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
+
+/// Whether nobody has written to an upload for long.
+fn is_forgotten(path: &Path) -> bool {
+    let written = fs::metadata(path).and_then(|meta| meta.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FORGOTTEN))
 }
 
 /// Files of uploads that some request has.
@@ -123,10 +133,18 @@ impl PushedImages {
         uuid::Uuid::try_parse(id).ok().map(|id| self.dir.join("uploads").join(id.to_string()))
     }
 
-    /// Begins an upload; its id. At most `most` go on at a time.
+    /// Begins an upload; its id. At most `most` go on at a time; those that nobody goes on with end here. Blocking.
     pub fn begin(&self, most: usize) -> io::Result<Option<String>> {
         let dir = self.make("uploads")?;
-        if fs::read_dir(&dir)?.count() >= most {
+        // Held to the end, so that no more begin at once than may.
+        let claims = self.claims.lock();
+        let mut going = 0;
+        for path in fs::read_dir(&dir)?.flatten().map(|entry| entry.path()) {
+            if claims.contains(&path) || !is_forgotten(&path) || fs::remove_file(&path).is_err() {
+                going += 1;
+            }
+        }
+        if going >= most {
             return Ok(None);
         }
         let id = tokens::uuid();
@@ -163,13 +181,19 @@ impl PushedImages {
         if hash.digest() != digest {
             return Ok(false);
         }
+        self.place(&upload.path, &to, most)?;
+        upload.keep();
+        Ok(true)
+    }
+
+    /// Moves a blob to its place, one at a time: no more than `most` may be there.
+    fn place(&self, from: &Path, to: &Path, most: usize) -> io::Result<()> {
         let dir = self.make("blobs")?;
+        let _turn = self.claims.lock();
         if !to.exists() && fs::read_dir(dir)?.count() >= most {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        fs::rename(&upload.path, to)?;
-        upload.keep();
-        Ok(true)
+        fs::rename(from, to)
     }
 
     /// Keeps a manifest under a name. Blocking.
@@ -442,6 +466,35 @@ mod tests {
         let empty = named(&Sha256::digest(""));
         let upload = images.claim(&id).expect("claimed");
         assert_eq!(images.finish(upload, &empty, 1).expect_err("full").kind(), io::ErrorKind::QuotaExceeded);
+    }
+
+    #[test]
+    fn uploads_that_nobody_goes_on_with_end() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let images = images(dir.path());
+        let [old, held] = [(); 2].map(|()| images.begin(2).expect("begun").expect("an id"));
+        let claimed = images.claim(&held).expect("claimed");
+        for id in [&old, &held] {
+            let file = fs::File::options().write(true).open(images.upload(id).expect("a path")).expect("there");
+            file.set_modified(std::time::SystemTime::now() - 2 * FORGOTTEN).expect("a time");
+        }
+        assert!(images.begin(2).expect("begun").is_some(), "in the place of the forgotten one");
+        assert_eq!(images.claim(&old).expect_err("gone").kind(), io::ErrorKind::NotFound);
+        assert_eq!(images.begin(2).expect("counted"), None);
+        drop(claimed);
+        images.claim(&held).expect("still there");
+    }
+
+    #[test]
+    fn no_more_begin_at_once_than_may() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let images = images(dir.path());
+        let begin = || images.begin(3).expect("begun").is_some();
+        let begun = std::thread::scope(|scope| {
+            let all = [(); 16].map(|()| scope.spawn(begin));
+            all.into_iter().map(|one| one.join().expect("no panic")).filter(|begun| *begun).count()
+        });
+        assert_eq!(begun, 3);
     }
 
     #[test]

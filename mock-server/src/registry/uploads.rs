@@ -22,8 +22,8 @@ impl Place {
         {
             return Ok(self.created(&digest));
         }
-        let most = self.cp.config().limits.uploads;
-        let id = self.images.begin(most).map_err(Problem::internal)?.ok_or(Problem::TooMany)?;
+        let (images, most) = (self.images.clone(), self.cp.config().limits.uploads);
+        let id = blocking(move || images.begin(most).map_err(Problem::internal)).await?.ok_or(Problem::TooMany)?;
         if query(&request, "digest").is_some() {
             let finished = self.finish(&id, request).await;
             if finished.is_err() {
