@@ -21,7 +21,7 @@ const MAX_WORKERS: usize = 8;
 
 pub fn run(args: &ServeArgs) -> Result<(), String> {
     log(args)?;
-    memory::share_heaps();
+    memory::keep_small();
     let workers = std::thread::available_parallelism().map_or(2, usize::from).min(MAX_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)

@@ -29,7 +29,7 @@ impl Lull {
     /// A request came, or the server started.
     pub fn over(&self) {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
-        if !self.0.waiting.swap(true, Ordering::Relaxed) {
+        if memory::is_kept_small() && !self.0.waiting.swap(true, Ordering::Relaxed) {
             tokio::spawn(self.clone().wait());
         }
     }
@@ -45,6 +45,9 @@ impl Lull {
             seen = now;
         }
         self.0.waiting.store(false, Ordering::Relaxed);
-        tokio::task::spawn_blocking(memory::give_back);
+        tokio::task::spawn_blocking(|| {
+            memory::give_back();
+            memory::give_program_back();
+        });
     }
 }

@@ -1,11 +1,23 @@
 //! Memory that a burst of work leaves behind, and whether a file is in memory.
 
-use std::{fs::File, io, ops::Range, os::fd::AsRawFd, ptr};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::fd::AsRawFd,
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
-/// Keeps the C library from giving each thread a heap of its own, of which each would keep its largest extent.
-pub fn share_heaps() {
+/// The process is the server's alone.
+static OWN: AtomicBool = AtomicBool::new(false);
+
+/// For the process that is the server's alone, and not a test's that has one inside: it is kept small. Keeps the C library from
+/// giving each thread a heap of its own, of which each would keep its largest extent.
+pub fn keep_small() {
+    OWN.store(true, Ordering::Relaxed);
     #[cfg(target_env = "gnu")]
     // SAFETY: sets a number.
     unsafe {
@@ -13,14 +25,23 @@ pub fn share_heaps() {
     }
 }
 
-/// Gives free memory back to the system, and the pages of the program itself: the system has those anyway, and what runs
-/// again finds them there for a fault of a microsecond each. Takes a millisecond or so.
+/// Whether [`keep_small`] was said.
+pub fn is_kept_small() -> bool {
+    OWN.load(Ordering::Relaxed)
+}
+
+/// Gives free memory back to the system. Takes a millisecond or so.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes the allocator's own locks.
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Gives the pages of the program itself back: the system has them anyway, and what runs again finds them there for a fault of
+/// a microsecond each.
+pub fn give_program_back() {
     // SAFETY: the callback fits, and takes no data.
     unsafe {
         libc::dl_iterate_phdr(Some(forget_program), ptr::null_mut());
@@ -108,7 +129,7 @@ mod tests {
             line.strip_suffix(" kB").and_then(|size| size.parse::<usize>().ok()).expect("a size")
         };
         let before = resident();
-        give_back();
+        give_program_back();
         assert!(resident() < before, "{} of {before} kB", resident());
     }
 
