@@ -11,8 +11,8 @@ use std::{
 
 use crate::runtime::sys::memory;
 
-/// Without a request.
-const LULL: Duration = Duration::from_secs(1);
+/// Without a request. A bit more than the pause of clients that ask every second.
+const LULL: Duration = Duration::from_millis(1300);
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
