@@ -40,6 +40,9 @@ const CHUNK: usize = 32 << 10;
 /// What the kernel gives of a terminal's output at a time.
 const PAGE: usize = 4 << 10;
 
+/// How often others may run before what was read is sent.
+const PATIENCE: usize = 2;
+
 /// What is still read after the shell's end; a process that it left behind could go on for ever.
 const MAX_REST: usize = 4 << 20;
 
@@ -216,13 +219,13 @@ thread_local! {
 /// moment, and a few large frames cost everybody less than many small ones.
 fn read_chunk(fd: &OwnedFd) -> io::Result<Bytes> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let (mut filled, mut waited_at) = (0, 0);
+        let (mut filled, mut patience) = (0, PATIENCE);
         while filled + PAGE <= CHUNK {
             match nix::unistd::read(fd, &mut scratch[filled..]) {
                 Ok(length) if length > 0 => filled += length,
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if filled >= waited_at + PAGE / 2 => {
-                    waited_at = filled;
+                Err(Errno::EAGAIN) if filled >= PAGE / 2 && patience > 0 => {
+                    patience -= 1;
                     std::thread::yield_now();
                 }
                 // What was read comes first; the next call meets the end again.
