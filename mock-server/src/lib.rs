@@ -26,6 +26,7 @@ pub mod config;
 pub mod control;
 mod data_dir;
 pub mod doctor;
+mod early;
 mod embed;
 pub mod faults;
 pub mod gateway;

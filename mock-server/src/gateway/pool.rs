@@ -16,7 +16,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::runtime::{Sandbox, sys::memory};
+use crate::{
+    early::Patient,
+    runtime::{Sandbox, sys::memory},
+};
 
 /// Per sandbox; more are closed instead of kept.
 const MAX_IDLE: usize = 32;
@@ -131,7 +134,7 @@ impl Pool {
 }
 
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> std::io::Result<SendRequest<Body>> {
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(Patient::new(stream));
     let made = http1::Builder::new().max_buf_size(READ_BUFFER).handshake(io).await;
     let (sender, connection) = made.map_err(std::io::Error::other)?;
     // Its errors reach whoever waits for an answer.

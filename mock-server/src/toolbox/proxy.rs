@@ -5,16 +5,18 @@ use std::net::Ipv6Addr;
 use axum::{
     Router,
     body::Body,
-    extract::{Path, Request},
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header, uri::PathAndQuery},
     response::{IntoResponse, Response},
     routing::any,
 };
 use hyper::{client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use tokio::{io::copy_bidirectional, net::TcpStream};
 
 use super::{Ctx, ToolboxError};
+use crate::early::Patient;
 
 /// Headers that concern one connection only.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -35,9 +37,11 @@ pub fn routes() -> Router<Ctx> {
 
 /// Answers as the server on that port does, upgrades included; 502 without a body when there is none; 400 for
 /// something that is no port.
-async fn proxy(Path(parameters): Path<Vec<(String, String)>>, request: Request) -> Result<Response, ToolboxError> {
-    let port = parameters.first().map(|(_, port)| port.as_str()).unwrap_or_default();
-    let target = target(request.uri(), port)?;
+async fn proxy(request: Request) -> Result<Response, ToolboxError> {
+    // Not by axum's extractor: the rest of the path may be anything.
+    let port = request.uri().path().split('/').nth(2).unwrap_or_default();
+    let port = percent_decode_str(port).decode_utf8_lossy().into_owned();
+    let (target, port) = (target(request.uri(), &port)?, port.as_str());
     let Ok(number) = port.parse() else { return Ok(StatusCode::BAD_GATEWAY.into_response()) };
     let Ok(stream) = connect(number).await else { return Ok(StatusCode::BAD_GATEWAY.into_response()) };
     Ok(forward(stream, request, target, port).await.unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response()))
@@ -65,7 +69,7 @@ async fn connect(port: u16) -> std::io::Result<TcpStream> {
 
 async fn forward(stream: TcpStream, mut request: Request, target: Uri, port: &str) -> hyper::Result<Response> {
     let _ = stream.set_nodelay(true);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(Patient::new(stream))).await?;
     tokio::spawn(connection.with_upgrades());
     let upgrade = upgrade(request.headers());
     let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));

@@ -11,6 +11,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower::ServiceExt;
 
 use super::{Ctx, error, operations};
@@ -57,7 +58,10 @@ async fn not_routed() -> Response {
     response
 }
 
-async fn manners(State(table): State<Arc<Router>>, request: Request, next: Next) -> Response {
+async fn manners(State(table): State<Arc<Router>>, mut request: Request, next: Next) -> Response {
+    if let Some(uri) = readable(request.uri()) {
+        *request.uri_mut() = uri;
+    }
     // axum answers HEAD with the GET handler; only what is proxied takes it.
     if request.method() == Method::HEAD && !request.uri().path().starts_with("/proxy/") {
         return error::page_not_found().await;
@@ -75,6 +79,23 @@ async fn manners(State(table): State<Arc<Router>>, request: Request, next: Next)
             None => error::page_not_found().await,
         },
     }
+}
+
+/// With names that aren't UTF-8 made readable, as axum would refuse them with an answer of its own. What is proxied stays as it
+/// is.
+fn readable(uri: &Uri) -> Option<Uri> {
+    let lossy = |name: &str| {
+        let text =
+            percent_decode_str(name).decode_utf8().is_err().then(|| percent_decode_str(name).decode_utf8_lossy());
+        text.map(|text| utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string())
+    };
+    let names: Vec<_> = uri.path().split('/').map(|name| (name, lossy(name))).collect();
+    if uri.path().starts_with("/proxy/") || names.iter().all(|(_, lossy)| lossy.is_none()) {
+        return None;
+    }
+    let names: Vec<&str> = names.iter().map(|(name, lossy)| lossy.as_deref().unwrap_or(name)).collect();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}{query}", names.join("/")).parse().ok()
 }
 
 /// The path with its trailing slash removed or added, query kept.

@@ -45,6 +45,11 @@ pub fn is_too_large(error: &axum::Error) -> bool {
     error.to_string().contains("too long")
 }
 
+/// Sends the answer to a client's close frame, which reading that has made, and what else waits. Nobody may be there any more.
+pub async fn answer_close(mut sink: SplitSink<WebSocket, Message>, patience: Duration) {
+    let _ = tokio::time::timeout(patience, sink.close()).await;
+}
+
 /// Sends a close frame with as much of the reason as fits, and waits for the client's, but not longer than `patience`.
 pub async fn close(
     mut sink: SplitSink<WebSocket, Message>,

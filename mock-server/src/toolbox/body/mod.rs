@@ -10,6 +10,7 @@
 //! async fn replace(Body(request): Body<ReplaceRequest>) { … }
 //! ```
 
+mod surrogates;
 mod syntax;
 
 use axum::{body::to_bytes, extract::FromRequest, extract::Request};
@@ -97,6 +98,7 @@ pub async fn read(request: Request) -> Result<bytes::Bytes, String> {
 /// A checked request, or the daemon's words for what is wrong with it (without a prefix).
 pub fn parse<T: JsonBody>(bytes: &[u8]) -> Result<T, String> {
     let text = String::from_utf8_lossy(bytes);
+    let text = surrogates::paired(&text);
     let object = match first_value(&text)? {
         Value::Object(object) => object,
         Value::Null => Map::new(),
@@ -118,13 +120,14 @@ fn first_value(text: &str) -> Result<Value, String> {
 /// Only known fields under their proper names, without nulls, each of its type.
 fn typed<T: JsonBody>(object: Map<String, Value>) -> Result<Map<String, Value>, String> {
     let mut known = Map::new();
-    for (key, value) in object {
+    for (key, mut value) in object {
         let field = T::FIELDS.iter().find(|field| field.json == key);
         let field = field.or_else(|| T::FIELDS.iter().find(|field| field.json.eq_ignore_ascii_case(&key)));
         let Some(field) = field.filter(|_| !value.is_null()) else { continue };
         field.kind.check(&value).map_err(|(what, go_type)| {
             format!("json: cannot unmarshal {what} into Go struct field {}.{} of type {go_type}", T::NAME, field.json)
         })?;
+        field.kind.fill(&mut value);
         known.insert(field.json.into(), value);
     }
     Ok(known)
@@ -185,6 +188,16 @@ impl Kind {
         }
     }
 
+    /// A `null` among strings is an empty one (Go).
+    fn fill(self, value: &mut Value) {
+        let nulls = |value: &&mut Value| value.is_null();
+        match (self, value) {
+            (Kind::StrList, Value::Array(items)) => items.iter_mut().filter(nulls).for_each(|item| *item = "".into()),
+            (Kind::StrMap, Value::Object(items)) => items.values_mut().filter(nulls).for_each(|item| *item = "".into()),
+            _ => {}
+        }
+    }
+
     fn is_zero(self, value: Option<&Value>) -> bool {
         match (self, value) {
             (_, None) => true,
@@ -242,6 +255,10 @@ mod tests {
     fn takes_what_go_takes() {
         let body = br#"{"Command":"x","timeout":null,"unknown":{},"NEWVALUE":"","files":["a"]} trailing"#;
         let request: ExecuteRequest = parse(body).expect("fine");
+        let nulls: ExecuteRequest = parse(br#"{"command":"x","files":["a",null]}"#).expect("fine");
+        assert_eq!(nulls.files, ["a", ""]);
+        let cut: ExecuteRequest = parse(br#"{"command":"\ud83d"}"#).expect("fine");
+        assert_eq!(cut.command, "\u{fffd}");
         let expected =
             ExecuteRequest { command: "x".into(), timeout: None, new_value: Some("".into()), files: vec!["a".into()] };
         assert_eq!(request, expected);

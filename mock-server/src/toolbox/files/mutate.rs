@@ -11,6 +11,10 @@ use std::{
 };
 
 use axum::{extract::State, http::StatusCode};
+use nix::{
+    errno::Errno,
+    unistd::{AccessFlags, access},
+};
 
 use super::{Named, blocking, mode, users};
 use crate::toolbox::{Ctx, ToolboxError, go_errors, params::Params};
@@ -79,6 +83,9 @@ fn remove(target: &Named, recursive: bool) -> Result<(), ToolboxError> {
     if itself.is_dir() && fs::canonicalize(&path).is_ok_and(|real| real == Path::new("/")) {
         return Err(ToolboxError::bad_request("cannot delete the root directory"));
     }
+    if itself.is_dir() {
+        may_go(&path).map_err(|error| target.refusal("unlinkat", &error))?;
+    }
     let (operation, result) = match itself.is_dir() {
         true => ("unlinkat", fs::remove_dir_all(&path)),
         false => ("remove", fs::remove_file(&path)),
@@ -87,6 +94,15 @@ fn remove(target: &Named, recursive: bool) -> Result<(), ToolboxError> {
         io::ErrorKind::NotFound => target.error(operation, &error),
         _ => target.refusal(operation, &error),
     })
+}
+
+/// Whether a directory can be unlinked, once it is empty. Asked before, as what was below would be gone by then.
+fn may_go(directory: &Path) -> io::Result<()> {
+    let bytes = directory.as_os_str().as_bytes();
+    if bytes.ends_with(b"/.") || bytes.ends_with(b"/..") {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(access(directory.parent().unwrap_or(directory), AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
 pub fn without_trailing_slashes(path: &Path) -> PathBuf {

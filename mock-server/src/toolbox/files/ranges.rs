@@ -76,7 +76,7 @@ fn parse(header: &str, size: u64) -> Wanted {
     for spec in specs.split(',').map(str::trim).filter(|spec| !spec.is_empty()) {
         match one(spec, size) {
             None => return INVALID,
-            Some(range) if range.start >= size && !spec.starts_with('-') => beyond = true,
+            Some(range) if range.start >= size => beyond = true,
             Some(range) => ranges.push(range),
         }
     }
@@ -126,6 +126,8 @@ mod tests {
             ("bytes=0-0, 9-9", ranges(&[(0, 1), (9, 10)])),
             ("bytes=0-0,50-", ranges(&[(0, 1)])),
             ("bytes=0-9,0-9", Wanted::Whole),
+            ("bytes=-0", Wanted::Unsatisfiable("invalid range: failed to overlap")),
+            ("bytes=-0,1-1", ranges(&[(1, 2)])),
             ("bytes=10-", Wanted::Unsatisfiable("invalid range: failed to overlap")),
             ("bytes=5-4", Wanted::Unsatisfiable("invalid range")),
             ("bytes=a-", Wanted::Unsatisfiable("invalid range")),
@@ -136,7 +138,9 @@ mod tests {
         for (header, expected) in cases {
             assert_eq!(parse(header, 10), expected, "{header}");
         }
-        assert_eq!(parse("bytes=0-", 0), Wanted::Whole);
+        for header in ["bytes=0-", "bytes=-1", "bytes=-0"] {
+            assert_eq!(parse(header, 0), Wanted::Whole, "{header}");
+        }
     }
 
     #[test]

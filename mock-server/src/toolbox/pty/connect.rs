@@ -150,7 +150,9 @@ fn parse_envs(token: &str) -> Result<BTreeMap<String, String>, String> {
         return Err(format!("longer than {MAX_ENVS} bytes"));
     }
     let json = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|error| error.to_string())?;
-    let envs: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+    let envs: BTreeMap<String, Option<String>> = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+    let envs: BTreeMap<String, String> =
+        envs.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect();
     let odd = |name: &str| name.is_empty() || name.contains(['=', '\0', '\n']);
     if let Some(name) = envs.keys().find(|name| odd(name)) {
         return Err(format!("invalid environment variable name {name:?}"));
@@ -184,11 +186,10 @@ async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached,
     };
     // Nothing more is to be queued for it.
     drop(attached);
-    if let Some((code, reason)) = end {
-        // Who reads slowly takes longer to come to the close frame.
-        let patience = if too_slow.is_cancelled() { limits.last_words } else { limits.closing };
-        websocket::close(sink, stream, code, &reason, patience).await;
-    }
+    let Some((code, reason)) = end else { return websocket::answer_close(sink, limits.closing).await };
+    // Who reads slowly takes longer to come to the close frame.
+    let patience = if too_slow.is_cancelled() { limits.last_words } else { limits.closing };
+    websocket::close(sink, stream, code, &reason, patience).await;
 }
 
 /// Sends what the terminal shows until the shell ends; the close frame's code and reason.

@@ -164,13 +164,14 @@ impl Reports {
     }
 }
 
-/// What the shell is told. `command` keeps a function called `echo` out; the group is no subshell.
+/// What the shell is told. `command` keeps a function called `printf` out, and the report has a line of its own, whatever a trap
+/// printed before; the group is no subshell.
 fn line(command: &Command, interactive: bool) -> Vec<u8> {
     let file = |name: &str| quote(command.dir.join(name).as_os_str().as_bytes());
     let input = if interactive { file("input.pipe") } else { b"/dev/null".to_vec() };
     let files =
         [b"{ . ", &file("cmd.sh")[..], b"; } <", &input, b" >", &file("stdout.pipe"), b" 2>", &file("stderr.pipe")];
-    [&files.concat()[..], b"; command echo ", command.id.as_bytes(), b" \"$?\"\n"].concat()
+    [&files.concat()[..], b"; command printf '\\n%s %s\\n' ", command.id.as_bytes(), b" \"$?\"\n"].concat()
 }
 
 /// In single quotes, for every shell.

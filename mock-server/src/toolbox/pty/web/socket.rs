@@ -42,8 +42,9 @@ pub async fn serve(socket: WebSocket, ctx: Ctx) {
         () = too_slow.cancelled() => Some((close_code::POLICY, "slow consumer".to_owned())),
         () = deadline => None,
     };
-    if let Some((code, reason)) = end {
-        websocket::close(sink, stream, code, &reason, session.limits.closing).await;
+    match end {
+        Some((code, reason)) => websocket::close(sink, stream, code, &reason, session.limits.closing).await,
+        None => websocket::answer_close(sink, session.limits.closing).await,
     }
 }
 
