@@ -226,3 +226,13 @@ async fn many_at_once() {
     });
     futures_util::future::join_all(runs).await;
 }
+
+#[tokio::test]
+async fn nulls_and_halves_of_characters_are_taken_as_the_original_takes_them() {
+    let tb = toolbox().await;
+    let request = json!({"command": "echo \"[$A]\"", "envs": {"A": null}});
+    assert_eq!(execute(&tb, request).await, (200, json!({"exitCode": 0, "result": "[]\n"})));
+    let cut = tb.client.post(format!("{}/process/execute", tb.url)).body(r#"{"command":"echo \ud83d"}"#);
+    let body: Value = cut.send().await.expect("answer").json().await.expect("JSON");
+    assert_eq!(body["result"], "\u{fffd}\n");
+}

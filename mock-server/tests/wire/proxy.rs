@@ -110,3 +110,24 @@ async fn web_sockets_with_their_sub_protocols() {
     }
     socket.close(None).await.expect("close");
 }
+
+#[tokio::test]
+async fn an_answer_before_the_body_arrives() {
+    let tb = toolbox().await;
+    for _ in 0..10 {
+        let request = tb.client.delete(format!("{}/files?path=nope", tb.url)).body(vec![b'x'; 1 << 20]);
+        assert_eq!(request.send().await.expect("an answer").status(), 404);
+    }
+    let (tb, port, _) = serving().await;
+    let hasty = "import socket,sys\ns=socket.create_server(('127.0.0.1',int(sys.argv[1])))\nwhile True:\n c,_=s.accept()\n c.recv(100)\n \
+        c.sendall(b'HTTP/1.1 413 Too Large\\r\\nContent-Length: 2\\r\\n\\r\\nno')\n c.close()\n";
+    let start =
+        format!("cat > h.py <<'EOF'\n{hasty}\nEOF\nsetsid python3 h.py {} >/dev/null 2>&1 </dev/null &", port + 2);
+    tb.run(&start).await;
+    let url = format!("{}/proxy/{}/", tb.url, port + 2);
+    eventually("it listens", async || (tb.client.get(&url).send().await.ok()?.status() == 413).then_some(())).await;
+    for _ in 0..10 {
+        let res = tb.client.post(&url).body(vec![b'x'; 3 << 20]).send().await.expect("an answer");
+        assert_eq!(res.status(), 413);
+    }
+}

@@ -338,3 +338,19 @@ async fn two_hundred_at_once_in_one_sandbox() {
     .await;
     assert_eq!(answer(tb.get("/process/pty").await).await.1, json!({"sessions": []}));
 }
+
+#[tokio::test]
+async fn a_close_frame_is_answered() {
+    let tb = toolbox().await;
+    assert_eq!(tb.post("/process/pty", json!({"id": "t"})).await.status(), 201);
+    let mut pty = connected(&tb, "t/connect", "").await;
+    pty.type_in("echo so''me\n").await;
+    pty.until("some").await;
+    let frame = CloseFrame { code: CloseCode::Normal, reason: "done".into() };
+    pty.stream.send(Message::Close(Some(frame.clone()))).await.expect("sent");
+    while pty.next().await {}
+    assert_eq!(pty.close, Some(frame));
+    let mut other = connected(&tb, "t/connect", "").await;
+    other.type_in("echo sti''ll\n").await;
+    other.until("still").await;
+}

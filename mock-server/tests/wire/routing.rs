@@ -34,3 +34,21 @@ async fn a_trailing_slash_is_redirected() {
     }
     assert_eq!(ask(&tb, Method::POST, "/version/").await.status(), StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn names_that_are_no_text_are_unknown_ones() {
+    let tb = local_toolbox().await;
+    for (method, path, status) in [
+        (Method::GET, "/process/session/%FF", 404),
+        (Method::GET, "/process/session/%FF/command/%FE%20x", 404),
+        (Method::DELETE, "/process/pty/a%FF", 404),
+        (Method::DELETE, "/process/interpreter/context/%FF", 404),
+        (Method::GET, "/port/%FF/in-use", 400),
+        (Method::GET, "/computeruse/recordings/%FF", 404),
+    ] {
+        let res = ask(&tb, method, path).await;
+        assert_eq!(res.status().as_u16(), status, "{path}");
+        let body: serde_json::Value = res.json().await.expect("an envelope");
+        assert_eq!(body["statusCode"], status, "{path}");
+    }
+}

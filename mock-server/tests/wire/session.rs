@@ -426,3 +426,12 @@ async fn the_end_of_a_command_is_told_at_once() {
     // The original looks every 50 ms: it would take a second.
     assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn a_trap_that_prints_does_not_hold_up_commands() {
+    let session = session(None).await;
+    session.exec("trap 'printf .' DEBUG").await;
+    assert_eq!(session.exec("(exit 3)").await["exitCode"], 3);
+    assert_eq!(session.exec("printf() { echo mine; }").await["exitCode"], 0);
+    assert_eq!(session.exec("true").await["exitCode"], 0);
+}

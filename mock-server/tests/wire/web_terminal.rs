@@ -235,3 +235,13 @@ async fn server_isolation() -> String {
     let health = reqwest::get(format!("{}/health", server().base_url)).await.expect("answer");
     health.json::<Value>().await.expect("JSON")["isolation"].as_str().unwrap_or_default().to_owned()
 }
+
+#[tokio::test]
+async fn a_close_frame_is_answered() {
+    let sandbox = sandbox().await;
+    let mut page = Page::open(&signed_url(&sandbox).await).await;
+    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    page.send(Message::Close(Some(frame.clone()))).await;
+    while page.next().await {}
+    assert_eq!(page.close, Some(frame));
+}

@@ -170,3 +170,24 @@ async fn move_refusals() {
         .await;
     assert_eq!(fs::read(tb.dir.join("dir/b")).expect("kept"), b"b");
 }
+
+#[tokio::test]
+async fn a_refused_deletion_deletes_nothing() {
+    let tb = toolbox().await;
+    tb.write("keep/below/file", "");
+    for path in [".", "./", "keep/.", "keep//.", "keep/./", "keep/below/.."] {
+        let answer = tb.delete_files(&[("path", path), ("recursive", "true")]).await;
+        let message = refused(answer, 400, "BAD_REQUEST").await;
+        assert!(message.ends_with("invalid argument"), "{path}: {message}");
+        assert!(tb.dir.join("keep/below/file").exists(), "{path}");
+    }
+    if !skip_as_root() {
+        fs::set_permissions(tb.dir.join("keep"), fs::Permissions::from_mode(0o555)).expect("locked");
+        let answer = tb.delete_files(&[("path", "keep/below"), ("recursive", "true")]).await;
+        refused(answer, 400, "BAD_REQUEST").await;
+        assert!(tb.dir.join("keep/below/file").exists());
+        fs::set_permissions(tb.dir.join("keep"), fs::Permissions::from_mode(0o755)).expect("unlocked");
+    }
+    assert_eq!(tb.delete_files(&[("path", "keep/below/"), ("recursive", "true")]).await.status(), 204);
+    assert_eq!(tb.delete_files(&[("path", "./keep"), ("recursive", "true")]).await.status(), 204);
+}
