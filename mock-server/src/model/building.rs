@@ -36,8 +36,15 @@ pub(super) struct Pulled {
     pub substitute: bool,
 }
 
-/// Official images that the local base can stand in for, as all of them are Debian-like with the usual languages.
-const WELL_KNOWN: [&str; 5] = ["python", "debian", "ubuntu", "node", "buildpack-deps"];
+/// Images that the local base can stand in for, as all of them are Debian-like with the usual languages.
+const WELL_KNOWN: [&str; 6] = [
+    "library/python",
+    "library/debian",
+    "library/ubuntu",
+    "library/node",
+    "library/buildpack-deps",
+    "nikolaik/python-nodejs",
+];
 
 impl ControlPlane {
     /// The log of a build, begun if there is none yet.
@@ -155,8 +162,8 @@ impl ControlPlane {
     ) -> Option<Result<(Root, String), String>> {
         let unreachable = matches!(error, ImageError::Unreachable { .. });
         let sandbox = image.repository() == "daytonaio/sandbox";
-        let official = image.repository().strip_prefix("library/").is_some_and(|name| WELL_KNOWN.contains(&name));
-        if !unreachable || image.registry() != "docker.io" || !(sandbox || official) {
+        let known = WELL_KNOWN.contains(&image.repository());
+        if !unreachable || image.registry() != "docker.io" || !(sandbox || known) {
             return None;
         }
         let (image_of_path, what) = match &self.config().offline_base {

@@ -1,8 +1,15 @@
 //! A sandbox whose processes stand still: for as long as its files are copied, or while it is paused.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::{Sandbox, inside::reaper, manager::blocking};
 
@@ -87,7 +94,22 @@ fn stop_all(init: i32) -> Vec<Pid> {
         reaper::signal_all(&new, Signal::SIGSTOP);
         stopped.extend(new);
     }
+    let deadline = Instant::now() + PATIENCE;
+    // The signal is there at once, and acts when the kernel next looks.
+    while stopped.iter().any(|pid| runs(*pid)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     stopped
+}
+
+/// Whether a process that takes our signals does anything: it is neither stopped nor at its end.
+fn runs(pid: Pid) -> bool {
+    if kill(pid, None).is_err() {
+        return false;
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Its name may have anything in it, parentheses too.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['T', 't', 'Z', 'X']))
 }
 
 /// Everything below a process, but not itself.

@@ -1,12 +1,13 @@
 //! The default base: this machine's own programs, none of its people and secrets.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use super::{
-    Base, BaseLease, Bind, GIT_MIRRORS, OverlaySpec,
+    Base, BaseLease, Bind, DEFAULT_PATH, GIT_MIRRORS, OverlaySpec,
     accounts::{self, User},
     at,
     cache::{Entry, Key, Place},
@@ -55,7 +56,7 @@ const PROGRAM_DIRS: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"
 pub(super) fn prepare(config: &RuntimeConfig, isolation: Isolation, place: Place) -> Result<Base, RuntimeError> {
     let owners = Owners::of(isolation);
     let key = |name| {
-        let key = Key::new(name).with(format!("{isolation:?} {:?} {PROMPT:?}", config.base_include));
+        let key = Key::new(name).with(format!("{isolation:?} {:?} {PROMPT:?} npmrc", config.base_include));
         SOURCES.iter().fold(key, |key, source| key.with_stamp(Path::new(source)))
     };
     let include = included(&config.base_include)?;
@@ -63,7 +64,7 @@ pub(super) fn prepare(config: &RuntimeConfig, isolation: Isolation, place: Place
     let mut base = Base {
         overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![root.path] }],
         binds: binds(config, &include)?,
-        env: default_env(),
+        env: env(),
         work_dir: User::daytona().home,
         user: User::daytona(),
         entrypoint: Vec::new(),
@@ -154,11 +155,14 @@ fn sudo_layer(
     if isolation == Isolation::Root && usr::is_setuid_root(Path::new("/usr/bin/sudo")) {
         return Ok(None);
     }
-    let key = Key::new("sudo").with(format!("{isolation:?}")).with_stamp(&config.binary);
+    let key = Key::new("sudo in both").with(format!("{isolation:?}")).with_stamp(&config.binary);
     let make = |dir: &Path| {
         let mut layer = Layer::new(dir, owners)?;
         layer.dirs("local/bin")?;
+        layer.dirs("bin")?;
         install_sudo(&mut layer, &config.binary, Path::new("local/bin/sudo"), owners)?;
+        // Where Debian has it: some programs bring a search path of their own.
+        layer.link("bin/sudo", "/usr/local/bin/sudo")?;
         layer.finish()
     };
     place.find_or_make(key, make).map(Some)
@@ -187,6 +191,7 @@ fn make_skeleton(dir: &Path, owners: Owners, isolation: Isolation, include: &[Pa
     make_var(&mut layer)?;
     make_home(&mut layer, "root", 0o700, ROOT)?;
     make_home(&mut layer, "home/daytona", 0o755, DAYTONA)?;
+    layer.file("home/daytona/.npmrc", NPM_RULES, 0o644, DAYTONA)?;
     layer.dir(GIT_MIRRORS.trim_start_matches('/'), 0o755, ROOT)?;
     layer.file(git::RULES.trim_start_matches('/'), b"", 0o644, ROOT)?;
     for target in opt_dirs().iter().chain(include) {
@@ -273,6 +278,16 @@ fn make_var(layer: &mut Layer) -> Result<(), RuntimeError> {
     }
     Ok(())
 }
+
+/// Programs that the user installs without being root are found, too.
+fn env() -> BTreeMap<String, String> {
+    let mut env = default_env();
+    env.insert("PATH".to_owned(), format!("/home/daytona/.local/bin:{DEFAULT_PATH}"));
+    env
+}
+
+/// Where `npm install -g` puts things: npm's own place is root's.
+const NPM_RULES: &[u8] = b"prefix=/home/daytona/.local\n";
 
 /// Debian's prompt without its colours and its title. Programs that read a terminal look for something near the end of its
 /// output, and a prompt of 130 bytes pushes that out of sight (`toolbox-bench` looks at the last 64).

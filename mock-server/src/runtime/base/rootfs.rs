@@ -119,7 +119,7 @@ fn top_layer(
     let tree = Tree(lowers);
     let is_sudo = |path: PathBuf| usr::is_setuid_root(&path);
     let own_sudo = isolation != Isolation::Root || !tree.resolve("usr/bin/sudo").is_some_and(is_sudo);
-    let key = Key::new("top").with(format!("{isolation:?} {lowers:?}"));
+    let key = Key::new("top, sudo in both").with(format!("{isolation:?} {lowers:?}"));
     let stamp = |key: Key, source: &&str| key.with_stamp(&tree.resolve(source).unwrap_or_default());
     let key = SOURCES.iter().fold(key, stamp);
     let key = if own_sudo { key.with_stamp(&config.binary) } else { key };
@@ -131,6 +131,8 @@ fn top_layer(
         if own_sudo {
             let sudo = top.place("usr/local/bin/sudo")?;
             host::install_sudo(&mut top.layer, &config.binary, &sudo, Owners::of(isolation))?;
+            let usual = top.place("usr/bin/sudo")?;
+            top.layer.link(usual, "/usr/local/bin/sudo")?;
         }
         top.layer.finish()
     })

@@ -65,6 +65,16 @@ fn parse_passwd(line: &str, wanted: &str) -> Option<Account> {
     })
 }
 
+/// A group's number, by its name or as it is.
+pub fn group(name: &str) -> Option<u32> {
+    let lines = File::open("/etc/group").ok().map(|group| BufReader::new(group).lines().map_while(Result::ok));
+    let named = lines.into_iter().flatten().find_map(|line| {
+        let (group, rest) = line.split_once(':')?;
+        if group == name { rest.split(':').nth(1)?.parse().ok() } else { None }
+    });
+    named.or_else(|| name.parse().ok())
+}
+
 fn member_of(line: &str, user: &str) -> Option<u32> {
     let fields: Vec<&str> = line.split(':').collect();
     let [_, _, gid, members] = fields.as_slice() else { return None };

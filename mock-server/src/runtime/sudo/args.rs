@@ -20,8 +20,8 @@ pub enum Action {
 pub struct Invocation {
     /// Name or number.
     pub user: String,
-    /// `-g`, as a number.
-    pub group: Option<u32>,
+    /// `-g`: name or number.
+    pub group: Option<String>,
     pub keep_all: bool,
     pub keep: BTreeSet<String>,
     pub login: bool,
@@ -85,11 +85,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Action, String> {
         };
         match name.as_str() {
             "-u" | "--user" => run.user = next()?.trim_start_matches('#').to_owned(),
-            "-g" | "--group" => {
-                let group = next()?;
-                let number = group.trim_start_matches('#').parse().map_err(|_| format!("unknown group {group}"))?;
-                run.group = Some(number);
-            }
+            "-g" | "--group" => run.group = Some(next()?.trim_start_matches('#').to_owned()),
             "-D" | "--chdir" => run.directory = Some(next()?.into()),
             "--preserve-env" => match value {
                 Some(names) => run.keep.extend(names.split(',').map(str::to_owned)),
@@ -106,6 +102,11 @@ pub fn parse(args: Vec<OsString>) -> Result<Action, String> {
             }
             "--non-interactive" | "--stdin" | "--askpass" | "--reset-timestamp" | "--background" | "--bell" => {}
             name if IGNORED_WITH_VALUE.contains(&name) => drop(next()?),
+            // `sudo -nv` asks whether a password would be needed.
+            name if is_last && !name.starts_with("--") && name.ends_with(['v', 'l', 'k', 'K']) => {
+                flags(&mut run, &name[..name.len() - 1], &mut next)?;
+                return Ok(Action::Say(String::new()));
+            }
             name if !name.starts_with("--") => flags(&mut run, name, &mut next)?,
             name => return Err(format!("unrecognized option {name}\n{USAGE}")),
         }
@@ -131,10 +132,15 @@ fn flags(run: &mut Invocation, flags: &str, next: &mut impl FnMut() -> Result<St
             'i' => run.login = true,
             's' => run.shell = true,
             'n' | 'S' | 'A' | 'k' | 'b' | 'B' => {}
-            'u' => {
+            'u' | 'g' => {
                 let rest = &flags[at + 1..];
-                let user = if rest.is_empty() { next()? } else { rest.to_owned() };
-                run.user = user.trim_start_matches('#').to_owned();
+                let name = if rest.is_empty() { next()? } else { rest.to_owned() };
+                let name = name.trim_start_matches('#').to_owned();
+                if flag == 'u' {
+                    run.user = name;
+                } else {
+                    run.group = Some(name);
+                }
                 return Ok(());
             }
             _ => return Err(format!("invalid option -- '{flag}'\n{USAGE}")),
@@ -172,6 +178,10 @@ mod tests {
         assert_eq!(run("-u#33 id").user, "33");
         assert_eq!(run("--preserve-env=A,B id").keep.len(), 2);
         assert_eq!(run("--user=daytona id").user, "daytona");
+        for line in ["-g nogroup id", "-Hg nogroup id", "-gnogroup id", "--group=nogroup id"] {
+            assert_eq!(run(line).group.as_deref(), Some("nogroup"), "{line}");
+        }
+        assert_eq!(run("-uval id").user, "val");
     }
 
     #[test]
@@ -182,9 +192,11 @@ mod tests {
 
     #[test]
     fn bad_lines_are_told() {
-        for line in ["", "-u", "--what id", "-Z id", "-g nobody id"] {
+        for line in ["", "-u", "--what id", "-Z id", "-Zv", "-g"] {
             assert!(parse(line.split_whitespace().map(OsString::from).collect()).is_err(), "{line}");
         }
-        assert_eq!(parse(vec!["-v".into()]), Ok(Action::Say(String::new())));
+        for line in ["-v", "-nv", "-nk", "-nl"] {
+            assert_eq!(parse(vec![line.into()]), Ok(Action::Say(String::new())), "{line}");
+        }
     }
 }

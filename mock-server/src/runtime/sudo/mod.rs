@@ -78,7 +78,11 @@ fn execute(invocation: &Invocation) -> String {
         Err(_) => return format!("unknown user {}", invocation.user),
     };
     let caller_name = users::find(&caller.to_string()).map_or_else(|_| caller.to_string(), |account| account.name);
-    if let Err(error) = become_target(&target, invocation.group) {
+    let group = match invocation.group.as_deref().map(|name| users::group(name).ok_or(name)).transpose() {
+        Ok(group) => group,
+        Err(name) => return format!("unknown group {name}"),
+    };
+    if let Err(error) = become_target(&target, group) {
         return format!("can't become {}: {error}", target.name);
     }
     let command = invocation.command_line(&target.shell);
