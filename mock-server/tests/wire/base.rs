@@ -82,7 +82,10 @@ async fn host_base_has_programs_but_no_people_and_no_secrets() {
         assert_eq!(fs::metadata(root.join("home/daytona/.bashrc")).expect("skel").uid(), 1000);
         assert_eq!(fs::metadata(root.join("etc/sudoers.d/daytona")).expect("sudoers").mode() & 0o7777, 0o440);
     }
-    assert_eq!(base.env["PATH"], "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    assert_eq!(
+        base.env["PATH"],
+        "/home/daytona/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    );
     assert_eq!(
         (base.user.name.as_str(), base.user.uid, base.work_dir.as_path()),
         ("daytona", 1000, Path::new("/home/daytona"))
@@ -206,10 +209,30 @@ async fn pip_installs_without_being_told_to_break_anything() {
 }
 
 #[tokio::test]
+async fn users_install_programs_for_themselves() {
+    let world = start(|_| ()).await;
+    world.ok("mkdir -p ~/.local/bin && printf '#!/bin/sh\necho own' > ~/.local/bin/own-program && chmod 755 ~/.local/bin/*").await;
+    assert_eq!(world.ok("own-program").await, "own");
+    if world.run("command -v npm").await.0 == 0 {
+        assert_eq!(world.ok("npm prefix -g").await, "/home/daytona/.local");
+        world
+            .ok("mkdir p && cd p && echo '{\"name\":\"p\",\"version\":\"1.0.0\",\"bin\":\"p.js\"}' > package.json")
+            .await;
+        world.ok("printf '#!/usr/bin/env node\nconsole.log(7)' > p/p.js && npm install -g --offline ./p").await;
+        assert_eq!(world.ok("p").await, "7");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn sudo_and_packages_work_inside() {
     let world = start(|_| ()).await;
     assert_eq!(world.ok("sudo whoami && sudo -n -E id -u").await, "root\n0");
     assert_eq!(world.ok("sudo touch /etc/mine && ls /etc/mine").await, "/etc/mine");
+    assert_eq!(
+        world.ok("PATH=/usr/bin:/bin sudo -n id -u && sudo -nv && /usr/bin/sudo -g nogroup id -gn").await,
+        "0\nnogroup"
+    );
     if world.run("command -v dpkg-deb").await.0 == 0 {
         world.ok("mkdir -p p/DEBIAN p/usr/share/tiny && echo hello > p/usr/share/tiny/data").await;
         let control = "Package: tiny\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <n@example.org>\\nDescription: tiny\\n";
