@@ -217,6 +217,10 @@ impl ControlPlane {
             return;
         }
         let ready = built.is_ok();
+        if !ready {
+            // Newer SDKs don't tell their callers why.
+            tracing::warn!(sandbox = id, log = %self.log_path(&id).display(), "a build failed");
+        }
         let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
             match built {
                 Ok(root) => {

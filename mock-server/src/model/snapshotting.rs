@@ -232,7 +232,11 @@ impl ControlPlane {
         }
         let size = match &made {
             Ok(root) => self.root_size(root).await,
-            Err(_) => 0,
+            Err(_) => {
+                // Newer SDKs don't tell their callers why.
+                tracing::warn!(snapshot = id, log = %self.log_path(&id).display(), "a snapshot could not be made");
+                0
+            }
         };
         let now = self.clock().now();
         let finish = |snapshot: &mut Snapshot| {
