@@ -40,6 +40,7 @@ pub mod seed;
 mod server;
 pub mod storage;
 pub mod strict;
+mod surrogates;
 pub mod toolbox;
 pub mod webhooks;
 

@@ -143,7 +143,7 @@ pub async fn list(
     mut query: Query,
 ) -> ApiResult {
     let organization = caller.member_of(&cp, &id)?;
-    let page = query.number("page", None, true).unwrap_or(1);
+    let page = query.page();
     let limit = query.number("limit", Some(200), true).unwrap_or(100);
     let mut conditions = Vec::new();
     for (name, test) in [("from", Test::Gte as fn(Sql) -> Test), ("to", Test::Lte)] {
@@ -157,7 +157,13 @@ pub async fn list(
         query.problem("nextToken is invalid");
     }
     query.check()?;
-    let wanted = Wanted { organization_id: organization.id.clone(), conditions, page, limit, after: after.flatten() };
+    let wanted = Wanted {
+        organization_id: organization.id.clone(),
+        conditions,
+        page: page.try_into().unwrap_or(u32::MAX),
+        limit,
+        after: after.flatten(),
+    };
     let unavailable = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "The audit log is not available");
     let found = cp.audit().find(wanted).await.ok_or_else(unavailable)?;
     let mut answer = json!({

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_response};
+use crate::surrogates;
 use axum::response::Response;
 
 /// The object in a request's body. Every handler that wants one takes it as an argument.
@@ -43,13 +44,19 @@ fn parse(headers: &HeaderMap, bytes: &Bytes) -> Option<Body> {
     }
     match kind.as_str() {
         "application/x-www-form-urlencoded" => Some(Body(form(bytes))),
-        "application/json" => match serde_json::from_slice(bytes).ok()? {
+        "application/json" => match serde_json::from_str(&text(bytes)).ok()? {
             Value::Object(map) => Some(Body(map)),
             Value::Array(_) => Some(Body::default()),
             _ => None,
         },
         _ => Some(Body::default()),
     }
+}
+
+/// As JavaScript reads it: bytes of no character, and halves of characters, are replaced.
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    surrogates::paired(text.trim_start_matches('\u{feff}')).into_owned()
 }
 
 fn form(bytes: &Bytes) -> Map<String, Value> {
@@ -88,6 +95,7 @@ mod tests {
         assert!(parsed("application/json", "").expect("empty").is_empty());
         assert!(parsed("text/plain", "{").expect("empty").is_empty());
         assert_eq!(parsed("application/x-www-form-urlencoded", "a=b+c").expect("object")["a"], "b c");
+        assert_eq!(parsed("application/json", "\u{feff}{\"a\":\"\\ud83d\"}").expect("object")["a"], "\u{fffd}");
         for bad in ["{", "\"x\"", "1", "null", "{\"a\":}"] {
             assert!(parsed("application/json", bad).is_none(), "{bad}");
         }

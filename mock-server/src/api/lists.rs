@@ -110,12 +110,13 @@ pub async fn paginated(
     client: Client,
     mut query: Query,
 ) -> ApiResult {
-    let page = query.number("page", None, true).unwrap_or(1);
+    let page = query.page();
     let limit = query.number("limit", Some(MAX_LIMIT), true).unwrap_or(100);
     let filter = filter(&mut query, "regions")?;
     let sort = sort(&mut query, &PAGE_SORTS, SortBy::Created);
     query.check()?;
-    let found = cp.list_page(caller.organization(), &filter, sort, page as usize, limit as usize);
+    let found =
+        cp.list_page(caller.organization(), &filter, sort, usize::try_from(page).unwrap_or(usize::MAX), limit as usize);
     let seen: Vec<Arc<Sandbox>> = found.items.iter().map(|sandbox| client.view(sandbox)).collect();
     let total_pages = found.total.div_ceil(limit as usize);
     Ok(ok(&NumberedPage { items: all_full(&seen, &client), total: found.total, page, total_pages }))
@@ -126,7 +127,7 @@ pub async fn paginated(
 struct NumberedPage<'a> {
     items: Vec<Full<'a>>,
     total: usize,
-    page: u32,
+    page: u64,
     total_pages: usize,
 }
 

@@ -101,8 +101,17 @@ impl Query {
         found.unwrap_or(default)
     }
 
+    /// Which page: any that a number can name.
+    pub fn page(&mut self) -> u64 {
+        self.whole("page", None, true).unwrap_or(1)
+    }
+
     /// A whole number of at least 1, and at most `max`. The order of the messages is observed to differ by parameter.
     pub fn number(&mut self, name: &str, max: Option<u32>, integer_first: bool) -> Option<u32> {
+        self.whole(name, max, integer_first).map(|number| number.try_into().unwrap_or(u32::MAX))
+    }
+
+    fn whole(&mut self, name: &str, max: Option<u32>, integer_first: bool) -> Option<u64> {
         // As the original coerces: empty is 0, what is no number fails every check.
         let text = self.raw(name)?.trim();
         let value = if text.is_empty() { 0.0 } else { f64::from_str(text).unwrap_or(f64::NAN) };
@@ -120,7 +129,7 @@ impl Query {
         }
         let fine = problems.is_empty();
         self.problems.extend(problems);
-        fine.then_some(value as u32)
+        fine.then_some(value as u64)
     }
 
     /// A date or a time, in any form that SDKs send.
@@ -150,7 +159,11 @@ pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     let zoned =
         DateTime::parse_from_rfc3339(&text).or_else(|_| DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f%z"));
     let plain = || {
-        let time = text.parse::<NaiveDateTime>().ok();
+        let time = text.parse::<NaiveDateTime>().or_else(|_| {
+            // Seconds may be left out (ISO 8601).
+            NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M")
+        });
+        let time = time.ok();
         time.or_else(|| text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)).map(|time| time.and_utc())
     };
     zoned.map(|time| time.with_timezone(&Utc)).ok().or_else(plain)
@@ -176,6 +189,8 @@ mod tests {
         assert_eq!(number("1.5").1, "limit must be an integer number");
         let all = "limit must be an integer number, limit must not be less than 1, limit must not be greater than 200";
         assert_eq!(number("x").1, all);
+        assert_eq!(Query::parse("page=99999999999").page(), 99_999_999_999);
+        assert_eq!(Query::parse("page=1e300").page(), u64::MAX);
         let mut query = Query::parse("minCpu=x");
         query.number("minCpu", None, false);
         assert_eq!(query.problems.join(", "), "minCpu must not be less than 1, minCpu must be an integer number");
@@ -198,6 +213,8 @@ mod tests {
             "2026-11-24T00:00:00.000Z",
             "2026-11-24T00:00:00.000000+0000",
             "2026-11-24T00:00:00",
+            "2026-11-24T00:00Z",
+            "2026-11-24T00:00",
             "2026-11-24T00:00:00.000000 0000",
         ] {
             assert_eq!(parse_date(text), Some(midnight), "{text}");

@@ -129,11 +129,8 @@ pub async fn snapshot(
 ) -> ApiResult {
     let sandbox = caller.sandbox(&cp, &id)?;
     let mut checks = Checks::new(&body);
-    if !body.get("name").is_some_and(serde_json::Value::is_string) {
-        checks.problem("name must be a string");
-    }
+    let name = checks.required_name();
     let memory = checks.boolean("includeMemory").unwrap_or(false);
-    let name = checks.string("name").unwrap_or_default();
     checks.finish()?;
     cp.check(&sandbox, Operation::Snapshot)?;
     if memory {

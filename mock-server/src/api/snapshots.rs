@@ -85,7 +85,7 @@ pub(super) fn dto(snapshot: &Snapshot, runner: &str) -> Value {
 /// `getAllSnapshots`. The name is a case-insensitive part of the snapshot's, or a pattern
 /// of SQL; general ones come last (observed).
 pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut query: Query) -> ApiResult {
-    let page = query.number("page", None, true).unwrap_or(1) as usize;
+    let page = query.page();
     let limit = query.number("limit", Some(200), true).unwrap_or(100) as usize;
     let name = format!("%{}", query.text("name"));
     let sorts = ["name", "state", "lastUsedAt", "createdAt"].map(|sort| (sort, sort));
@@ -106,7 +106,8 @@ pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut query
     let total = own.len() + general.len();
     let all = own.iter().map(|snapshot| dto(snapshot, cp.runner_id()));
     let all = all.chain(general.iter().map(|general| general_dto(general, cp.runner_id(), caller.organization())));
-    let items: Vec<Value> = all.skip((page - 1).saturating_mul(limit)).take(limit).collect();
+    let items: Vec<Value> =
+        all.skip(usize::try_from(page - 1).unwrap_or(usize::MAX).saturating_mul(limit)).take(limit).collect();
     Ok(ok(&json!({"items": items, "total": total, "page": page, "totalPages": total.div_ceil(limit)})))
 }
 
@@ -133,11 +134,7 @@ pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): 
     if let Some(general) = general {
         return Ok(ok(&general_dto(general, cp.runner_id(), caller.organization())));
     }
-    let general = snapshots::by_image(&id).ok_or_else(|| match cp.is_snapshot(&id) {
-        // Of somebody else (observed).
-        true => ModelError::not_found(format!("Snapshot with ID or name {id} not found")),
-        false => no_snapshot(&id),
-    })?;
+    let general = snapshots::by_image(&id).ok_or_else(|| unknown(&cp, &id))?;
     let mut dto = general_dto(general, cp.runner_id(), caller.organization());
     (dto["name"], dto["imageName"]) = (id.clone().into(), id.into());
     Ok(ok(&dto))
@@ -147,12 +144,21 @@ pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): 
 pub(super) fn by_id(cp: &ControlPlane, caller: &Caller, id: &str) -> ApiResult<Arc<Snapshot>> {
     let own = cp.own_snapshot(caller.organization(), id);
     if own.is_none() && snapshots::general(id).is_none() {
-        return Err(no_snapshot(id).into());
+        return Err(unknown(cp, id).into());
     }
     if uuid::Uuid::parse_str(id).is_err() {
         return Err(ApiError::bad_request("Validation failed (uuid is expected)"));
     }
-    own.ok_or_else(|| no_snapshot(id).into())
+    own.ok_or_else(|| not_own(id).into())
+}
+
+fn unknown(cp: &ControlPlane, id: &str) -> ModelError {
+    if cp.is_snapshot(id) { not_own(id) } else { no_snapshot(id) }
+}
+
+/// Of somebody else, or everybody's (observed).
+fn not_own(id: &str) -> ModelError {
+    ModelError::not_found(format!("Snapshot with ID or name {id} not found"))
 }
 
 /// `removeSnapshot`.

@@ -42,7 +42,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
@@ -256,8 +256,8 @@ impl Gateway {
         let path = request.uri().path();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match (first, path) {
-            (_, "/health") => self.health().await,
-            (_, "/api/health") => {
+            (_, "/health") if is_read(request.method()) => self.health().await,
+            (_, "/api/health") if is_read(request.method()) => {
                 self.0.rate_limits.answer_apart(self.cp(), request, true, async |_| self.health().await).await
             }
             (_, "/") => welcome(&origin),
@@ -331,6 +331,10 @@ impl Gateway {
 
 fn refuse(request: &Request<Body>, error: ProxyError) -> Response {
     error.response(request.method(), request.uri().path())
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// For someone who opens the address in a browser.

@@ -167,6 +167,7 @@ async fn numbered_pages() {
     assert_eq!((names(&page), &page["total"], &page["totalPages"]), (vec!["lst-a", "lst-b"], &json!(3), &json!(2)));
     let (_, page) = api.get("/sandbox/paginated?limit=2&page=2&sort=name&order=asc").await;
     assert_eq!((names(&page), &page["page"]), (vec!["other"], &json!(2)));
+    assert_eq!(api.get("/sandbox/paginated?page=99999999999").await.1["page"], 99_999_999_999_u64);
     let (_, page) = api.get("/sandbox/paginated?page=9").await;
     assert_eq!((names(&page).len(), &page["total"]), (0, &json!(3)));
     let (_, page) = api.get("/sandbox/paginated").await;

@@ -170,6 +170,7 @@ async fn a_running_sandbox_keeps_running_while_it_is_copied() {
     assert_eq!(two.run("ls d | wc -l; stat -c %h:%U hard").await, "2000\n2:daytona\n");
     for (body, message) in [
         (json!({}), "name must be a string"),
+        (json!({"name": 5}), "name must be a string"),
         (json!({"name": "x", "includeMemory": true}), "includeMemory is only supported for Windows sandboxes"),
     ] {
         let (status, refused) = account.call(Method::POST, &path, body).await;
@@ -236,7 +237,16 @@ async fn snapshots_are_switched_off_and_on() {
         let (status, refused) = other.call(Method::GET, &format!("/snapshots/{name}"), json!({})).await;
         assert_eq!((status, &refused["message"]), (404, &json!(format!("{text} {name} not found"))));
     }
-    assert_eq!(other.call(Method::DELETE, &format!("/snapshots/{id}"), json!({})).await.0, 404);
+    let (_, general) = other.call(Method::GET, "/snapshots/daytona-small", json!({})).await;
+    for id in [id.as_str(), general["id"].as_str().expect("an id")] {
+        for (method, path) in [(Method::DELETE, ""), (Method::POST, "/activate"), (Method::POST, "/deactivate")] {
+            let (status, refused) = other.call(method, &format!("/snapshots/{id}{path}"), json!({})).await;
+            assert_eq!(
+                (status, &refused["message"]),
+                (404, &json!(format!("Snapshot with ID or name {id} not found")))
+            );
+        }
+    }
     let (status, _) = account.call(Method::GET, &format!("/snapshots/{id}/build-logs-url"), json!({})).await;
     assert_eq!(status, 404, "nothing was built");
 }

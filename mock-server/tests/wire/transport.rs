@@ -27,6 +27,7 @@ async fn unknown_routes_and_wrong_methods_are_404_with_or_without_a_key() {
         let api = api.with_key(key);
         api.refused("POST", "/sandbox/x/nope", json!({}), 404, "Cannot POST /api/sandbox/x/nope").await;
         api.refused("PATCH", "/sandbox", json!({}), 404, "Cannot PATCH /api/sandbox").await;
+        api.refused("POST", "/health", json!({}), 404, "Cannot POST /api/health").await;
         api.refused("GET", "//sandbox", Value::Null, 404, "Cannot GET /api//sandbox").await;
     }
 }

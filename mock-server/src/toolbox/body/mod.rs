@@ -10,7 +10,6 @@
 //! async fn replace(Body(request): Body<ReplaceRequest>) { … }
 //! ```
 
-mod surrogates;
 mod syntax;
 
 use axum::{body::to_bytes, extract::FromRequest, extract::Request};
@@ -18,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::ToolboxError;
-use crate::limits;
+use crate::{limits, surrogates};
 
 /// A request type with the names and types that refusals mention.
 pub trait JsonBody: DeserializeOwned {

@@ -1,5 +1,5 @@
-//! Halves of characters: JavaScript cuts text inside of them, and sends `"\\ud83d"` for what is left. Go's decoder puts a
-//! replacement character there, serde_json refuses the whole.
+//! Halves of characters: JavaScript cuts text inside of them, and sends `"\ud83d"` for what is left. Go's decoder
+//! puts a replacement character there, JavaScript's keeps it; serde_json refuses the whole.
 
 use std::borrow::Cow;
 
