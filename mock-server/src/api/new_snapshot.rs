@@ -25,7 +25,7 @@ const MAX_DISK: u32 = 10;
 /// Answers at once, with a snapshot that is `pending`.
 pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
     let mut checks = Checks::new(&body);
-    let name = checks.required_name();
+    let name = required_name(&mut checks);
     let image = checks.string("imageName").filter(|image| !image.is_empty());
     let entrypoint = words(&mut checks, "entrypoint");
     let [cpu, memory, disk] = ["cpu", "memory", "disk"].map(|name| whole(&mut checks, name));
@@ -56,6 +56,13 @@ pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(bo
     let new = NewSnapshot { name, made_of, entrypoint, region, cpu, memory, disk, class };
     let snapshot = cp.create_snapshot(&caller.0, new).await?;
     Ok(ok(&dto(&snapshot, cp.runner_id())))
+}
+
+fn required_name(checks: &mut Checks) -> String {
+    if checks.given("name").is_none() {
+        checks.problem("name must be a string");
+    }
+    checks.name("name").unwrap_or_default()
 }
 
 fn words(checks: &mut Checks, name: &str) -> Option<Vec<String>> {

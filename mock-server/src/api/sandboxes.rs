@@ -129,7 +129,10 @@ pub async fn snapshot(
 ) -> ApiResult {
     let sandbox = caller.sandbox(&cp, &id)?;
     let mut checks = Checks::new(&body);
-    let name = checks.required_name();
+    if checks.given("name").is_none() {
+        checks.problem("name must be a string");
+    }
+    let name = checks.string("name").unwrap_or_default();
     let memory = checks.boolean("includeMemory").unwrap_or(false);
     checks.finish()?;
     cp.check(&sandbox, Operation::Snapshot)?;

@@ -44,14 +44,6 @@ impl<'a> Checks<'a> {
         self.string(name)
     }
 
-    /// The name of a snapshot.
-    pub fn required_name(&mut self) -> String {
-        if self.given("name").is_none() {
-            self.problem("name must be a string");
-        }
-        self.name("name").unwrap_or_default()
-    }
-
     /// A name that people see.
     pub fn name(&mut self, name: &str) -> Option<String> {
         let value = self.given(name)?;

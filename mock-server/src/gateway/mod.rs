@@ -256,8 +256,8 @@ impl Gateway {
         let path = request.uri().path();
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match (first, path) {
-            (_, "/health") if is_read(request.method()) => self.health().await,
-            (_, "/api/health") if is_read(request.method()) => {
+            (_, "/health") => self.health().await,
+            (_, "/api/health") if matches!(*request.method(), Method::GET | Method::HEAD) => {
                 self.0.rate_limits.answer_apart(self.cp(), request, true, async |_| self.health().await).await
             }
             (_, "/") => welcome(&origin),
@@ -331,10 +331,6 @@ impl Gateway {
 
 fn refuse(request: &Request<Body>, error: ProxyError) -> Response {
     error.response(request.method(), request.uri().path())
-}
-
-fn is_read(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// For someone who opens the address in a browser.
