@@ -1,18 +1,15 @@
 //! Archives of stopped sandboxes: `<data_dir>/archive/<id>.tar.zst`, from which a start brings the files back.
 //!
 //! Files are at every moment whole in at least one place. An archive is renamed to its name when it is whole, and only
-//! then, and when the record says so, the files go. What is unpacked is renamed to `up` when it is whole, and only then
-//! the archive goes. So whoever finds `up` has all, and whoever finds none has the archive.
+//! then, and when the record says so, the files go. What is unpacked gets its name when it is whole, and only then
+//! the archive goes. So whoever finds files has all, and whoever finds none has the archive.
 
 mod guard;
 mod owners;
 mod pack;
 mod unpack;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 pub use guard::{Budget, is_portable, look_through};
 pub use owners::Owners;
@@ -22,6 +19,8 @@ pub use unpack::{make_like, unpack};
 
 use super::{
     Runtime, RuntimeError,
+    disks::{Disk, IMAGE},
+    files::{self, Files, PLAIN},
     manager::{blocking, names_in, prepare_dir},
     userns,
 };
@@ -35,34 +34,41 @@ impl Runtime {
     /// Puts the files of a stopped sandbox into an archive; they stay besides. Nothing has happened if it is stopped.
     pub async fn archive(&self, id: &str, stop: CancellationToken) -> Result<(), RuntimeError> {
         let (dir, archive) = (self.dir(id)?, self.archive_path(id)?);
-        let (isolation, up) = (self.info().isolation, dir.join("up"));
+        let isolation = self.info().isolation;
         let result = async {
             // Nobody may run over them.
-            let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
-            let exists = |path: &Path| fs::symlink_metadata(path).is_ok();
-            if exists(&archive) && !exists(&up) {
+            let own = dir.clone();
+            let _lock = blocking(move || prepare_dir(&own, isolation)).await?;
+            let files = self.files(id, None).await?;
+            if archive.exists() && files.is_none() {
                 // From before the server was killed.
                 return Ok(());
             }
+            let files = files.unwrap_or(Files::Plain(dir.join(PLAIN)));
             let unfinished = archive.with_extension("tmp");
-            let packed = self.pack(up, unfinished.clone(), self.owners(), stop).await;
+            let packed = self.pack(files.path(), unfinished.clone(), self.owners(), stop).await;
             let placed = packed.and_then(|()| fs::rename(&unfinished, &archive));
             placed.inspect_err(|_| drop(fs::remove_file(&unfinished)))
         };
         result.await.map_err(|source| RuntimeError::Io { what: format!("archive {id}"), source })
     }
 
-    /// Brings the files back that are only in an archive; the caller has the sandbox's lock.
-    pub(super) async fn bring_back(&self, id: &str) -> io::Result<()> {
+    /// Brings the files back that are only in an archive, on a disk of so many GiB where there are disks; the caller has
+    /// the sandbox's lock. The disk stays in use as long as the returned value.
+    pub(super) async fn bring_back(&self, id: &str, gib: Option<u32>) -> io::Result<Option<Arc<Disk>>> {
         let archive = self.archive_path(id).map_err(io::Error::other)?;
         let dir = self.dir(id).map_err(io::Error::other)?;
-        let (up, new) = (dir.join("up"), dir.join(UNFINISHED));
-        if fs::symlink_metadata(&up).is_err() {
+        let mut disk = None;
+        if !files::are_there(&dir) {
+            let new = dir.join(UNFINISHED);
             userns::remove_tree(&self.config.binary, &self.idmap, new.clone()).await?;
-            self.unpack_tree(archive.clone(), new.clone(), self.owners()).await?;
-            userns::rename(&self.config.binary, &self.idmap, new, up).await?;
+            disk = self.new_disk(new.clone(), gib).await?;
+            let (to, name) = disk.as_ref().map_or((new.clone(), PLAIN), |disk| (disk.up(), IMAGE));
+            self.unpack_tree(archive.clone(), to, self.owners()).await?;
+            userns::rename(&self.config.binary, &self.idmap, new, dir.join(name)).await?;
         }
-        fs::remove_file(&archive)
+        fs::remove_file(&archive)?;
+        Ok(disk)
     }
 
     /// Whose files sandboxes' own are.

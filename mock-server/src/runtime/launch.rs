@@ -33,6 +33,8 @@ pub struct LaunchSpec {
     pub idmap: IdMap,
     /// The sandbox's own directory: `up/<n>` and `work/<n>` are made in it.
     pub dir: PathBuf,
+    /// How many disks there are, which are mounted at `d/<n>` in the working directory.
+    pub disks: usize,
     pub overlays: Vec<OverlaySpec>,
     pub binds: Vec<Bind>,
     /// In tier root their trees are passed on by the zygote.
@@ -80,6 +82,6 @@ pub enum Filled {
 pub enum ZygoteRequest {
     /// Make a process that waits for its spec, in namespaces of its own.
     Begin { launch: u64 },
-    /// Comes with the memfd of the spec, the control socket and the lock.
+    /// Comes with the memfd of the spec, the control socket, the lock and the disks.
     Fill { launch: u64 },
 }

@@ -19,6 +19,7 @@ use super::{
     base::{self, Base},
     bounds::Cpus,
     ctrl::AgentLink,
+    disks::{Disk, Disks},
     groups::{Controller, Groups},
     idmap::{self, IdMap},
     launch::LaunchSpec,
@@ -31,6 +32,7 @@ use super::{
     surroundings,
     sys::fdpass,
     userns,
+    zygote::disk_at,
 };
 use crate::{
     limits::Limits,
@@ -52,6 +54,8 @@ pub struct Runtime {
     info: RuntimeInfo,
     pub(super) base: Base,
     pub(super) idmap: IdMap,
+    /// Where the machine allows: then sandboxes with resources have one each.
+    pub(super) disks: Option<Arc<Disks>>,
     /// Unpacked images in use, by their digest.
     pub(super) images: Mutex<HashMap<String, Arc<base::image::Unpacked>>>,
     zygote: Zygote,
@@ -93,8 +97,11 @@ impl Runtime {
         let idmap = idmap::map_for(chosen.isolation, inside).map_err(io_error("id map".into()))?;
         let processes = config.limits.processes;
         let groups = blocking(move || Ok(Groups::find(processes))).await.map_err(io_error("control groups".into()))?;
+        let disks = find_disks(&config, chosen.isolation).await;
         let mut capabilities = chosen.capabilities;
         capabilities.extend(surroundings::bounds(&groups));
+        capabilities.insert("disk".to_owned(), surroundings::disk(&disks));
+        let disks = disks.ok().map(Arc::new);
         let info = RuntimeInfo {
             isolation: chosen.isolation,
             why_not_better: chosen.why_not_better,
@@ -113,6 +120,7 @@ impl Runtime {
             info,
             base,
             idmap,
+            disks,
             images: Mutex::default(),
             zygote,
             running: Arc::default(),
@@ -142,13 +150,27 @@ impl Runtime {
             let dir = dir.clone();
             blocking(move || prepare_dir(&dir, isolation)).await.map_err(failed)?
         };
-        if self.has_archive(&spec.id) {
-            self.bring_back(&spec.id).await.map_err(failed)?;
-        }
-        let ground = self.ground(&spec.root, &spec.user).await?;
+        let gib = spec.resources.map(|resources| resources.disk);
+        let back = match self.has_archive(&spec.id) {
+            true => self.bring_back(&spec.id, gib).await.map_err(failed)?,
+            false => None,
+        };
+        let mut ground = self.ground(&spec.root, &spec.user).await?;
+        let mut disks = std::mem::take(&mut ground.disks);
         let (secrets, authority) = self.secrets_of(spec).map_err(failed)?.unzip();
-        let launch = LaunchSpec { authority, ..self.launch_spec(spec, dir, ground)? };
-        let (process, link, outlet) = self.start_process(&launch, spec.resources, &lock).await.map_err(failed)?;
+        let mut launch = LaunchSpec { authority, ..self.launch_spec(spec, dir.clone(), ground)? };
+        let files = match self.files(&spec.id, gib).await.map_err(failed)? {
+            Some(files) => files,
+            None => self.new_files(&dir, gib).await.map_err(failed)?,
+        };
+        drop(back);
+        if let Some(own) = files.disk() {
+            launch.dir = disk_at(disks.len());
+            disks.push(own);
+        }
+        launch.disks = disks.len();
+        let started = self.start_process(&launch, spec.resources, &lock, &disks).await;
+        let (process, link, outlet) = started.map_err(failed)?;
         let config = NetConfig { peers: self.peers_of(&spec.id), secrets, ..self.net.clone() };
         let attach = |[tun, listener]: [OwnedFd; 2]| net::attach(tun, listener, spec.network.clone(), &config);
         let network = match outlet.map(attach).transpose() {
@@ -160,7 +182,10 @@ impl Runtime {
         };
         let Spare { launched, group, .. } = process;
         let (running, id) = (self.running.clone(), spec.id.clone());
-        let gone = move || drop(running.lock().remove(&id));
+        let gone = move || {
+            running.lock().remove(&id);
+            tokio::task::spawn_blocking(move || release(&disks));
+        };
         let sandbox =
             Sandbox::watch(spec.id.clone(), isolation, link, launched, network, group, gone).map_err(failed)?;
         self.running.lock().insert(spec.id.clone(), sandbox.clone());
@@ -182,11 +207,12 @@ impl Runtime {
         spec: &LaunchSpec,
         resources: Option<Resources>,
         lock: &OwnedFd,
+        disks: &[Arc<Disk>],
     ) -> io::Result<(Spare, AgentLink, Option<[OwnedFd; 2]>)> {
         loop {
             let (ours, theirs) = fdpass::pair()?;
             self.revive_nursery().await?;
-            let process = self.spares.launch(spec, resources, &theirs, lock).await?;
+            let process = self.spares.launch(spec, resources, &theirs, lock, disks).await?;
             drop(theirs);
             let link = AgentLink::new(ours)?;
             let ready = tokio::time::timeout(SET_UP, link.ready()).await.map_err(io::Error::from).flatten();
@@ -246,6 +272,7 @@ impl Runtime {
             isolation: self.info.isolation,
             idmap: ground.idmap,
             dir: if root { Path::new("s").join(&spec.id) } else { dir },
+            disks: 0,
             overlays: ground.overlays,
             binds: [ground.binds, spec.binds.clone()].concat(),
             volumes: self.volume_specs(&spec.volumes)?,
@@ -348,6 +375,22 @@ const DAEMON_VERSION: &str = "0.205.1";
 
 /// What a login shell would have, for bases that don't say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why there are none, for people, where the machine or the tier has none.
+async fn find_disks(config: &RuntimeConfig, isolation: Isolation) -> io::Result<Disks> {
+    if isolation != Isolation::Root {
+        return Err(io::Error::other("only in tier root"));
+    }
+    let data_dir = config.data_dir.clone();
+    blocking(move || Disks::probe(&data_dir)).await
+}
+
+/// A stopped sandbox's. Its own is the last; what was removed on it is given back to the machine.
+fn release(disks: &[Arc<Disk>]) {
+    if let Some(own) = disks.last() {
+        own.trim();
+    }
+}
 
 /// Tier process: home and temporary files are in the sandbox's own directory.
 fn live_in(dir: &Path, user: &str, agent: &mut AgentConfig) {

@@ -5,6 +5,8 @@ pub mod base;
 mod bounds;
 mod ctrl;
 mod descriptors;
+mod disks;
+mod files;
 mod groups;
 mod idmap;
 mod inside;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Isolation, Runtime, RuntimeError,
     archive::{self, Budget, Owners},
+    files::{Files, PLAIN},
     idmap::{IdMap, SHIFT},
     manager::{blocking, prepare_dir},
 };
@@ -42,11 +43,12 @@ impl Runtime {
         to: PathBuf,
         stop: CancellationToken,
     ) -> Result<(), RuntimeError> {
-        let (up, archive) = (self.dir(id)?.join("up"), self.archive_path(id)?);
+        let (none, archive) = (Files::Plain(self.dir(id)?.join(PLAIN)), self.archive_path(id)?);
         let owners = self.owners_for(user);
         let result = async {
-            if fs::symlink_metadata(&up).is_ok() || !archive.exists() {
-                return self.pack(up, to, owners, stop).await;
+            let files = self.files(id, None).await?;
+            if files.is_some() || !archive.exists() {
+                return self.pack(files.unwrap_or(none).path(), to, owners, stop).await;
             }
             blocking(move || {
                 if !archive::is_portable(&archive)? {
@@ -72,7 +74,8 @@ impl Runtime {
 
     pub async fn save_layer(&self, name: &str, to: PathBuf, stop: CancellationToken) -> Result<(), RuntimeError> {
         let gone = || RuntimeError::Unavailable(format!("the layer {name} is gone"));
-        let packed = self.pack(self.layer_dir(name)?, to, self.owners(), stop).await;
+        let files = self.layer_files(name).await?;
+        let packed = self.pack(files.path(), to, self.owners(), stop).await;
         packed.map_err(failed(format!("save the layer {name}")))?;
         // Its last user may have gone meanwhile.
         if self.has_own_layer(name) { Ok(()) } else { Err(gone()) }
@@ -114,13 +117,14 @@ impl Runtime {
         archive::look_through(archive, budget)
     }
 
-    /// Makes an archive the files of a sandbox that isn't there yet.
-    pub async fn restore_sandbox(&self, id: &str, user: &str, from: PathBuf) -> Result<(), RuntimeError> {
+    /// Makes an archive the files of a sandbox that isn't there yet, on a disk of so many GiB where there are disks.
+    pub async fn restore_sandbox(&self, id: &str, user: &str, gib: u32, from: PathBuf) -> Result<(), RuntimeError> {
         let (dir, isolation, owners) = (self.dir(id)?, self.info().isolation, self.owners_for(user));
         let result = async {
             let prepared = dir.clone();
             let _lock = blocking(move || prepare_dir(&prepared, isolation)).await?;
-            self.unpack_tree(from, dir.join("up"), owners).await
+            let files = self.new_files(&dir, Some(gib)).await?;
+            self.unpack_tree(from, files.path(), owners).await
         };
         result.await.map_err(failed(format!("restore the files of {id}")))
     }

@@ -107,19 +107,21 @@ impl Nursery {
         Ok(Launched { launch, pidfd, pid, exit })
     }
 
-    /// Gives a process of this nursery its spec; `ctrl` and `lock` become its own. It ends unless that is
-    /// [`Filled::Done`].
+    /// Gives a process of this nursery its spec; `ctrl`, `lock` and the mounts of `disks` become its own. It ends unless
+    /// that is [`Filled::Done`].
     pub async fn fill(
         &self,
         launched: &Launched,
         spec: &LaunchSpec,
         ctrl: &OwnedFd,
         lock: &OwnedFd,
+        disks: &[OwnedFd],
     ) -> io::Result<Filled> {
         let (memfd, launch) = (spec_file(spec)?, launched.launch);
         let (filled, answer) = oneshot::channel();
         self.waiting.lock().as_mut().ok_or_else(gone)?.fills.insert(launch, filled);
-        self.channel.send(&ZygoteRequest::Fill { launch }, &[memfd.as_fd(), ctrl.as_fd(), lock.as_fd()]).await?;
+        let descriptors = [&memfd, ctrl, lock].into_iter().chain(disks).map(AsFd::as_fd).collect::<Vec<_>>();
+        self.channel.send(&ZygoteRequest::Fill { launch }, &descriptors).await?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -127,7 +129,7 @@ impl Nursery {
     pub async fn launch(&self, spec: &LaunchSpec, ctrl: &OwnedFd, lock: &OwnedFd) -> io::Result<Launched> {
         loop {
             let launched = self.begin().await?;
-            if self.fill(&launched, spec, ctrl, lock).await? == Filled::Done {
+            if self.fill(&launched, spec, ctrl, lock, &[]).await? == Filled::Done {
                 return Ok(launched);
             }
         }

@@ -124,6 +124,7 @@ async fn build_one(
         isolation,
         idmap: idmap::map_for(isolation, (1000, 1000))?,
         dir: if isolation == Isolation::Root { format!("s/{id}").into() } else { dir.clone() },
+        disks: 0,
         overlays: vec![OverlaySpec { target: "/".into(), lowers: vec![lower.clone()] }],
         binds: Vec::new(),
         volumes: Vec::new(),

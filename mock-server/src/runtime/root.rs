@@ -1,7 +1,8 @@
 //! What a sandbox's root is made of: the server's base or an image, and above it layers of our own, which are what a
 //! sandbox or a build step wrote.
 //!
-//! Our layers lie in `<data_dir>/layers/<name>/<n>`, `n` being the overlay (`/`, and `/usr` of a host base). Their owners
+//! Our layers lie in `<data_dir>/layers/<name>/<n>`, `n` being the overlay (`/`, and `/usr` of a host base), or
+//! on what was a sandbox's disk. Their owners
 //! on disk are those of a sandbox's own files, so no tier maps them.
 
 use std::{
@@ -18,9 +19,12 @@ use super::{
     Isolation, Runtime, RuntimeError, Sandbox,
     archive::make_like,
     base::{self, Bind, OverlaySpec, Place},
+    disks::{Disk, IMAGE},
+    files::{self, Files, PLAIN},
     idmap::{self, IdMap},
     manager::{blocking, prepare_dir},
     userns,
+    zygote::disk_at,
 };
 use crate::{
     images::{Image, ImageConfig},
@@ -56,6 +60,8 @@ impl Root {
 /// A root as the runtime mounts it.
 pub(super) struct Ground {
     pub overlays: Vec<OverlaySpec>,
+    /// Those of its layers, in the order in which the zygote's work directory has them.
+    pub disks: Vec<Arc<Disk>>,
     pub binds: Vec<Bind>,
     pub env: BTreeMap<String, String>,
     /// Empty: the user's home.
@@ -125,16 +131,19 @@ impl Runtime {
                 vec![OverlaySpec { target: "/".into(), lowers }]
             }
         };
-        let layers = self.layers_dir();
+        let mut disks = Vec::new();
         for name in &root.layers {
-            if !is_layer_name(name) || !layers.join(name).is_dir() {
-                return Err(RuntimeError::Unavailable(format!("its layer {name} is gone")));
-            }
+            let files = self.layer_files(name).await?;
+            let seen = match &files {
+                Files::Plain(_) => Path::new(SHORT).join(name),
+                Files::Disk(_) => disk_at(disks.len()).join(PLAIN),
+            };
             for (n, overlay) in overlays.iter_mut().enumerate() {
-                if layers.join(name).join(n.to_string()).is_dir() {
-                    overlay.lowers.insert(0, Path::new(SHORT).join(name).join(n.to_string()));
+                if files.path().join(n.to_string()).is_dir() {
+                    overlay.lowers.insert(0, seen.join(n.to_string()));
                 }
             }
+            disks.extend(files.disk());
         }
         let own_base = root.image.is_none();
         let binds = if own_base { self.base.binds.clone() } else { self.foreign_binds() };
@@ -150,7 +159,7 @@ impl Runtime {
         let entrypoint = entrypoint.unwrap_or_else(|| IDLE_ENTRYPOINT.map(String::from).to_vec());
         let idmap =
             self.idmap_for(&overlays, user).map_err(|source| RuntimeError::Io { what: "id map".into(), source })?;
-        Ok(Ground { overlays, binds, env, work_dir, entrypoint, idmap })
+        Ok(Ground { overlays, disks, binds, env, work_dir, entrypoint, idmap })
     }
 
     /// What the user gave to all sandboxes, and git's mirrors.
@@ -187,13 +196,16 @@ impl Runtime {
         let (dir, to) = (self.dir(id)?, self.layer_dir(layer)?);
         let isolation = self.info().isolation;
         let result = async {
-            let from = dir.join("up");
             // Nobody may run over it.
             let own = dir.clone();
-            let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
+            let _lock = blocking(move || prepare_dir(&own, isolation)).await?;
             if self.has_archive(id) {
-                self.bring_back(id).await?;
+                self.bring_back(id, None).await?;
             }
+            if dir.join(IMAGE).exists() {
+                return blocking(move || move_disk(&dir, &to)).await;
+            }
+            let (from, own) = (dir.join(PLAIN), dir);
             match blocking({
                 let from = from.clone();
                 move || fs::metadata(&from)
@@ -210,10 +222,12 @@ impl Runtime {
 
     /// Copies a running sandbox's own files to a layer, while its processes stand still.
     pub async fn copy(&self, sandbox: &Arc<Sandbox>, layer: &str) -> Result<(), RuntimeError> {
-        let (from, to) = (self.dir(sandbox.id())?.join("up"), self.layer_dir(layer)?);
-        let still = sandbox.stand_still().await;
-        let copied = userns::copy(&self.config.binary, &self.idmap, from, to).await;
-        drop(still);
+        let to = self.layer_dir(layer)?;
+        let copied = async {
+            let from = self.own_files(sandbox).await?;
+            self.copy_still(sandbox, &from, to).await
+        };
+        let copied = copied.await;
         let what = format!("copy the files of {}", sandbox.id());
         if let Err(source) = copied {
             self.remove_layer(layer).await;
@@ -224,14 +238,13 @@ impl Runtime {
 
     /// Copies a running sandbox's own files to those of a new one, while its processes stand still.
     pub async fn fork(&self, sandbox: &Arc<Sandbox>, id: &str) -> Result<(), RuntimeError> {
-        let (from, dir) = (self.dir(sandbox.id())?.join("up"), self.dir(id)?);
-        let (isolation, to) = (self.info().isolation, dir.join("up"));
+        let (dir, isolation) = (self.dir(id)?, self.info().isolation);
         let result = async {
-            let _lock = blocking(move || prepare_dir(&dir, isolation)).await?;
-            let still = sandbox.stand_still().await;
-            let copied = userns::copy(&self.config.binary, &self.idmap, from, to).await;
-            drop(still);
-            copied
+            let own = dir.clone();
+            let _lock = blocking(move || prepare_dir(&own, isolation)).await?;
+            let from = self.own_files(sandbox).await?;
+            let to = self.new_files(&dir, from.gib()).await?;
+            self.copy_still(sandbox, &from, to.path()).await
         };
         if let Err(source) = result.await {
             self.remove(id).await?;
@@ -240,13 +253,25 @@ impl Runtime {
         Ok(())
     }
 
+    async fn own_files(&self, sandbox: &Sandbox) -> io::Result<Files> {
+        self.files(sandbox.id(), None).await?.ok_or_else(|| io::Error::other("it has none"))
+    }
+
+    async fn copy_still(&self, sandbox: &Arc<Sandbox>, from: &Files, to: PathBuf) -> io::Result<()> {
+        let _still = sandbox.stand_still().await;
+        userns::copy(&self.config.binary, &self.idmap, from.path(), to).await
+    }
+
     /// Undoes [`Runtime::commit`], if the sandbox has no files since.
     pub async fn give_back(&self, layer: &str, id: &str) -> Result<(), RuntimeError> {
-        let (from, to) = (self.layer_dir(layer)?, self.dir(id)?.join("up"));
-        if to.exists() {
+        let (from, to) = (self.layer_dir(layer)?, self.dir(id)?);
+        if files::are_there(&to) {
             return Err(RuntimeError::Unavailable(format!("{id} has files")));
         }
-        let moved = userns::rename(&self.config.binary, &self.idmap, from, to).await;
+        let moved = match from.join(IMAGE).exists() {
+            true => blocking(move || move_disk_back(&from, &to)).await,
+            false => userns::rename(&self.config.binary, &self.idmap, from, to.join(PLAIN)).await,
+        };
         moved.map_err(|source| RuntimeError::Io { what: format!("give {id} its files back"), source })
     }
 
@@ -273,8 +298,8 @@ impl Runtime {
 
     /// Bytes in a layer.
     pub async fn layer_size(&self, name: &str) -> u64 {
-        let Ok(dir) = self.layer_dir(name) else { return 0 };
-        blocking(move || Ok(tree_size(dir))).await.unwrap_or(0)
+        let Ok(files) = self.layer_files(name).await else { return 0 };
+        blocking(move || Ok(tree_size(files.path()))).await.unwrap_or(0)
     }
 
     /// Removes a layer that nothing is made of. What can't be removed is tried again at the next start.
@@ -293,6 +318,17 @@ impl Runtime {
         }
         Ok(self.layers_dir().join(name))
     }
+}
+
+/// Makes the disk of a sandbox that of a layer.
+fn move_disk(dir: &Path, layer: &Path) -> io::Result<()> {
+    fs::create_dir(layer)?;
+    fs::rename(dir.join(IMAGE), layer.join(IMAGE)).inspect_err(|_| drop(fs::remove_dir(layer)))
+}
+
+fn move_disk_back(layer: &Path, dir: &Path) -> io::Result<()> {
+    fs::rename(layer.join(IMAGE), dir.join(IMAGE))?;
+    fs::remove_dir(layer)
 }
 
 /// Bytes of all files below a directory. Each is asked for by its name in its directory: a whole path for each of ten

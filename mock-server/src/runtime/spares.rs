@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, RwLock};
 
 use super::{
     Resources,
+    disks::Disk,
     groups::{Group, Groups},
     launch::{Filled, LaunchSpec},
     manager::{blocking, stopping},
@@ -51,13 +52,14 @@ impl Spares {
         resources: Option<Resources>,
         ctrl: &OwnedFd,
         lock: &OwnedFd,
+        disks: &[Arc<Disk>],
     ) -> io::Result<Spare> {
         loop {
             let spare = match self.take() {
                 Some(spare) => spare,
                 None => self.begin().await?,
             };
-            match self.fill(&spare, spec, resources, ctrl, lock).await {
+            match self.fill(&spare, spec, resources, ctrl, lock, disks).await {
                 Ok(Filled::Done) => return Ok(spare),
                 // Each time there is a layer that no launch had before, so this ends.
                 Ok(Filled::TooOld) => spare.discard(),
@@ -123,14 +125,23 @@ impl Spares {
         resources: Option<Resources>,
         ctrl: &OwnedFd,
         lock: &OwnedFd,
+        disks: &[Arc<Disk>],
     ) -> io::Result<Filled> {
         if let Some(resources) = resources {
             let group = spare.group.clone();
             blocking(move || group.update(resources)).await?;
         }
+        let mounts = mount_all(disks.to_vec()).await?;
         let zygote = self.zygote.read().await;
-        zygote.as_ref().ok_or_else(stopping)?.fill(&spare.launched, spec, ctrl, lock).await
+        zygote.as_ref().ok_or_else(stopping)?.fill(&spare.launched, spec, ctrl, lock, &mounts).await
     }
+}
+
+async fn mount_all(disks: Vec<Arc<Disk>>) -> io::Result<Vec<OwnedFd>> {
+    if disks.is_empty() {
+        return Ok(Vec::new());
+    }
+    blocking(move || disks.iter().map(|disk| disk.mount()).collect()).await
 }
 
 impl Spare {

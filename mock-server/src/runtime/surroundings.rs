@@ -1,9 +1,10 @@
 //! What the machine around us is, and what a tier offers on it.
 
-use std::{collections::BTreeMap, env, fs, path::Path};
+use std::{collections::BTreeMap, env, fs, io, path::Path};
 
 use super::{
     Capability, Isolation,
+    disks::Disks,
     groups::{Controller, Groups},
 };
 
@@ -68,6 +69,19 @@ pub fn secrets(isolation: Isolation, outbound: &Capability) -> Capability {
     Capability { available, detail: detail.to_owned() }
 }
 
+/// Whether a sandbox's disk is as large as it asked for.
+pub fn disk(disks: &io::Result<Disks>) -> Capability {
+    match disks {
+        Ok(_) => Capability { available: true, detail: DISK.to_owned() },
+        Err(error) => Capability {
+            available: false,
+            detail: format!("reported as asked for, not enforced: df shows the disk of the data directory ({error})"),
+        },
+    }
+}
+
+const DISK: &str = "a file system of its own for what it writes, as large as it asked for, by a loop device";
+
 /// How resources are bounded, and what makes a sandbox stand still.
 pub fn bounds(groups: &Groups) -> BTreeMap<String, Capability> {
     let row = |name: &str, controller, what: &str, without: (bool, &str)| {
@@ -80,7 +94,6 @@ pub fn bounds(groups: &Groups) -> BTreeMap<String, Capability> {
         row("memory", Controller::Memory, "a limit", GUARD),
         row("processes", Controller::Pids, "a limit", (false, "as many as the machine allows")),
         row("pause", Controller::Freezer, "all processes are frozen", STOPPED),
-        ("disk".to_owned(), Capability { available: false, detail: DISK.to_owned() }),
     ]
     .into()
 }
@@ -88,7 +101,6 @@ pub fn bounds(groups: &Groups) -> BTreeMap<String, Capability> {
 const AFFINITY: (bool, &str) = (true, "affinity: as many processors as asked for, but a program may choose others");
 const GUARD: (bool, &str) = (true, "a guard: once a second the largest process is killed if all are too large");
 const STOPPED: (bool, &str) = (true, "SIGSTOP to all processes but the agent");
-const DISK: &str = "reported as asked for, not enforced: df shows the disk of the data directory";
 
 #[cfg(test)]
 mod tests {

@@ -127,7 +127,7 @@ impl Zygote {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         step("tmpfs", nix::mount::mount(Some("tmpfs"), dir, Some("tmpfs"), flags, Some("mode=755,size=1m")))?;
         std::env::set_current_dir(dir)?;
-        for name in ["root", "s", "l", "y"] {
+        for name in ["root", "s", "l", "y", "d"] {
             fs::create_dir(name)?;
         }
         step("sandboxes", mount(Some(&self.config.sandboxes), Path::new("s"), MsFlags::MS_BIND))?;
@@ -206,7 +206,9 @@ impl Zygote {
     }
 
     fn give_spec(&mut self, begun: &Begun, fds: Vec<OwnedFd>) -> io::Result<Filled> {
-        let [spec, ctrl, lock]: [OwnedFd; 3] = fds.try_into().map_err(|_| io::Error::other("no descriptors"))?;
+        let mut fds = fds.into_iter();
+        let mut next = || fds.next().ok_or_else(|| io::Error::other("no descriptors"));
+        let (spec, ctrl, lock) = (next()?, next()?, next()?);
         let mut spec = read_spec(spec)?;
         let is_root = spec.isolation == Isolation::Root;
         if is_root {
@@ -218,9 +220,12 @@ impl Zygote {
         if is_root && self.mapped.len() > begun.sees {
             return Ok(Filled::TooOld);
         }
+        let disks: Vec<OwnedFd> = fds.collect();
+        step("disks", (0..disks.len()).try_for_each(disk_place))?;
         let volumes = if is_root { volume_trees(&spec)? } else { Vec::new() };
         step("id map", spec.idmap.write_for(begun.child.pid))?;
-        inside::hand_over(&begun.socket, &[spec_file(&spec)?, ctrl, lock], &volumes)?;
+        let trees: Vec<OwnedFd> = disks.into_iter().chain(volumes).collect();
+        inside::hand_over(&begun.socket, &[spec_file(&spec)?, ctrl, lock], &trees)?;
         Ok(Filled::Done)
     }
 
@@ -310,6 +315,19 @@ impl Zygote {
 pub(super) fn volume_trees(spec: &LaunchSpec) -> io::Result<Vec<OwnedFd>> {
     let tree = |volume: &VolumeSpec| step(&format!("volume at {}", volume.target.display()), volumes::tree(volume));
     spec.volumes.iter().map(tree).collect()
+}
+
+/// Where a disk is mounted: a sandbox's first process can't make directories there.
+fn disk_place(n: usize) -> io::Result<()> {
+    match fs::create_dir(disk_at(n)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Where in the working directory a disk of a launch is.
+pub(super) fn disk_at(n: usize) -> PathBuf {
+    PathBuf::from(format!("d/{n}"))
 }
 
 /// Layers that are not ours: ours are named relative to the working directory, and fit as they are.

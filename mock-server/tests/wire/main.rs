@@ -13,6 +13,7 @@ mod code_run;
 mod computer_use;
 mod control;
 mod create;
+mod disks;
 mod durability;
 mod durable_areas;
 mod durable_content;

@@ -1,8 +1,11 @@
 //! What goes in comes out.
 
-use std::os::unix::{
-    ffi::OsStrExt,
-    fs::{MetadataExt, PermissionsExt, symlink},
+use std::{
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+    },
+    path::Path,
 };
 
 use nix::sys::stat::{Mode, SFlag, mknod};

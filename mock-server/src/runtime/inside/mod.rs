@@ -34,18 +34,18 @@ struct Order {
     ctrl: OwnedFd,
     /// Held while we live.
     lock: OwnedFd,
-    /// Trees that only the zygote could make.
-    volumes: Vec<OwnedFd>,
+    /// Disks, then the trees of volumes that only the zygote could make.
+    trees: Vec<OwnedFd>,
 }
 
 /// Runs in the cloned child and never returns. At `socket` comes what it is to be, once its id map is written.
 pub fn run(isolation: Isolation, socket: OwnedFd) -> ! {
     let begun = begin(isolation);
     // Without an order it isn't wanted any more.
-    let Ok(Order { spec, ctrl, lock, volumes }) = receive(&socket) else { process::exit_now(0) };
+    let Ok(Order { spec, ctrl, lock, trees }) = receive(&socket) else { process::exit_now(0) };
     drop(socket);
     let build = spec.build;
-    match begun.and_then(|tun| set_up(spec, tun, volumes)) {
+    match begun.and_then(|tun| set_up(spec, tun, trees)) {
         Ok((config, network, memory)) => {
             tell(&ctrl, &Event::Ready { no_outbound: network.missing }, &network.descriptors);
             drop(network.descriptors);
@@ -67,22 +67,22 @@ struct Network {
     missing: Option<String>,
 }
 
-/// From the zygote to a process that waits in [`run`]: spec, control socket and lock; then volumes, one by one.
-pub fn hand_over(socket: &OwnedFd, order: &[OwnedFd; 3], volumes: &[OwnedFd]) -> io::Result<()> {
+/// From the zygote to a process that waits in [`run`]: spec, control socket and lock; then disks and volumes, one by one.
+pub fn hand_over(socket: &OwnedFd, order: &[OwnedFd; 3], trees: &[OwnedFd]) -> io::Result<()> {
     fdpass::send(socket.as_fd(), &[0], &order.each_ref().map(AsFd::as_fd))?;
-    volumes.iter().try_for_each(|tree| fdpass::send(socket.as_fd(), &[0], &[tree.as_fd()]))
+    trees.iter().try_for_each(|tree| fdpass::send(socket.as_fd(), &[0], &[tree.as_fd()]))
 }
 
 fn receive(socket: &OwnedFd) -> io::Result<Order> {
     let next = || fdpass::recv(socket.as_fd(), &mut [0]).map(|(_, fds)| fds);
     let [spec, ctrl, lock]: [OwnedFd; 3] = next()?.try_into().map_err(|_| io::ErrorKind::UnexpectedEof)?;
     let spec = read_spec(spec)?;
-    let count = if spec.isolation == Isolation::Root { spec.volumes.len() } else { 0 };
-    let mut volumes = Vec::new();
+    let count = if spec.isolation == Isolation::Root { spec.disks + spec.volumes.len() } else { 0 };
+    let mut trees = Vec::new();
     for _ in 0..count {
-        volumes.push(next()?.pop().ok_or(io::ErrorKind::UnexpectedEof)?);
+        trees.push(next()?.pop().ok_or(io::ErrorKind::UnexpectedEof)?);
     }
-    Ok(Order { spec, ctrl, lock, volumes })
+    Ok(Order { spec, ctrl, lock, trees })
 }
 
 /// What needs no spec. The TUN device, where the tier has one.
@@ -98,7 +98,7 @@ fn begin(isolation: Isolation) -> io::Result<Option<io::Result<OwnedFd>>> {
 fn set_up(
     spec: LaunchSpec,
     tun: Option<io::Result<OwnedFd>>,
-    volumes: Vec<OwnedFd>,
+    trees: Vec<OwnedFd>,
 ) -> io::Result<(AgentConfig, Network, Option<Memory>)> {
     step("id map", spec.idmap.write_own())?;
     if spec.idmap.written_by_parent() {
@@ -116,7 +116,7 @@ fn set_up(
     if spec.isolation == Isolation::Process {
         prctl::set_child_subreaper(true)?;
     } else {
-        meminfo = mounts::set_up(&spec, volumes)?;
+        meminfo = mounts::set_up(&spec, trees)?;
         let trusted = trust::install(spec.authority.as_deref());
         let user = step("user", users::find(&spec.user))?;
         network = step("network", connect(tun))?;

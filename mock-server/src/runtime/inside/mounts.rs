@@ -10,7 +10,7 @@ use std::{
 };
 
 use nix::{
-    fcntl::OFlag,
+    fcntl::{FallocateFlags, OFlag, fallocate},
     mount::{MntFlags, MsFlags, mount, umount2},
     unistd::{chdir, pivot_root, sethostname},
 };
@@ -20,8 +20,11 @@ use super::super::{
     idmap::IdMap,
     launch::LaunchSpec,
     net, sys,
-    zygote::{step, volume_trees},
+    zygote::{disk_at, step, volume_trees},
 };
+
+/// Bytes: enough for the directories of some overlays.
+const BALLAST: i64 = 256 << 10;
 
 const NONE: Option<&str> = None;
 
@@ -32,12 +35,18 @@ const ROOT: &str = "root";
 const SHM: &str = "mode=1777,size=64m";
 
 /// Makes the sandbox's mounts and enters them; the host's tree is gone afterwards. Returns what is `/proc/meminfo` if
-/// that isn't the machine's. `volumes` are the trees of volumes that the zygote made, if it had to.
-pub fn set_up(spec: &LaunchSpec, volumes: Vec<OwnedFd>) -> io::Result<Option<fs::File>> {
+/// that isn't the machine's. `trees` are disks, then the trees of volumes that the zygote made, if it had to.
+pub fn set_up(spec: &LaunchSpec, mut trees: Vec<OwnedFd>) -> io::Result<Option<fs::File>> {
     step("private mounts", mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE))?;
+    let volumes = trees.split_off(spec.disks);
+    for (n, disk) in trees.into_iter().enumerate() {
+        step("disk", sys::mounts::attach(disk.as_fd(), &disk_at(n)))?;
+    }
+    step("room on the disk", give_room(spec))?;
     for (n, overlay) in spec.overlays.iter().enumerate() {
         step("overlay", mount_overlay(spec, n, &overlay.target, &overlay.lowers))?;
     }
+    take_room(spec);
     step("/dev", devices(spec))?;
     kernel_files()?;
     let meminfo = spec.memory.map(|bytes| step("/proc/meminfo", memory_file(bytes))).transpose()?;
@@ -66,6 +75,28 @@ fn memory_file(bytes: u64) -> io::Result<fs::File> {
     mount(Some(&path), &PathBuf::from(ROOT).join("proc/meminfo"), NONE, MsFlags::MS_BIND, NONE)?;
     fs::remove_file(&path)?;
     Ok(file)
+}
+
+/// A file beside `up` that takes up some of a disk.
+fn ballast(spec: &LaunchSpec) -> PathBuf {
+    spec.dir.join("ballast")
+}
+
+/// overlayfs makes directories when it is mounted. Where it can't, as a disk is full, nobody could remove anything.
+fn give_room(spec: &LaunchSpec) -> io::Result<()> {
+    match fs::remove_file(ballast(spec)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps room for the next time, before the sandbox can take it.
+fn take_room(spec: &LaunchSpec) {
+    if spec.disks > 0 {
+        let keep = |file| Ok(fallocate(&file, FallocateFlags::empty(), 0, BALLAST)?);
+        // As good as can be: it is mounted by now.
+        let _ = fs::File::create_new(ballast(spec)).and_then(keep);
+    }
 }
 
 fn mount_overlay(spec: &LaunchSpec, n: usize, target: &Path, lowers: &[PathBuf]) -> io::Result<()> {

@@ -8,7 +8,10 @@ use std::{
 use tokio::io::unix::AsyncFd;
 
 /// Descriptors in one message at most.
-const MAX_FDS: usize = 4;
+pub const MAX_FDS: usize = 128;
+
+/// Room for as many, and their header.
+const CONTROL: usize = MAX_FDS / 2 + 4;
 
 /// A connected pair; both ends are close-on-exec and blocking.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -16,11 +19,11 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Sends one message with up to four descriptors.
+/// Sends one message with up to [`MAX_FDS`] descriptors.
 pub fn send(socket: BorrowedFd, data: &[u8], fds: &[BorrowedFd]) -> io::Result<()> {
     assert!(fds.len() <= MAX_FDS, "at most {MAX_FDS} descriptors in a message");
     let mut iov = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-    let mut control = [0u64; 8];
+    let mut control = [0u64; CONTROL];
     let raw: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     // SAFETY: every pointer in the header outlives the call, and the control buffer is aligned (u64) and large enough
     // for MAX_FDS descriptors.
@@ -46,7 +49,7 @@ pub fn send(socket: BorrowedFd, data: &[u8], fds: &[BorrowedFd]) -> io::Result<(
 /// Receives one message: its length (0 at end of file) and its descriptors, close-on-exec.
 pub fn recv(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    let mut control = [0u64; 8];
+    let mut control = [0u64; CONTROL];
     // SAFETY: as in `send`; descriptors that the kernel installed are ours alone, so OwnedFd may close them.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();

@@ -5,6 +5,7 @@
 pub mod fdpass;
 pub mod files;
 pub mod inherit;
+pub mod loops;
 pub mod memory;
 pub mod mounts;
 pub mod net;
