@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 
 use super::{
     idmap::SHIFT,
+    manager::names_in,
     sys::{loops, mounts},
     zygote::step,
 };
@@ -41,6 +42,12 @@ const FEATURES: &str = "none,dir_index,dir_nlink,ext_attr,extent,extra_isize,fil
 
 /// How long a disk that is to grow may still be in use.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the names of templates end in.
+const TEMPLATE: &str = ".ext4";
+
+/// GiB that most ask for.
+const COMMON: u32 = 3;
 
 const BLOCK: u64 = 4096;
 
@@ -76,10 +83,14 @@ impl Disks {
     pub fn probe(data_dir: &Path) -> io::Result<Disks> {
         let templates = data_dir.join("disks");
         fs::create_dir_all(&templates)?;
+        for name in names_in(&templates)?.iter().filter(|name| !name.ends_with(TEMPLATE)) {
+            // What a killed server didn't finish.
+            fs::remove_file(templates.join(name))?;
+        }
         let disks = Disks { templates, used: Mutex::default() };
-        let image = disks.templates.join(format!("probe-{}", std::process::id()));
-        let made = disks.make(&image, 1);
-        fs::remove_file(&image)?;
+        let image = disks.templates.join("probe");
+        let made = disks.make(&image, COMMON);
+        fs::remove_file(&image).or_else(|error| if made.is_err() { Ok(()) } else { Err(error) })?;
         made.map(|_| disks)
     }
 
@@ -140,7 +151,7 @@ impl Disks {
 
     /// An empty disk to copy, made at the first need.
     fn template(&self, gib: u32) -> io::Result<PathBuf> {
-        let path = self.templates.join(format!("{gib}.ext4"));
+        let path = self.templates.join(format!("{gib}{TEMPLATE}"));
         if path.exists() {
             return Ok(path);
         }
@@ -243,7 +254,10 @@ fn program(name: &str) -> Command {
 
 fn run(command: &mut Command) -> io::Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = step(&name, command.stdin(Stdio::null()).output())?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other(format!("{name} is missing: apt-get install e2fsprogs")),
+        _ => error,
+    })?;
     if output.status.success() {
         return Ok(());
     }

@@ -92,12 +92,13 @@ impl Runtime {
             }
         }
         let chosen = probe::choose(&config).await?;
-        let base = base::prepare(&config, chosen.isolation).await?;
+        let (disks, base) =
+            tokio::join!(find_disks(&config, chosen.isolation), base::prepare(&config, chosen.isolation));
+        let base = base?;
         let inside = (base.user.uid, base.user.gid);
         let idmap = idmap::map_for(chosen.isolation, inside).map_err(io_error("id map".into()))?;
         let processes = config.limits.processes;
         let groups = blocking(move || Ok(Groups::find(processes))).await.map_err(io_error("control groups".into()))?;
-        let disks = find_disks(&config, chosen.isolation).await;
         let mut capabilities = chosen.capabilities;
         capabilities.extend(surroundings::bounds(&groups));
         capabilities.insert("disk".to_owned(), surroundings::disk(&disks));
