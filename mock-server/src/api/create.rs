@@ -51,8 +51,8 @@ fn read(checks: &mut Checks) -> NewSandbox {
     let cpu = checks.resource("cpu", None);
     let gpu = checks.resource("gpu", Some(1.0));
     let has_gpu_type = checks.words("gpuType", &GPU_TYPES);
-    // Means something for GPUs only (contract), which nobody has here.
-    checks.boolean("spot");
+    let spot = checks.boolean("spot").unwrap_or(false);
+    let kvm = checks.boolean("kvm").unwrap_or(false);
     let memory = checks.resource("memory", None);
     let disk = checks.resource("disk", None);
     let auto_stop_interval = checks.minutes("autoStopInterval");
@@ -83,6 +83,8 @@ fn read(checks: &mut Checks) -> NewSandbox {
         has_resources: cpu || gpu || memory || disk,
         has_gpu: gpu,
         has_gpu_type,
+        spot,
+        kvm,
         auto_stop_interval,
         auto_pause_interval,
         auto_archive_interval,

@@ -81,9 +81,11 @@ impl Serialize for Full<'_> {
     }
 }
 
-/// The image decides on the user; until it is built there is the usual one.
+/// Whoever the image makes the user, this is told where nobody said (observed for built sandboxes and images).
+pub const USER: &str = "daytona";
+
 fn user(s: &Sandbox) -> &str {
-    if s.user.is_empty() { "daytona" } else { &s.user }
+    if s.user.is_empty() { USER } else { &s.user }
 }
 
 /// `class` of clients from 2025: the crate `daytona-client` requires it, SDKs of that time know these three values.

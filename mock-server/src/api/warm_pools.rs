@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     auth::Caller,
     body::Body,
+    dto::USER,
     error::{ApiResult, created, ok, time},
     validate::Checks,
 };
@@ -26,7 +27,7 @@ fn dto(cp: &ControlPlane, pool: &WarmPool) -> Value {
         "cpu": pool.cpu,
         "mem": pool.memory,
         "disk": pool.disk,
-        "osUser": pool.user,
+        "osUser": if pool.user.is_empty() { USER } else { &pool.user },
         "env": {},
         "errorReason": pool.error_reason,
         "createdAt": time(pool.created_at),

@@ -224,9 +224,6 @@ impl ControlPlane {
         let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
             match built {
                 Ok(root) => {
-                    if sandbox.user.is_empty() {
-                        sandbox.user = root.user().to_owned();
-                    }
                     sandbox.root = Arc::new(root);
                     sandbox.set_phase(sandbox.phase().after(Progress::Built));
                 }

@@ -43,6 +43,8 @@ pub struct NewSandbox {
     pub disk: Option<u32>,
     pub has_gpu: bool,
     pub has_gpu_type: bool,
+    pub spot: bool,
+    pub kvm: bool,
     pub auto_stop_interval: Option<i32>,
     pub auto_pause_interval: Option<i32>,
     pub auto_archive_interval: Option<i32>,
@@ -72,6 +74,13 @@ impl ControlPlane {
         };
         if new.has_gpu && new.auto_delete_interval != Some(0) {
             return Err(ModelError::bad_request("GPU sandboxes must be ephemeral - set autoDeleteInterval to 0"));
+        }
+        // The newest SDK's documentation says that both are refused (`daytona` 0.226); the words are ours.
+        if new.spot && !new.has_gpu {
+            return Err(ModelError::bad_request("Spot sandboxes must have a GPU"));
+        }
+        if new.kvm {
+            return Err(ModelError::bad_request("KVM is not available for this organization"));
         }
         self.check_active(&caller.organization_id)?;
         check_lists(new.network_allow_list.as_deref(), new.domain_allow_list.as_deref())?;

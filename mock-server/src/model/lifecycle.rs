@@ -427,7 +427,7 @@ impl ControlPlane {
         let given = [
             ("DAYTONA_SANDBOX_ID", sandbox.id.as_str()),
             ("DAYTONA_SANDBOX_SNAPSHOT", sandbox.snapshot.as_deref().unwrap_or_default()),
-            ("DAYTONA_SANDBOX_USER", &sandbox.user),
+            ("DAYTONA_SANDBOX_USER", sandbox.runs_as()),
             ("DAYTONA_ORGANIZATION_ID", &sandbox.organization_id),
             ("DAYTONA_REGION_ID", &sandbox.target),
             ("DAYTONA_USER_HOME_AS_WORKDIR", "true"),
@@ -437,7 +437,7 @@ impl ControlPlane {
             id: sandbox.id.clone(),
             // Later ones win: secrets over its own variables, the facts over all.
             env: self.own_variables(sandbox).into_iter().chain(self.placeholders(sandbox)).chain(given).collect(),
-            user: sandbox.user.clone(),
+            user: sandbox.runs_as().to_owned(),
             network: sandbox.network_policy(),
             secrets: self.world.read().outbound_secrets(sandbox),
             root: sandbox.root.clone(),

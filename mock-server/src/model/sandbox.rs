@@ -120,7 +120,7 @@ pub struct Sandbox {
     pub name: String,
     /// Name of the snapshot it was made from.
     pub snapshot: Option<String>,
-    /// User inside.
+    /// User inside; empty where nobody said: then the image decides ([`Sandbox::runs_as`]).
     pub user: String,
     pub env: StringMap,
     pub labels: StringMap,
@@ -269,6 +269,11 @@ impl Sandbox {
             (sandbox.network_block_all, sandbox.network_allow_list.clone(), sandbox.domain_allow_list.clone(), limited)
         };
         all(self) == all(other)
+    }
+
+    /// Whom its programs run as: where nobody said, whom its image says.
+    pub fn runs_as(&self) -> &str {
+        if self.user.is_empty() { self.root.user() } else { &self.user }
     }
 
     pub fn resources(&self) -> Resources {

@@ -131,7 +131,7 @@ pub struct Snapshot {
     pub region: String,
     /// What sandboxes of it are made of, once it is active.
     pub root: Arc<Root>,
-    /// User of sandboxes that name none.
+    /// User of sandboxes that name none; empty where nobody said.
     pub user: String,
     #[serde(default)]
     pub class: Class,

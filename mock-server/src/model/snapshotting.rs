@@ -50,6 +50,10 @@ fn put(record: &Snapshot) -> Write {
     }
 }
 
+/// How long a build can be seen at least. SDKs look at a snapshot once a second, and follow its log only if it is being
+/// built at that moment (`Snapshot.ts`, `_sync/snapshot.py`): nobody would hear why a build failed at once.
+const SEEN: Duration = Duration::from_millis(1250);
+
 impl ControlPlane {
     /// Snapshots of an organisation, in no order.
     pub fn own_snapshots(&self, organization_id: &str) -> Vec<Arc<Snapshot>> {
@@ -144,7 +148,7 @@ impl ControlPlane {
             source_sandbox_id: None,
             region: new.region,
             root: Arc::default(),
-            user: "daytona".into(),
+            user: String::new(),
             class: new.class,
         };
         let record = self.add_snapshot(record).await?;
@@ -217,6 +221,7 @@ impl ControlPlane {
         };
         // Deactivated or removed before it began.
         let Ok(snapshot) = self.change_snapshot(&id, working).await else { return };
+        let seen = snapshot.build.is_some().then(|| tokio::time::sleep(SEEN));
         let made = match &snapshot.build {
             Some(build) => self.build(&snapshot.organization_id, &snapshot.id, build).await,
             None => {
@@ -226,6 +231,9 @@ impl ControlPlane {
                 pulled.map(|pulled| pulled.root)
             }
         };
+        if let Some(seen) = seen {
+            _ = self.closing.run_until_cancelled(seen).await;
+        }
         if self.closing.is_cancelled() {
             // The next start begins anew.
             return;
@@ -439,7 +447,6 @@ fn activate(snapshot: &mut Snapshot, mut root: Root, size: u64, now: chrono::Dat
     snapshot.state = SnapshotState::Active;
     snapshot.size = Some(size);
     snapshot.last_used_at = Some(now);
-    snapshot.user = root.user().to_owned();
     snapshot.root = Arc::new(root);
 }
 

@@ -201,7 +201,7 @@ impl ControlPlane {
             State::Archived => self.runtime().restore_archive(&sandbox.id, &from),
             // It has no files before it is built.
             State::PendingBuild => Ok(()),
-            _ => self.runtime().restore_sandbox(&sandbox.id, &sandbox.user, sandbox.disk, from).await,
+            _ => self.runtime().restore_sandbox(&sandbox.id, sandbox.runs_as(), sandbox.disk, from).await,
         };
         placed.map_err(failed)
     }

@@ -199,7 +199,10 @@ impl ControlPlane {
             }
         }
         for one in &manifest.sandboxes {
-            self.runtime().save_sandbox(&one.id, &one.user, archive.scratch(), stop.clone()).await.map_err(failed)?;
+            self.runtime()
+                .save_sandbox(&one.id, one.runs_as(), archive.scratch(), stop.clone())
+                .await
+                .map_err(failed)?;
             archive.add(member("sandboxes", &one.id)).await.map_err(io_failed)?;
         }
         for one in &manifest.volumes {

@@ -14,7 +14,7 @@ use axum::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
     MAX_SIZE, NewSession, Session, bad_request,
@@ -46,20 +46,25 @@ pub(super) type Sink = SplitSink<WebSocket, Message>;
 pub async fn connect(State(ctx): State<Ctx>, Path(id): Path<String>, headers: HeaderMap, upgrade: Upgrade) -> Response {
     let Ok(upgrade) = upgrade else { return websocket::not_one() };
     let (upgrade, exit_control) = negotiate(upgrade, &headers);
-    upgrade.on_upgrade(async move |socket| {
-        let attached = match ctx.pty().get(&id) {
-            Some(session) => attach(&ctx, session),
-            None => Err(super::not_found(&id)),
-        };
-        match attached {
-            Ok((session, attached)) => serve(socket, session, attached, exit_control).await,
-            Err(error) => refuse(socket, format!("Failed to connect to PTY session: {error}"), ctx.pty_limits()).await,
+    let turn = ctx.pty().turn().await;
+    let attached = match ctx.pty().get(&id) {
+        Some(session) => attach(&ctx, session),
+        None => Err(super::not_found(&id)),
+    };
+    upgrade.on_upgrade(async move |socket| match attached {
+        Ok((session, attached)) => serve(socket, session, attached, exit_control, turn).await,
+        Err(error) => {
+            drop(turn);
+            refuse(socket, format!("Failed to connect to PTY session: {error}"), ctx.pty_limits()).await;
         }
     })
 }
 
-/// `create-connect` of the newest SDKs. What is wrong with the request is told before the upgrade; the client is there
-/// before the shell, so it sees the prompt.
+/// `create-connect` of the newest SDKs. What is wrong with the request is told before the upgrade; the client's queue is
+/// there before the shell, so it sees the prompt.
+///
+/// The shell is there before the upgrade, and one client at a time comes so far: the sync SDK of Python (0.226,
+/// `_sync/process.py`) waits 0.1 s for the first frame, which many shells that start at once would use up.
 pub async fn create_connect(
     State(ctx): State<Ctx>,
     RawQuery(query): RawQuery,
@@ -70,37 +75,41 @@ pub async fn create_connect(
     let Ok(upgrade) = upgrade else { return Ok(websocket::not_one()) };
     new.envs = offered_envs(&upgrade)?;
     let session = ctx.pty().insert(&ctx, new)?;
-    let reservation = Reservation { ctx: ctx.clone(), session: Some(session) };
+    let reservation = Reservation { ctx: ctx.clone(), session: Some(session.clone()) };
     let (upgrade, exit_control) = negotiate(upgrade, &headers);
+    let turn = ctx.pty().turn().await;
+    let attached = attach(&ctx, session);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let mut reservation = reservation;
-        let attached = match &reservation.session {
-            Some(session) => attach(&ctx, session.clone()),
-            None => return,
-        };
         match attached {
             Ok((session, attached)) => {
-                reservation.session = None;
-                serve(socket, session, attached, exit_control).await;
+                reservation.stays();
+                serve(socket, session, attached, exit_control, turn).await;
             }
             Err(error) => {
-                // The id is free before the client hears of it.
-                drop(reservation);
+                // The id is free before the client hears of it, and the next one's turn has come.
+                drop((reservation, turn));
                 refuse(socket, format!("Failed to start PTY session: {error}"), ctx.pty_limits()).await;
             }
         }
     }))
 }
 
-/// An id that is taken until its shell runs, or until the upgrade turns out to fail.
+/// A session that is there once its client is, and goes if the upgrade turns out to fail.
 struct Reservation {
     ctx: Ctx,
     session: Option<Arc<Session>>,
 }
 
+impl Reservation {
+    fn stays(mut self) {
+        self.session = None;
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take().filter(|session| session.terminal().is_none()) {
+        if let Some(session) = self.session.take() {
+            session.deleted.cancel();
             self.ctx.pty().remove(&session);
         }
     }
@@ -170,7 +179,13 @@ async fn refuse(socket: WebSocket, error: String, limits: &Limits) {
 }
 
 /// One client's time at a terminal.
-async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached, exit_control: bool) {
+async fn serve(
+    socket: WebSocket,
+    session: Arc<Session>,
+    mut attached: Attached,
+    exit_control: bool,
+    turn: OwnedMutexGuard<()>,
+) {
     let (mut sink, mut stream) = socket.split();
     let (limits, ping) = (&session.limits, Notify::new());
     let too_slow = attached.too_slow.clone();
@@ -179,7 +194,7 @@ async fn serve(socket: WebSocket, session: Arc<Session>, mut attached: Attached,
         tokio::time::sleep(limits.last_words).await;
     };
     let end = tokio::select! {
-        end = output(&mut sink, &session, &mut attached, &ping, exit_control) => end.ok(),
+        end = output(&mut sink, &session, &mut attached, &ping, exit_control, turn) => end.ok(),
         end = input(&mut stream, &session, &ping, |_| false) => end,
         () = too_slow.cancelled() => Some((close_code::POLICY, "slow consumer".to_owned())),
         () = deadline => None,
@@ -199,8 +214,10 @@ async fn output(
     attached: &mut Attached,
     ping: &Notify,
     exit_control: bool,
+    turn: OwnedMutexGuard<()>,
 ) -> Result<(u16, String), axum::Error> {
     sink.send(text(&json!({"status": "connected", "type": "control"}))).await?;
+    drop(turn);
     loop {
         let next = tokio::select! {
             next = attached.queue.recv() => next,

@@ -25,6 +25,7 @@ use axum::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 pub use self::limits::Limits;
@@ -59,6 +60,7 @@ pub fn routes() -> Router<Ctx> {
 #[derive(Default)]
 pub struct Sessions {
     by_id: Mutex<HashMap<String, Arc<Session>>>,
+    coming: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Session {
@@ -96,6 +98,11 @@ struct NewSession {
 impl Sessions {
     fn get(&self, id: &str) -> Option<Arc<Session>> {
         self.by_id.lock().get(id).cloned()
+    }
+
+    /// From the start of a client's shell to its first frame. The first come is the first served.
+    async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.coming.clone().lock_owned().await
     }
 
     /// Takes the id; the shell is started later.
