@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_response};
 use crate::surrogates;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 /// The object in a request's body. Every handler that wants one takes it as an argument.
 #[derive(Clone, Default)]
@@ -25,15 +25,43 @@ impl<S: Send + Sync> FromRequestParts<S> for Body {
 /// Reads the body before anything else looks at the request: bad JSON is refused even without a key (observed). It may
 /// have `most` bytes. (The original's limit of 100 kB is too small for Dockerfiles.)
 pub async fn read(request: Request, most: usize) -> Result<Request, Response> {
-    let (mut parts, body) = request.into_parts();
-    let bytes = match Limited::new(body, most).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-        // The client went away; nobody reads this.
-        Err(_) => return Err(bad_json()),
-    };
+    let (mut parts, bytes) = collect(request, most).await?;
     parts.extensions.insert(parse(&parts.headers, &bytes).ok_or_else(bad_json)?);
     Ok(Request::from_parts(parts, axum::body::Body::empty()))
+}
+
+/// The same for our own test controls, whatever the type is said to be: an object in JSON or YAML. (`curl -d` says that it
+/// is a form.)
+pub async fn read_document(request: Request, most: usize) -> Result<Request, Response> {
+    let (mut parts, bytes) = collect(request, most).await?;
+    parts.extensions.insert(document(&bytes).map_err(|error| ApiError::bad_request(error).into_response())?);
+    Ok(Request::from_parts(parts, axum::body::Body::empty()))
+}
+
+async fn collect(request: Request, most: usize) -> Result<(Parts, Bytes), Response> {
+    let (parts, body) = request.into_parts();
+    match Limited::new(body, most).collect().await {
+        Ok(collected) => Ok((parts, collected.to_bytes())),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        // The client went away; nobody reads this.
+        Err(_) => Err(bad_json()),
+    }
+}
+
+fn document(bytes: &Bytes) -> Result<Body, String> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Body::default());
+    }
+    let text = text(bytes);
+    let value = serde_json::from_str(&text).or_else(|bad| {
+        let is_json = text.trim_start().starts_with(['{', '[']);
+        serde_saphyr::from_str(&text).map_err(|worse| if is_json { bad.to_string() } else { worse.to_string() })
+    });
+    match value {
+        Ok(Value::Object(map)) => Ok(Body(map)),
+        Ok(_) => Err("the body must be an object, in JSON or YAML".into()),
+        Err(error) => Err(format!("the body must be an object, in JSON or YAML: {error}")),
+    }
 }
 
 fn parse(headers: &HeaderMap, bytes: &Bytes) -> Option<Body> {

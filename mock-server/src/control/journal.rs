@@ -25,6 +25,7 @@ use crate::{
     api::{ApiError, ApiResult, Caller, ok},
     journal::{Filter, Journal, Kept, Scope, View, har},
     model::ControlPlane,
+    strict::check_operation,
 };
 
 const LIMIT: usize = 1000;
@@ -115,7 +116,7 @@ fn parse(query: &str) -> Result<Ask, String> {
             "until" => match value.parse() {
                 Ok(count) => ask.until = Some(count),
                 Err(_) => {
-                    ask.filter.set("operation", &value)?;
+                    set(&mut ask.filter, "operation", &value)?;
                     ask.until = Some(1);
                 }
             },
@@ -128,10 +129,18 @@ fn parse(query: &str) -> Result<Ask, String> {
                 }
             }
             "all" => ask.all = value == "true",
-            _ => ask.filter.set(&name, &value)?,
+            _ => set(&mut ask.filter, &name, &value)?,
         }
     }
     Ok(ask)
+}
+
+/// A misspelt operation would be waited for in vain.
+fn set(filter: &mut Filter, name: &str, value: &str) -> Result<(), String> {
+    if name == "operation" {
+        value.split(',').map(str::trim).filter(|name| !name.is_empty()).try_for_each(check_operation)?;
+    }
+    filter.set(name, value)
 }
 
 fn answer(mut view: View, ask: &Ask) -> Response {

@@ -77,7 +77,7 @@ pub fn router(cp: Arc<ControlPlane>, journal: Journal, seal: Arc<Seal>, told: Ar
         let method = request.method().clone();
         let read = match moving::streams(request.uri().path()) {
             true => Ok(request),
-            false => api::read_body(request, most).await,
+            false => api::read_document(request, most).await,
         };
         let response = match read {
             Ok(request) => table.oneshot(request).await.unwrap_or_else(|never| match never {}),

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::effect::{Effect, Stage};
-use crate::journal::Plane;
+use crate::{journal::Plane, strict::check_operation};
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// A value or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,11 +16,15 @@ pub enum OneOrMany {
 }
 
 impl OneOrMany {
-    fn has(&self, wanted: impl Fn(&str) -> bool) -> bool {
+    fn all(&self) -> &[String] {
         match self {
-            OneOrMany::One(one) => wanted(one),
-            OneOrMany::Many(many) => many.iter().any(|one| wanted(one)),
+            OneOrMany::One(one) => std::slice::from_ref(one),
+            OneOrMany::Many(many) => many,
         }
+    }
+
+    fn has(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        self.all().iter().any(|one| wanted(one))
     }
 }
 
@@ -64,6 +70,27 @@ pub struct Facts<'a> {
 }
 
 impl Matcher {
+    /// A name that nothing has would make a rule that never acts.
+    fn check(&self) -> Result<(), String> {
+        for (name, values) in [
+            ("operation", &self.operation),
+            ("sandbox", &self.sandbox),
+            ("method", &self.method),
+            ("path", &self.path),
+            ("sdk", &self.sdk),
+        ] {
+            if values.as_ref().is_some_and(|values| values.all().is_empty()) {
+                return Err(format!("an empty list of {name} fits nothing"));
+            }
+        }
+        self.operation.iter().flat_map(OneOrMany::all).try_for_each(|name| check_operation(name))?;
+        let odd = |method: &&String| !METHODS.iter().any(|known| known.eq_ignore_ascii_case(method));
+        match self.method.iter().flat_map(OneOrMany::all).find(odd) {
+            Some(method) => Err(format!("method must be one of {}, not {method}", METHODS.join(", "))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a request is meant.
     pub fn fits(&self, facts: &Facts) -> bool {
         let one = |wanted: &Option<OneOrMany>, fits: &dyn Fn(&str) -> bool| {
@@ -138,6 +165,10 @@ pub struct Rule {
 
 impl Rule {
     pub fn check(&self) -> Result<(), String> {
+        self.matcher.check()?;
+        if self.times == Some(0) {
+            return Err("times counts from 1".into());
+        }
         if self.probability.is_some_and(|chance| !(0.0..=1.0).contains(&chance)) {
             return Err("probability must be from 0 to 1".into());
         }
@@ -251,7 +282,16 @@ mod tests {
         assert_eq!(acting(&rule(json!({"times": 2}))), [1, 2]);
         assert!(acting(&rule(json!({"probability": 0}))).is_empty());
         assert_eq!(acting(&rule(json!({"probability": 1}))).len(), 10);
-        for bad in [json!({"nth": 0}), json!({"nth": {"from": 3, "to": 2}}), json!({"probability": 1.5})] {
+        for bad in [
+            json!({"nth": 0}),
+            json!({"nth": {"from": 3, "to": 2}}),
+            json!({"probability": 1.5}),
+            json!({"times": 0}),
+            json!({"match": {"operation": "createSandbx"}}),
+            json!({"match": {"operation": ["createSandbox", "Nothing*"]}}),
+            json!({"match": {"operation": []}}),
+            json!({"match": {"method": "FETCH"}}),
+        ] {
             assert!(rule(bad.clone()).check().is_err(), "{bad}");
         }
     }

@@ -44,6 +44,8 @@ pub const NAMES: [&str; 12] = [
     "since",
 ];
 
+const PLANES: [&str; 5] = ["api", "toolbox", "preview", "events", "server"];
+
 impl Filter {
     /// Adds a parameter: values are separated by commas. The error says what would have been right.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -51,7 +53,14 @@ impl Filter {
         match name {
             "operation" => self.operations.extend(values()),
             "method" => self.methods.extend(values().map(|method| method.to_ascii_uppercase())),
-            "plane" => self.planes.extend(values()),
+            "plane" => {
+                for value in values() {
+                    if !PLANES.contains(&value.as_str()) {
+                        return Err(format!("plane must be one of {}, not {value}", PLANES.join(", ")));
+                    }
+                    self.planes.push(value);
+                }
+            }
             "sandbox" => self.sandboxes.extend(values()),
             "key" => self.keys.extend(values()),
             "sdk" => self.sources.extend(values()),

@@ -246,8 +246,10 @@ impl ControlPlane {
     /// Makes a user, with a personal organisation and a key that may do everything there.
     pub async fn mint(&self, name: Option<String>, email: Option<String>) -> Result<Minted, ModelError> {
         let value = tokens::api_key();
+        // The journal shows it with each request.
+        let key = name.clone().unwrap_or_else(|| "default".into());
         let user = User::new(self.clock().now(), name, email);
-        let organization = self.admit(&value, "default", false, user.clone()).await?;
+        let organization = self.admit(&value, &key, false, user.clone()).await?;
         Ok(Minted { value, organization_id: organization.id.clone(), user })
     }
 

@@ -61,7 +61,10 @@ impl Runtime {
         let mut disk = None;
         if !files::are_there(&dir) {
             let new = dir.join(UNFINISHED);
-            userns::remove_tree(&self.config.binary, &self.idmap, new.clone()).await?;
+            // What an earlier server didn't finish: a disk, or a directory.
+            if fs::remove_file(&new).is_err() {
+                userns::remove_tree(&self.config.binary, &self.idmap, new.clone()).await?;
+            }
             disk = self.new_disk(new.clone(), gib).await?;
             let (to, name) = disk.as_ref().map_or((new.clone(), PLAIN), |disk| (disk.up(), IMAGE));
             self.unpack_tree(archive.clone(), to, self.owners()).await?;

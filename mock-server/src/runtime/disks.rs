@@ -46,6 +46,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What the names of templates end in.
 const TEMPLATE: &str = ".ext4";
 
+/// How many are kept ready.
+const READY: usize = 3;
+
 /// GiB that most ask for.
 const COMMON: u32 = 3;
 
@@ -64,6 +67,10 @@ pub struct Disks {
     templates: PathBuf,
     /// By device and inode of the file, wherever it is moved.
     used: Mutex<HashMap<(u64, u64), Weak<Disk>>>,
+    /// Empty ones with their files, mounted already, as that takes longer than most of a start.
+    ready: Mutex<Vec<(PathBuf, Arc<Disk>)>>,
+    /// Held by whoever makes some ready.
+    filling: Mutex<()>,
 }
 
 /// A disk in use.
@@ -87,15 +94,46 @@ impl Disks {
             // What a killed server didn't finish.
             fs::remove_file(templates.join(name))?;
         }
-        let disks = Disks { templates, used: Mutex::default() };
-        let image = disks.templates.join("probe");
-        let made = disks.make(&image, COMMON);
-        fs::remove_file(&image).or_else(|error| if made.is_err() { Ok(()) } else { Err(error) })?;
-        made.map(|_| disks)
+        let disks = Disks { templates, used: Mutex::default(), ready: Mutex::default(), filling: Mutex::default() };
+        disks.make_one_ready(COMMON)?;
+        Ok(disks)
     }
 
-    /// Makes an empty disk of so many GiB.
-    pub fn make(&self, image: &Path, gib: u32) -> io::Result<Arc<Disk>> {
+    /// An empty disk of so many GiB: one that is ready, or a new one.
+    pub fn take(&self, image: &Path, gib: u32) -> io::Result<Arc<Disk>> {
+        let found = {
+            let mut ready = self.ready.lock();
+            let fits = ready.iter().position(|(_, disk)| disk.bytes == bytes(gib));
+            fits.map(|at| ready.swap_remove(at))
+        };
+        match found {
+            Some((path, disk)) => fs::rename(path, image).map(|()| disk),
+            None => self.make(image, gib),
+        }
+    }
+
+    /// Makes some ready for the next ones, of the size that was wanted last.
+    pub fn make_ready(&self, gib: u32) -> io::Result<()> {
+        let Some(_one) = self.filling.try_lock() else { return Ok(()) };
+        let others: Vec<_> = self.ready.lock().extract_if(.., |(_, disk)| disk.bytes != bytes(gib)).collect();
+        for (path, disk) in others {
+            drop(disk);
+            fs::remove_file(path)?;
+        }
+        while self.ready.lock().len() < READY {
+            self.make_one_ready(gib)?;
+        }
+        Ok(())
+    }
+
+    fn make_one_ready(&self, gib: u32) -> io::Result<()> {
+        let path = self.templates.join(uuid::Uuid::new_v4().to_string());
+        let disk = self.make(&path, gib)?;
+        self.ready.lock().push((path, disk));
+        Ok(())
+    }
+
+    fn make(&self, image: &Path, gib: u32) -> io::Result<Arc<Disk>> {
         let file = copy_sparse(&self.template(gib)?, image)?;
         let device = step("loop device", loops::Loop::attach(&file))?;
         self.mount(&file, device)

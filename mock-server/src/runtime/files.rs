@@ -88,7 +88,7 @@ impl Runtime {
     /// `None` where there are no disks, or it is to have none.
     pub(super) async fn new_disk(&self, image: PathBuf, gib: Option<u32>) -> io::Result<Option<Arc<Disk>>> {
         let (Some(disks), Some(gib)) = (self.disks.clone(), gib) else { return Ok(None) };
-        blocking(move || disks.make(&image, gib)).await.map(Some)
+        blocking(move || disks.take(&image, gib)).await.map(Some)
     }
 }
 

@@ -191,7 +191,17 @@ impl Runtime {
             Sandbox::watch(spec.id.clone(), isolation, link, launched, network, group, gone).map_err(failed)?;
         self.running.lock().insert(spec.id.clone(), sandbox.clone());
         self.spares.refill();
+        self.make_disks_ready(gib);
         Ok(sandbox)
+    }
+
+    fn make_disks_ready(&self, gib: Option<u32>) {
+        let (Some(disks), Some(gib)) = (self.disks.clone(), gib) else { return };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = disks.make_ready(gib) {
+                tracing::debug!(%error, "no disk is ready for the next sandbox");
+            }
+        });
     }
 
     /// What its gateway needs for its secrets, and the authority that it has to trust.

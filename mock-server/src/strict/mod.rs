@@ -129,6 +129,21 @@ fn template_distance(template: &str, path: &str) -> f64 {
     own.iter().zip(&given).map(part).fold(0.0, f64::max)
 }
 
+/// Whether there is an operation of this name, up to a `*` at its end.
+///
+/// # Errors
+/// With the name that was meant, if one is near.
+pub fn check_operation(name: &str) -> Result<(), String> {
+    let api = api::operations::OPERATIONS.iter().map(|op| op.id);
+    let all = || api.clone().chain(toolbox::operations::OPERATIONS.iter().map(|op| op.id));
+    let fits = |known: &str| name.strip_suffix('*').map_or(known == name, |start| known.starts_with(start));
+    if all().any(fits) {
+        return Ok(());
+    }
+    let meant = nearest(name, all()).map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    Err(format!("there is no operation {name}{meant}"))
+}
+
 /// The known name that was meant, if one is near enough.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");

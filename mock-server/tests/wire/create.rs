@@ -90,6 +90,9 @@ async fn every_problem_of_the_body_is_told() {
         (json!({"outboundProxyUrl": 5}), "outboundProxyUrl must be a string".into()),
         (json!({"otelEndpointOverride": {}}), "otelEndpointOverride must be a string".into()),
         (json!({"spot": "true"}), "spot must be a boolean value".into()),
+        (json!({"kvm": "x"}), "kvm must be a boolean value".into()),
+        (json!({"spot": true}), "Spot sandboxes must have a GPU".into()),
+        (json!({"kvm": true}), "KVM is not available for this organization".into()),
         (json!({"queueTimeout": 1.5}), "queueTimeout must be an integer number".into()),
         (
             json!({"volumes": "x"}),
@@ -181,7 +184,7 @@ async fn ways_out_are_told_and_are_variables_inside() {
     let api = Api::new().await;
     let (proxy, collector) = ("http://user:pass@proxy.example.com:3128", "https://otel.example.com:4318");
     let asked = json!({
-        "outboundProxyUrl": proxy, "otelEndpointOverride": collector, "queueTimeout": 5, "spot": true,
+        "outboundProxyUrl": proxy, "otelEndpointOverride": collector, "queueTimeout": 5, "spot": false, "kvm": false,
         "env": {"https_proxy": "http://own:1"},
     });
     let sandbox = api.sandbox(asked).await;

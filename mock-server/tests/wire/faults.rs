@@ -519,7 +519,11 @@ async fn bad_rules_are_refused_with_what_is_wrong() {
         (json!({"probability": 2, "effect": {"type": "hang"}}), "probability must be"),
         (json!({"effect": {"type": "status", "status": 99}}), "status must be"),
         (json!({"effect": {"type": "websocketClose", "code": 1004}}), "close code"),
-        (json!({"match": {"operation": "x"}, "effect": {"type": "startFailure"}}), "about sandboxes"),
+        (json!({"match": {"operation": "createSandbox"}, "effect": {"type": "startFailure"}}), "about sandboxes"),
+        (json!({"match": {"operation": "createSandbx"}, "effect": {"type": "hang"}}), "did you mean createSandbox?"),
+        (json!({"match": {"method": "FETCH"}, "effect": {"type": "hang"}}), "method must be one of"),
+        (json!({"match": {"sdk": []}, "effect": {"type": "hang"}}), "an empty list of sdk fits nothing"),
+        (json!({"times": 0, "effect": {"type": "hang"}}), "times counts from 1"),
     ] {
         let (status, body) = api.control("POST", "/faults", rule.clone()).await;
         assert!(status == 400 && body["message"].as_str().is_some_and(|text| text.contains(part)), "{rule}: {body}");

@@ -213,6 +213,9 @@ async fn pages_filters_and_forms() {
     assert_eq!(lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 5);
     for (query, message) in [
         ("nope=1", "there is no filter nope"),
+        ("operation=listSandbox", "did you mean listSandboxes?"),
+        ("until=nope", "there is no operation nope"),
+        ("plane=zzz", "plane must be one of"),
         ("status=abc", "status must be such as"),
         ("limit=0", "limit must be"),
         ("timeout=-1", "timeout must be"),

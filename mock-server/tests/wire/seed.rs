@@ -47,6 +47,31 @@ async fn sandboxes_have_their_files_labels_and_state() {
 }
 
 #[tokio::test]
+async fn test_controls_take_json_and_yaml_whatever_the_type_says() {
+    let api = Api::new().await;
+    let post = async |kind: Option<&str>, body: &str| {
+        let request = api.client.post(format!("{}/__control/seed", server().base_url)).bearer_auth(&api.key);
+        let request = request.body(body.to_owned());
+        let request = kind.into_iter().fold(request, |request, kind| request.header("content-type", kind));
+        crate::api::answer(request.send().await.expect("answer")).await
+    };
+    for (n, kind) in [None, Some("application/yaml"), Some("text/plain"), Some("application/x-www-form-urlencoded")]
+        .into_iter()
+        .enumerate()
+    {
+        let (status, made) = post(kind, &format!("secrets:\n  - {{name: Y{n}, value: v}}\n")).await;
+        assert_eq!((status, &made["secrets"][0]["name"]), (201, &json!(format!("Y{n}"))), "{kind:?}: {made}");
+        let (status, made) = post(kind, &format!(r#"{{"secrets": [{{"name": "J{n}", "value": "v"}}]}}"#)).await;
+        assert_eq!((status, &made["secrets"][0]["name"]), (201, &json!(format!("J{n}"))), "{kind:?}: {made}");
+    }
+    for bad in ["[]", "text", "{", "a: [", "1"] {
+        let (status, told) = post(None, bad).await;
+        let text = told["message"].as_str().unwrap_or_default();
+        assert!(status == 400 && text.starts_with("the body must be an object, in JSON or YAML"), "{bad}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn volumes_have_files_and_secrets_are_attached() {
     let api = Api::new().await;
     let mut seed = json!({
