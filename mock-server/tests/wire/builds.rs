@@ -221,6 +221,8 @@ async fn a_sandbox_is_built_and_started() {
     let one = crate::support::Sandbox { id: id.to_owned(), key: account.key.clone(), client: account.client.clone() };
     one.until("started").await;
     assert_eq!(one.run("cat /srv/hi; id -un").await, "hi\nroot\n");
+    // Observed, whatever the image says.
+    assert_eq!(one.api(Method::GET, "").await.1["user"], "daytona");
     let whole =
         account.client.get(format!("{}/sandbox/{id}/build-logs", server().api_url)).send().await.expect("a log");
     assert_eq!(whole.text().await.expect("its text"), log);
