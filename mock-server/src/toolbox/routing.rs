@@ -81,16 +81,18 @@ async fn manners(State(table): State<Arc<Router>>, mut request: Request, next: N
     }
 }
 
-/// With names that aren't UTF-8 made readable, as axum would refuse them with an answer of its own. What is proxied stays as it
-/// is.
+/// As the original's router sees it (observed): `%2F` divides like `/`. And with names that aren't UTF-8 made readable, as
+/// axum would refuse them with an answer of its own. What is proxied stays as it is.
 fn readable(uri: &Uri) -> Option<Uri> {
     let lossy = |name: &str| {
         let text =
             percent_decode_str(name).decode_utf8().is_err().then(|| percent_decode_str(name).decode_utf8_lossy());
         text.map(|text| utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string())
     };
-    let names: Vec<_> = uri.path().split('/').map(|name| (name, lossy(name))).collect();
-    if uri.path().starts_with("/proxy/") || names.iter().all(|(_, lossy)| lossy.is_none()) {
+    let path = uri.path().replace("%2F", "/").replace("%2f", "/");
+    let names: Vec<_> = path.split('/').map(|name| (name, lossy(name))).collect();
+    let is_readable = path == uri.path() && names.iter().all(|(_, lossy)| lossy.is_none());
+    if uri.path().starts_with("/proxy/") || is_readable {
         return None;
     }
     let names: Vec<&str> = names.iter().map(|(name, lossy)| lossy.as_deref().unwrap_or(name)).collect();

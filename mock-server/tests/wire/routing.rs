@@ -36,6 +36,22 @@ async fn a_trailing_slash_is_redirected() {
 }
 
 #[tokio::test]
+async fn a_slash_in_a_name_divides_whatever_its_spelling() {
+    let tb = local_toolbox().await;
+    let made = tb.post("/process/session", serde_json::json!({"sessionId": "a/b"})).await;
+    assert_eq!(made.status(), 201);
+    for path in ["/process/session/a%2Fb", "/process/session/a%2fb"] {
+        let res = ask(&tb, Method::GET, path).await;
+        assert_eq!(
+            (res.status().as_u16(), res.text().await.expect("text")),
+            (404, "404 page not found".into()),
+            "{path}"
+        );
+    }
+    assert_eq!(ask(&tb, Method::GET, "/files%2Finfo?path=/tmp").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn names_that_are_no_text_are_unknown_ones() {
     let tb = local_toolbox().await;
     for (method, path, status) in [
