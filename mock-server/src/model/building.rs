@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     ControlPlane,
+    layers::is_cached,
     rules::Progress,
     sandbox::{Sandbox, State},
     snapshots::BuildInfo,
@@ -119,6 +120,22 @@ impl ControlPlane {
         };
         self.finish_log(id);
         built
+    }
+
+    /// What an identical build of the organisation made, if something is made of it: nothing is built then (observed).
+    pub(super) fn built_before(&self, organization_id: &str, snapshot_ref: &str) -> Option<Arc<Root>> {
+        let is_same =
+            |build: &Option<BuildInfo>| build.as_ref().is_some_and(|build| build.snapshot_ref == snapshot_ref);
+        // Nothing but what the build made: a sandbox may have layers of its own by now.
+        let is_built = |root: &Root| root.config.is_some() && root.layers.iter().all(|layer| is_cached(layer));
+        let world = self.world.read();
+        let ids = world.tenants.get(organization_id)?.ids.iter();
+        let mut sandboxes = ids.filter_map(|id| Some(&world.sandboxes.get(id)?.record));
+        let found = sandboxes.find(|one| is_same(&one.build) && is_built(&one.root)).map(|one| one.root.clone());
+        found.or_else(|| {
+            let mut own = world.snapshots.values().filter(|one| one.organization_id == organization_id);
+            own.find(|one| is_same(&one.build) && is_built(&one.root)).map(|one| one.root.clone())
+        })
     }
 
     /// All parts of a context in one directory, which goes with the value.

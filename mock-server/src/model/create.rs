@@ -172,6 +172,8 @@ impl ControlPlane {
         let (auto_stop_interval, auto_pause_interval) =
             settings::idle_intervals(class.is_machine(), ephemeral, new.auto_stop_interval, new.auto_pause_interval);
         let build = new.build.map(|(dockerfile, hashes)| BuildInfo::new(dockerfile, hashes, now));
+        let same = build.as_ref().and_then(|build| self.built_before(&caller.organization_id, &build.snapshot_ref));
+        let (phase, root) = same.map_or((phase, root), |root| (Phase::NEW, root));
         Sandbox {
             name: new.name.filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone()),
             id,

@@ -40,7 +40,7 @@ impl ControlPlane {
 }
 
 /// Layers of builds, which another build may use again.
-fn is_cached(layer: &str) -> bool {
+pub(super) fn is_cached(layer: &str) -> bool {
     layer.starts_with("b-")
 }
 

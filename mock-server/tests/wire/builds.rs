@@ -227,6 +227,17 @@ async fn a_sandbox_is_built_and_started() {
         account.client.get(format!("{}/sandbox/{id}/build-logs", server().api_url)).send().await.expect("a log");
     assert_eq!(whole.text().await.expect("its text"), log);
 
+    // The same again isn't built (observed).
+    let made = account.ok(Method::POST, "/sandbox", json!({"buildInfo": info})).await;
+    assert_eq!((&made["state"], &made["cpu"]), (&json!("creating"), &json!(1)), "{made}");
+    let id = made["id"].as_str().expect("an id").to_owned();
+    let twin = crate::support::Sandbox { id, key: account.key.clone(), client: account.client.clone() };
+    twin.until("started").await;
+    assert_eq!(twin.run("cat /srv/hi; id -un").await, "hi\nroot\n");
+    let stranger = Account::new().await;
+    let made = stranger.ok(Method::POST, "/sandbox", json!({"buildInfo": info})).await;
+    assert_eq!(made["state"], "pending_build", "of another organisation");
+
     let info = json!({"dockerfileContent": format!("FROM {image}\nRUN echo broken; exit 7\n")});
     let made = account.ok(Method::POST, "/sandbox", json!({"buildInfo": info})).await;
     let id = made["id"].as_str().expect("an id");
