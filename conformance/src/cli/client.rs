@@ -67,7 +67,8 @@ pub(super) async fn client(args: Args) -> Result<ExitCode> {
     let contract = args.contract.as_deref().map(Contract::read).transpose()?.unwrap_or_default();
     let cancel = CancellationToken::new();
     tokio::spawn(cancel_on_signal(cancel.clone(), |line| eprintln!("{line}")));
-    let mock = Mock::start().await?;
+    // Strict: the journal says of each request what the contract has otherwise.
+    let mock = Mock::start_with(&["--strict"]).await?;
     let judged = judge(&args, &contract, &mock, &cancel).await;
     mock.stop().await;
     let verdict = judged?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::rules;
+use super::{deviations::is_the_sdks_own, rules};
 use crate::judge::{Call, Evidence, Seen};
 
 rules! { "requests";
@@ -49,7 +49,8 @@ fn fit_the_contract(evidence: &Evidence) -> Vec<Seen> {
         let wrong = call
             .violations
             .iter()
-            .filter(|violation| !is_deprecation(&violation.rule) && violation.rule != "unknown-operation");
+            .filter(|violation| !is_deprecation(&violation.rule) && violation.rule != "unknown-operation")
+            .filter(|violation| !is_the_sdks_own(call, violation));
         for violation in wrong {
             let operation = call.op();
             let what = format!("{operation}: {} at {}: {}", violation.rule, violation.path, violation.message);
@@ -84,14 +85,15 @@ fn have_the_key(evidence: &Evidence) -> Vec<Seen> {
     }
 }
 
-const DEPRECATED: [&str; 5] =
-    ["listSandboxesPaginated_deprecated", "createBackup", "getBuildLogs", "getSnapshotBuildLogs", "listSecrets"];
+const DEPRECATED: [&str; 4] =
+    ["listSandboxesPaginated_deprecated", "createBackup", "getSnapshotBuildLogs", "listSecrets"];
 
 fn are_current(evidence: &Evidence) -> Vec<Seen> {
     let old = |call: &&Call| {
+        let told = call.violations.iter().filter(|violation| is_deprecation(&violation.rule));
         call.is(&DEPRECATED)
             || call.path.starts_with("/api/toolbox/")
-            || call.violations.iter().any(|violation| is_deprecation(&violation.rule))
+            || told.into_iter().any(|violation| !is_the_sdks_own(call, violation))
     };
     grouped(evidence.calls.iter().filter(old), |call| match call.path.starts_with("/api/toolbox/") {
         true => "the toolbox was asked by its old path /api/toolbox/{id}/toolbox".to_owned(),
@@ -150,6 +152,18 @@ mod tests {
         assert_eq!(found[0].fix.as_deref(), Some("labels"));
         assert_eq!(fit_the_contract(&with("deprecated-route")), []);
         assert_eq!(are_current(&with("deprecated-route")).len(), 1);
+    }
+
+    #[test]
+    fn what_the_sdk_does_by_itself_is_not_the_programs() {
+        let with = |operation: &str, rule: &str, source: Option<&str>| {
+            run([json!({"plane": "toolbox", "operationId": operation, "client": {"source": source},
+                "violations": [{"rule": rule, "path": "header.content-type", "message": "none"}]})])
+        };
+        let right = with("UpdateEnv", "missing-header", Some("python-sdk"));
+        acts(fit_the_contract, &with("UpdateEnv", "missing-header", None), &right);
+        let right = with("getBuildLogs", "deprecated-route", Some("python-sdk"));
+        acts(are_current, &with("getBuildLogs", "deprecated-route", None), &right);
     }
 
     #[test]
