@@ -123,7 +123,8 @@ fn are_waited_for(evidence: &Evidence) -> Vec<Seen> {
         let mut later =
             evidence.calls.iter().filter(|call| call.id > start.id && id.is_some() && names.sandbox(call) == id);
         let Some(next) = later.find(|call| call.plane == "toolbox" || call.is(&["getSandbox"])) else { continue };
-        if next.plane == "toolbox" && !events(next.id) {
+        let listed = |call: &Call| (start.id..next.id).contains(&call.id) && call.is(&["listSandboxes"]);
+        if next.plane == "toolbox" && !events(next.id) && !evidence.calls.iter().any(listed) {
             let state = start.answered("state").unwrap_or_default();
             let what = match next.succeeded() {
                 false => format!("a sandbox that was still {state} was used: {}", next.line()),
@@ -249,6 +250,8 @@ mod tests {
         let start = wrong_start();
         let wrong = run([start.clone(), tool(10)]);
         acts(are_waited_for, &wrong, &run([start.clone(), op("getSandbox", 5), tool(10)]));
+        let list = json!({"plane": "api", "operationId": "listSandboxes", "status": 200});
+        acts(are_waited_for, &wrong, &run([start.clone(), list, tool(10)]));
         acts(are_waited_for, &wrong, &run([json!({"plane": "events"}), start, tool(10)]));
         let found = acts(are_waited_for, &wrong, &run([create(json!({})), tool(10)]));
         assert!(found[0].what.contains("without a look") && found[0].what.contains("`starting`"), "{found:?}");
