@@ -20,6 +20,7 @@ pub mod cli;
 pub mod client;
 pub mod context;
 pub mod contract;
+mod count;
 mod interrupt;
 pub mod judge;
 mod law;

@@ -1,6 +1,6 @@
 //! `--target mock`: a private `daytona-mock` that ends with the run.
 
-use std::{mem, path::PathBuf, process::Stdio, time::Duration};
+use std::{ffi::OsStr, mem, path::PathBuf, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -22,6 +22,23 @@ use crate::{
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What a shell says of the server that it starts itself, and that ours takes, too: what sandboxes are made of, how they are
+/// isolated and bounded. All else (the ready file, data, address, keys, …) is that server's alone, or is told to ours by us.
+const SHARED: [&str; 12] = [
+    "API_VERSION",
+    "BASE",
+    "BASE_INCLUDE",
+    "BUILDER",
+    "ENV",
+    "GIT_MIRRORS",
+    "ISOLATION",
+    "LIMIT",
+    "LOG",
+    "OFFLINE_BASE",
+    "QUOTA",
+    "UPSTREAM_CA",
+];
+
 /// Those that run.
 static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
@@ -35,15 +52,23 @@ pub struct Mock {
 impl Mock {
     /// Starts the program that is beside this one, or on PATH, or named by `DAYTONA_MOCK_BIN`.
     pub async fn start() -> Result<Self> {
-        unless_interrupted(Self::starting()).await
+        Self::start_with(&[]).await
     }
 
-    async fn starting() -> Result<Self> {
+    /// The same, with options of `daytona-mock serve` besides.
+    pub async fn start_with(options: &[&str]) -> Result<Self> {
+        unless_interrupted(Self::starting(options)).await
+    }
+
+    async fn starting(options: &[&str]) -> Result<Self> {
         let program = find().ok_or_else(|| {
             Stop::harness("no daytona-mock beside this program or on PATH: cargo build -p daytona-mock makes it")
         })?;
         let mut command = Command::new(&program);
-        command.args(["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--json"]);
+        command.args(["serve", "--ephemeral", "--listen", "127.0.0.1:0", "--json"]).args(options);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_another_servers(name)) {
+            command.env_remove(name);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C in a terminal is for the suite: it has sandboxes to delete first.
         command.process_group(0);
@@ -114,6 +139,12 @@ pub(crate) fn end_all() {
     }
 }
 
+/// A variable that tells a server something, and not this one.
+fn is_another_servers(name: &OsStr) -> bool {
+    let option = name.to_str().and_then(|name| name.strip_prefix("DAYTONA_MOCK_"));
+    option.is_some_and(|option| !SHARED.contains(&option))
+}
+
 fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("DAYTONA_MOCK_BIN") {
         return Some(named.into());
@@ -123,4 +154,20 @@ fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Tests run one directory deeper than programs.
     dirs.chain(std::env::split_paths(&path)).map(|dir| dir.join("daytona-mock")).find(|program| program.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_to_another_server_is_not_passed_on() {
+        let goes = |name: &str| is_another_servers(OsStr::new(name));
+        for option in ["READY_FILE", "LISTEN", "DATA_DIR", "API_KEY", "STRICT", "TLS", "PREVIEW_DOMAIN", "NEW_ONE"] {
+            assert!(goes(&format!("DAYTONA_MOCK_{option}")), "{option}");
+        }
+        for name in ["DAYTONA_MOCK_BASE", "DAYTONA_MOCK_ISOLATION", "DAYTONA_MOCK_LIMIT", "DAYTONA_API_KEY", "PATH"] {
+            assert!(!goes(name), "{name}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The program as people use it: its options, what it prints and writes, its exit codes, and what it leaves behind.
 
+#[path = "program/client.rs"]
+mod client;
 #[path = "program/report.rs"]
 mod report;
 mod support;
@@ -320,6 +322,16 @@ fn budgets_bound_what_is_made() {
     assert!(!fake.asked().iter().any(|asked| asked.method == "POST"), "nothing was made");
 }
 
+/// Also of the work in a sandbox that many scenarios share.
+#[test]
+fn minutes_bound_a_shared_sandbox_and_the_run_says_so() {
+    let fake = good();
+    let program = Program::of(&fake);
+    let (_, told, _) = program.run(&["run", "files/*", "--jobs", "1", "--max-minutes", "0.0001"]);
+    assert!(told.contains("the budget of sandbox minutes is used up") && told.contains("of 0.0001"), "{told}");
+    assert!(told.contains("the run did not finish"), "{told}");
+}
+
 /// Time that is waited because the suite was told to is no scenario's.
 #[test]
 fn a_slow_pace_and_a_limiter_cost_no_scenario_its_verdict() {
@@ -352,7 +364,7 @@ fn a_record_is_kept_with_its_provenance_and_compared() {
     let (left, right) = (program.arg("left.json"), program.arg("right.json"));
     for (program, file) in [(&program, &left), (&other, &right)] {
         let (code, told, why) = program.run(&["record", PLAIN, "--out", file]);
-        assert!(code == 0 && told.contains("1 scenarios of server 0.205.1"), "{told}{why}");
+        assert!(code == 0 && told.contains("1 scenario of server 0.205.1"), "{told}{why}");
     }
     let record: Value = serde_json::from_str(&std::fs::read_to_string(&left).unwrap()).unwrap();
     assert_eq!((&record["schema"], &record["serverVersion"]), (&json!(1), &json!("0.205.1")));

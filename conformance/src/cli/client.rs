@@ -8,11 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{seconds, write_file};
 use crate::{
     cli::written,
+    count::count,
     interrupt::cancel_on_signal,
     judge::{
         Evidence, Verdict,
@@ -43,6 +45,10 @@ pub(super) struct Args {
     /// Writes `client.html`, `client.json` and `client.xml` (JUnit) into this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Something that goes wrong while the program runs, as `POST /__control/faults` takes it (repeatable;
+    /// mock-server/README.md, "Break things"), or `@FILE` with it.
+    #[arg(long, value_name = "JSON|@FILE", value_parser = fault)]
+    fault: Vec<Value>,
     /// Only rules of this level.
     #[arg(long)]
     level: Option<Level>,
@@ -67,26 +73,38 @@ pub(super) async fn client(args: Args) -> Result<ExitCode> {
     let contract = args.contract.as_deref().map(Contract::read).transpose()?.unwrap_or_default();
     let cancel = CancellationToken::new();
     tokio::spawn(cancel_on_signal(cancel.clone(), |line| eprintln!("{line}")));
-    let mock = Mock::start().await?;
+    // Strict: the journal says of each request what the contract has otherwise.
+    let mock = Mock::start_with(&["--strict"]).await?;
     let judged = judge(&args, &contract, &mock, &cancel).await;
     mock.stop().await;
     let verdict = judged?;
+    // The verdict is told first: it isn't lost with a report that can't be written.
+    let mut out = io::stdout().lock();
+    written(console::write(&mut out, &verdict, args.verbose).and_then(|()| out.flush()))?;
     if let Some(dir) = &args.report {
         write_files(dir, &verdict)?;
     }
-    let mut out = io::stdout().lock();
-    written(console::write(&mut out, &verdict, args.verbose).and_then(|()| out.flush()))?;
     Ok(ExitCode::from(verdict.exit_code()))
+}
+
+/// A fault's rule; whether it is one the mock says.
+fn fault(text: &str) -> Result<Value, String> {
+    let text = match text.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&text).map_err(|error| format!("a fault is a JSON object: {error}"))
 }
 
 fn list(out: &mut impl Write) -> io::Result<()> {
     for rule in rules::all() {
         writeln!(out, "{}  {:?}\n    {}\n    fix: {}", rule.id, rule.level, rule.text(), rule.fix)?;
     }
-    writeln!(out, "{} rules", rules::all().count())
+    writeln!(out, "{}", count(rules::all().count(), "rule"))
 }
 
 async fn judge(args: &Args, contract: &Contract, mock: &Mock, cancel: &CancellationToken) -> Result<Verdict> {
+    fetch::add_faults(&mock.api_url, &mock.api_key, &args.fault).await?;
     let shim = if args.no_shim { None } else { Some(Shim::new()?) };
     let mut environment = server(mock);
     environment.extend(shim.iter().flat_map(Shim::environment));
@@ -106,6 +124,7 @@ async fn judge(args: &Args, contract: &Contract, mock: &Mock, cancel: &Cancellat
         command: words.join(" "),
         program: end.to_string(),
         program_succeeded: contract.accepts(end),
+        expected_exit: contract.expected_exit().filter(|_| !contract.accepts(end)),
         calls: evidence.calls.len(),
         lost,
         rules: Judgement { contract, level: args.level }.rules(&evidence),

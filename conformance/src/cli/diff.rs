@@ -11,6 +11,7 @@ use super::{
     written,
 };
 use crate::{
+    count::count,
     mock::Mock,
     run::{Plan, Selection, Target},
     scenario::Class,
@@ -103,7 +104,8 @@ pub(super) async fn record(args: RecordArgs) -> Result<ExitCode> {
         std::fs::create_dir_all(dir)?;
     }
     std::fs::write(&out, transcript.to_json()).map_err(|error| Stop::harness(format!("{}: {error}", out.display())))?;
-    println!("{} scenarios of server {} in {}", transcript.scenarios.len(), transcript.server_version, out.display());
+    let scenarios = count(transcript.scenarios.len(), "scenario");
+    println!("{scenarios} of server {} in {}", transcript.server_version, out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -156,8 +158,8 @@ fn write(out: &mut impl Write, differences: &[Difference], both: usize, sides: [
         writeln!(out, "    right  {}", values(&difference.right))?;
     }
     let [left, right] = sides.map(|side| side.server_version.as_str());
-    let many = if differences.len() == 1 { "" } else { "s" };
-    writeln!(out, "\n{} difference{many} between {left} and {right} in {both} scenarios", differences.len())
+    let (found, both) = (count(differences.len(), "difference"), count(both, "scenario"));
+    writeln!(out, "\n{found} between {left} and {right} in {both}")
 }
 
 fn values(values: &[String]) -> String {

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     cli::written,
     contract,
+    count::count,
     run::matches,
     scenario::Scenario,
     scenarios,
@@ -49,7 +50,7 @@ fn list_text(out: &mut impl Write, chosen: &[&Scenario]) -> io::Result<()> {
         writeln!(out, "{}  {:?}, covers {}", scenario.id, scenario.level, scenario.covers.join(" "))?;
         writeln!(out, "    {}", scenario.rule_text())?;
     }
-    writeln!(out, "{} scenarios", chosen.len())
+    writeln!(out, "{}", count(chosen.len(), "scenario"))
 }
 
 pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode> {

@@ -8,6 +8,7 @@ use std::{
 
 use super::written;
 use crate::{
+    count::count,
     mock::Mock,
     mutants::{self, Mutant, Summary, Trial, Verdict},
     run::matches,
@@ -83,7 +84,7 @@ impl Args {
 
 fn list(out: &mut impl Write, mutants: &[&Mutant]) -> io::Result<()> {
     for mutant in mutants {
-        writeln!(out, "{}  {} ({} scenarios)", mutant.id, mutant.what, mutant.scenarios().len())?;
+        writeln!(out, "{}  {} ({})", mutant.id, mutant.what, count(mutant.scenarios().len(), "scenario"))?;
         if let Some(why) = mutant.survives {
             writeln!(out, "    survives: {why}")?;
         }

@@ -117,7 +117,7 @@ fn list(out: &mut impl Write) -> io::Result<()> {
         let level = if scenario.level == Level::Must { "must" } else { "should" };
         writeln!(out, "{}  {level}\n    {}", scenario.id, scenario.text())?;
     }
-    writeln!(out, "{} scenarios", scenarios::all().count())
+    writeln!(out, "{}", crate::count::count(scenarios::all().count(), "scenario"))
 }
 
 fn write_files(dir: &Path, comparison: &Comparison) -> Result {

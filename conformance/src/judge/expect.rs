@@ -35,6 +35,7 @@ use serde_json::Value;
 use super::{Call, Evidence, Seen, call::CREATE_CONNECT, program::End, rules, rules::created};
 use crate::{
     contract,
+    count::count,
     run::matches,
     scenario::Level,
     stop::{Result, Stop},
@@ -112,10 +113,12 @@ impl Contract {
                     return Err(format!("no operation is called {name}; `daytona-conformance coverage` lists them"));
                 }
             }
+            expect.possible().map_err(|why| format!("{}: {why}", expect.call))?;
             if expect.never && (expect.count.is_some() || expect.min.is_some() || expect.max.is_some()) {
                 return Err(format!("{}: never = true leaves no count, min or max", expect.call));
             }
         }
+        contract.program.possible()?;
         match contract.allow.keys().find(|id| !rules::all().any(|rule| rule.id == **id)) {
             Some(id) => {
                 Err(format!("[allow]: no rule has the id {id}; `daytona-conformance client --list` lists them"))
@@ -131,6 +134,11 @@ impl Contract {
             Some(Value::String(any)) if any == "any" => matches!(end, End::Exited(_)),
             Some(code) => matches!(end, End::Exited(status) if status.code().map(i64::from) == code.as_i64()),
         }
+    }
+
+    /// The exit code that it names, where the program had to have one of its own.
+    pub fn expected_exit(&self) -> Option<String> {
+        self.program.exit.as_ref().filter(|code| code.is_number()).map(Value::to_string)
     }
 
     /// Each expectation with where it isn't met.
@@ -149,14 +157,15 @@ impl Sandboxes {
     fn judge(&self, evidence: &Evidence) -> Vec<(Expected, Vec<Seen>)> {
         let mut all = Vec::new();
         let made: Vec<(&Call, &str)> = created(evidence).collect();
-        if let Some(count) = self.count {
+        if let Some(wanted) = self.count {
             let rule = expected(
                 "contract/sandboxes.count",
-                format!("Exactly {count} sandboxes are created."),
+                format!("Exactly {} {} created.", count(wanted, "sandbox"), if wanted == 1 { "is" } else { "are" }),
                 "create what the contract says",
             );
-            let seen = Seen::new(format!("{} were created", made.len()), made.iter().map(|(call, _)| call.id));
-            all.push((rule, if made.len() == count { vec![] } else { vec![seen] }));
+            let were = if made.len() == 1 { "was" } else { "were" };
+            let seen = Seen::new(format!("{} {were} created", made.len()), made.iter().map(|(call, _)| call.id));
+            all.push((rule, if made.len() == wanted { vec![] } else { vec![seen] }));
         }
         if self.deleted {
             let deleted = |id: &str| {
@@ -183,7 +192,34 @@ impl Sandboxes {
     }
 }
 
+impl Program {
+    /// What no program could do isn't asked of one.
+    fn possible(&self) -> Result<(), String> {
+        match &self.exit {
+            None => Ok(()),
+            Some(Value::String(any)) if any == "any" => Ok(()),
+            Some(Value::Number(code)) if code.as_i64().is_some_and(|code| (0..=255).contains(&code)) => Ok(()),
+            Some(other) => Err(format!("[program]: exit = {other} is no exit code: 0 to 255, or \"any\"")),
+        }
+    }
+}
+
 impl Expect {
+    /// Numbers and statuses that no run could have are mistakes of who wrote them.
+    fn possible(&self) -> Result<(), String> {
+        if let Some(status) = &self.status {
+            is_status(status)?;
+        }
+        let (least, most) = (self.min, self.max);
+        match (self.count, least, most) {
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err("count is exact, and leaves no min or max".to_owned()),
+            // Without a minimum it is called at least once.
+            (None, None, Some(0)) => Err("max = 0 without min = 0: never = true says that".to_owned()),
+            (None, Some(least), Some(most)) if least > most => Err(format!("min = {least} is more than max = {most}")),
+            _ => Ok(()),
+        }
+    }
+
     fn judge(&self, number: usize, evidence: &Evidence) -> (Expected, Vec<Seen>) {
         let named: Vec<&Call> = evidence.calls.iter().filter(|call| fits(&self.call, call.op())).collect();
         let fitting: Vec<&Call> = named.iter().copied().filter(|call| self.fits(call)).collect();
@@ -195,9 +231,14 @@ impl Expect {
         let mut seen = Vec::new();
         if !(least..=most).contains(&fitting.len()) {
             let near = named.len() - fitting.len();
-            let others = if near > 0 { format!("; {near} calls of {} don't fit", self.call) } else { String::new() };
+            let others = match near {
+                0 => String::new(),
+                1 => format!("; 1 call of {} doesn't fit", self.call),
+                near => format!("; {near} calls of {} don't fit", self.call),
+            };
             let shown = if fitting.is_empty() { &named } else { &fitting };
-            seen.push(Seen::new(format!("there were {}{others}", fitting.len()), shown.iter().map(|call| call.id)));
+            let were = if fitting.len() == 1 { "was" } else { "were" };
+            seen.push(Seen::new(format!("there {were} {}{others}", fitting.len()), shown.iter().map(|call| call.id)));
         }
         if let (Some(before), Some(first)) = (&self.before, fitting.first())
             && let Some(that) = evidence.calls.iter().find(|call| fits(before, call.op()))
@@ -227,12 +268,14 @@ impl Expect {
     }
 
     fn text(&self, least: usize, most: usize) -> String {
+        let times = |number: usize| count(number, "time");
         let mut text = match (least, most) {
             (0, 0) => format!("{} is never called", self.call),
             (1, usize::MAX) => format!("{} is called", self.call),
-            (least, usize::MAX) => format!("{} is called at least {least} times", self.call),
-            (least, most) if least == most => format!("{} is called exactly {least} times", self.call),
-            (least, most) => format!("{} is called {least} to {most} times", self.call),
+            (least, usize::MAX) => format!("{} is called at least {}", self.call, times(least)),
+            (least, most) if least == most => format!("{} is called exactly {}", self.call, times(least)),
+            (0, most) => format!("{} is called at most {}", self.call, times(most)),
+            (least, most) => format!("{} is called {least} to {}", self.call, times(most)),
         };
         if let Some(body) = &self.body {
             text.push_str(&format!(" with {body}"));
@@ -248,6 +291,17 @@ impl Expect {
         }
         text + "."
     }
+}
+
+/// 200, "200" or "2xx".
+fn is_status(status: &Value) -> Result<(), String> {
+    let class = |text: &str| text.strip_suffix("xx").is_some_and(|first| matches!(first, "1" | "2" | "3" | "4" | "5"));
+    let number = |number: u64| (100..=599).contains(&number);
+    let known = match status {
+        Value::String(text) => class(text) || text.parse().is_ok_and(number),
+        other => other.as_u64().is_some_and(number),
+    };
+    if known { Ok(()) } else { Err(format!("status = {status} is none: 100 to 599, or \"1xx\" to \"5xx\"")) }
 }
 
 /// SDKs call `executeCommand` what the document calls `ExecuteCommand`.
@@ -339,10 +393,10 @@ mod tests {
         assert_eq!(
             broken(contract, &one_run()),
             [
-                "contract/sandboxes.count: 1 were created",
+                "contract/sandboxes.count: 1 was created",
                 "contract/sandboxes.labels.team: sandbox s has no label team",
-                "contract/1.executeCommand: there were 0; 1 calls of executeCommand don't fit",
-                "contract/2.executeCommand: there were 1",
+                "contract/1.executeCommand: there were 0; 1 call of executeCommand doesn't fit",
+                "contract/2.executeCommand: there was 1",
                 "contract/3.deleteSandbox: executeCommand came first",
             ]
         );
@@ -361,5 +415,30 @@ mod tests {
         }
         let both = "[[expect]]\ncall = \"stopSandbox\"\nnever = true\ncount = 1";
         assert!(Contract::parse(both).unwrap_err().contains("never"));
+    }
+
+    #[test]
+    fn what_no_run_could_meet_is_refused() {
+        let expecting = |lines: &str| format!("[[expect]]\ncall = \"stopSandbox\"\n{lines}");
+        for (text, why) in [
+            (expecting("max = 0"), "never = true"),
+            (expecting("count = 1\nmin = 2"), "leaves no min"),
+            (expecting("min = 3\nmax = 2"), "min = 3 is more than max = 2"),
+            (expecting("status = \"9xx\""), "\"9xx\""),
+            (expecting("status = 42"), "42"),
+            (expecting("status = \"ok\""), "\"ok\""),
+            ("[program]\nexit = \"foo\"".to_owned(), "\"foo\""),
+            ("[program]\nexit = 300".to_owned(), "300"),
+        ] {
+            let told = Contract::parse(&text).expect_err(&text);
+            assert!(told.contains(why), "{text}: {told}");
+        }
+        for text in ["max = 2", "min = 0\nmax = 0", "count = 0", "status = \"404\"", "status = \"5xx\"", "status = 101"]
+        {
+            assert!(Contract::parse(&expecting(text)).is_ok(), "{text}");
+        }
+        for text in ["exit = 3", "exit = \"any\""] {
+            assert!(Contract::parse(&format!("[program]\n{text}")).is_ok(), "{text}");
+        }
     }
 }

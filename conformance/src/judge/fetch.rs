@@ -1,4 +1,4 @@
-//! Gets the journal of the mock that the program ran against.
+//! What is asked of the mock that the program runs against: faults before, the journal afterwards.
 
 use std::{
     collections::BTreeMap,
@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Call;
 use crate::stop::{Result, Stop};
@@ -21,12 +22,30 @@ struct Page {
     lost: u64,
 }
 
+/// Makes things go wrong in the key's world.
+pub async fn add_faults(api_url: &str, api_key: &str, rules: &[Value]) -> Result {
+    let http = crate::client::http(&reqwest::Url::parse(api_url)?)?;
+    for rule in rules {
+        let url = format!("{}/__control/faults", root(api_url));
+        let answer = http.post(url).bearer_auth(api_key).json(rule).send().await?;
+        if !answer.status().is_success() {
+            let told: Value = answer.json().await.unwrap_or_default();
+            let why = told["message"].as_str().unwrap_or("the mock doesn't take it");
+            return Err(Stop::harness(format!("--fault {rule}: {why}")));
+        }
+    }
+    Ok(())
+}
+
+fn root(api_url: &str) -> &str {
+    api_url.trim_end_matches('/').trim_end_matches("/api")
+}
+
 /// Every call of the run in the order of beginnings, and how many the journal hasn't any more.
 pub async fn journal(api_url: &str, api_key: &str) -> Result<(Vec<Call>, u64)> {
     let base = reqwest::Url::parse(api_url)?;
     let http = crate::client::http(&base)?;
-    let root = api_url.trim_end_matches('/').trim_end_matches("/api");
-    let url = format!("{root}/__control/journal?all=true&limit=5000");
+    let url = format!("{}/__control/journal?all=true&limit=5000", root(api_url));
     let (mut calls, mut since, mut gone) = (BTreeMap::new(), 0, 0);
     let give_up = Instant::now() + CLOSING;
     loop {

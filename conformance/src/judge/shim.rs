@@ -35,6 +35,12 @@ pub enum Kind {
     Argument,
     /// An argument has a value that isn't one.
     Value,
+    /// An argument was left to a default, which goes over the wire as if it had been given.
+    Default,
+    /// A field that isn't there was given, and dropped in silence (Python's models do that).
+    Dropped,
+    /// No misuse: a token that the program was given, which the journal doesn't have.
+    Token,
 }
 
 /// The shims in a directory of their own, which goes with this.
@@ -129,7 +135,7 @@ mod tests {
         "export class PtyHandle { sendInput(data) {} }\nexport class Process { async createPty(o) { return o.id } }\n";
     const ESM: &str = "import { PtyHandle, Process } from '@daytona/sdk'\nconst pty = new PtyHandle()\n\
         try { pty.write('x') } catch (e) { console.log(e.message, 'write' in pty) }\n\
-        await new Process().createPty().catch((e) => console.log(e.message))\nnew Process().createPty({ id: 'a', onData() {} })\n";
+        await new Process().createPty().catch((e) => console.log(e.message))\nnew Process().createPty({ id: 'a', cols: 80, rows: 24, onData() {} })\n";
 
     #[test]
     fn node_modules_are_listened_to() {
@@ -171,6 +177,49 @@ mod tests {
         ]);
         let told = told(&heard(dir.path(), "python3", "a.py"));
         assert_eq!(told, ["PtyHandle.write a.py:3", "PtyHandle.send_input a.py:3"]);
+    }
+
+    const PARAMS: &str = "class Field:\n    alias = None\nclass CreateSandboxFromSnapshotParams:\n    model_fields = {'snapshot': Field()}\n\
+        \x20   def __init__(self, **given): self.snapshot = given.get('snapshot')\n";
+    const PROCESS: &str = "class Process:\n    def create_pty_session(self, id, pty_size=None): return id\n\
+        class Sandbox:\n    async def get_preview_link(self, port): return Link()\nclass Link:\n    token = 'tok'\n";
+    const USES: &str = "import asyncio\nfrom daytona.params import *\nfrom daytona.process import *\n\
+        print(CreateSandboxFromSnapshotParams(snapshot='s', resources=2).snapshot, CreateSandboxFromSnapshotParams(snapshot='t').snapshot)\n\
+        print(Process().create_pty_session('a'), Process().create_pty_session('b', pty_size=1))\n\
+        print(asyncio.run(Sandbox().get_preview_link(1)).token)\n";
+
+    #[test]
+    fn what_goes_over_the_wire_otherwise_is_heard_in_python() {
+        let dir = files(&[
+            ("daytona/__init__.py", ""),
+            ("daytona/params.py", PARAMS),
+            ("daytona/process.py", PROCESS),
+            ("a.py", USES),
+        ]);
+        let heard = heard(dir.path(), "python3", "a.py");
+        let kinds: Vec<_> = heard.iter().map(|one| (one.kind, one.name.as_str(), one.argument.as_deref())).collect();
+        let dropped = (Kind::Dropped, "resources", None);
+        let size = (Kind::Default, "create_pty_session", Some("pty_size"));
+        assert_eq!(kinds, [dropped, size, (Kind::Token, "get_preview_link", Some("tok"))]);
+    }
+
+    #[test]
+    fn what_goes_over_the_wire_otherwise_is_heard_in_node() {
+        let sdk = "exports.Process = class Process { async createPty(o) { return o.id } }\n\
+            exports.Sandbox = class Sandbox { async getPreviewLink(port) { return { port, token: 'tok' } } }\n";
+        let uses = "const { Process, Sandbox } = require('@daytona/sdk')\nconst onData = () => {}\n\
+            new Process().createPty({ id: 'a', onData, rows: 1 })\nnew Process().createPty({ id: 'b', onData, rows: 1, cols: 1 })\n\
+            new Sandbox().getPreviewLink(1).then((link) => console.log(link))\n";
+        let dir = files(&[
+            ("node_modules/@daytona/sdk/package.json", r#"{"name": "@daytona/sdk", "main": "cjs/index.js"}"#),
+            ("node_modules/@daytona/sdk/cjs/index.js", sdk),
+            ("a.cjs", uses),
+        ]);
+        let heard = heard(dir.path(), "node", "a.cjs");
+        let kinds: Vec<_> = heard.iter().map(|one| (one.kind, one.name.as_str(), one.argument.as_deref())).collect();
+        let size = (Kind::Default, "createPty", Some("cols"));
+        let token = (Kind::Token, "getPreviewLink", Some("tok"));
+        assert_eq!(kinds, [size, token]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     expect::Contract,
     rules::{self, Rule},
 };
+use crate::count::count;
 use crate::scenario::Level;
 
 /// Of the JSON report; raised when a field is removed or changes its meaning.
@@ -28,6 +29,9 @@ pub struct Verdict {
     /// How the program ended, in words, and whether that is fine.
     pub program: String,
     pub program_succeeded: bool,
+    /// The exit code that the contract names, where the program ended otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_exit: Option<String>,
     pub calls: usize,
     /// Calls that the journal had no room for: the verdict may be incomplete.
     pub lost: u64,
@@ -154,7 +158,8 @@ impl Verdict {
         match musts {
             0 if !self.judged_something() => "nothing was judged".to_owned(),
             0 => format!("every MUST holds{warnings}"),
-            musts => format!("{musts} of {} rules don't hold{warnings}", self.rules.len()),
+            1 => format!("1 of {} doesn't hold{warnings}", count(self.rules.len(), "rule")),
+            musts => format!("{musts} of {} don't hold{warnings}", count(self.rules.len(), "rule")),
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use super::{Outcome, Report, ScenarioReport};
 use crate::client::Exchange;
+use crate::count::count;
 
 /// Lines of a body that are shown.
 const MAX_BODY_LINES: usize = 12;
@@ -157,11 +158,11 @@ fn summary(out: &mut impl Write, report: &Report) -> io::Result<()> {
     writeln!(out, "\nserver {} version {}", report.server.api_url, report.server.version)?;
     writeln!(
         out,
-        "{} scenarios: {}{partial}; {} checks, {} sandboxes, {:.1} s, run {}, seed {}",
-        report.scenarios.len(),
+        "{}: {}{partial}; {}, {}, {:.1} s, run {}, seed {}",
+        count(report.scenarios.len(), "scenario"),
         counts.join(", "),
-        report.checks,
-        report.sandboxes,
+        count(report.checks, "check"),
+        count(report.sandboxes, "sandbox"),
         report.took as f64 / 1000.0,
         report.run,
         report.seed

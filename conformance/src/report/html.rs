@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Covered, Outcome, Report, ScenarioReport};
-use crate::{check::Check, client::Exchange, contract::Plane};
+use crate::{check::Check, client::Exchange, contract::Plane, count::count};
 
 /// Exchanges shown for a scenario, beside those of failed checks.
 const MAX_EXCHANGES: usize = 40;
@@ -78,7 +78,7 @@ fn verdict(report: &Report) -> (bool, String) {
     let text = match failed {
         0 if report.scenarios.is_empty() => "nothing was judged".to_owned(),
         0 => format!("every MUST holds{warnings}{partial}"),
-        failed => format!("{failed} of {} scenarios failed{warnings}{partial}", report.scenarios.len()),
+        failed => format!("{failed} of {} failed{warnings}{partial}", count(report.scenarios.len(), "scenario")),
     };
     (report.exit_code() != 0, text)
 }

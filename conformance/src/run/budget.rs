@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::plan::Budget;
+use crate::count::count;
 use crate::stop::{Result, Stop};
 
 /// What is used so far.
@@ -41,12 +42,26 @@ impl Spent {
     fn check(&self, state: &mut State) -> Result {
         state.settle(Instant::now());
         if self.budget.max_sandboxes.is_some_and(|most| state.made >= most) {
-            return Err(Stop::not_run(format!("the budget of {} sandboxes is used up", state.made)));
+            return Err(Stop::not_run(format!("the budget of {} is used up", count(state.made, "sandbox"))));
         }
-        if self.budget.max_minutes.is_some_and(|most| state.minutes >= most) {
-            return Err(Stop::not_run(format!("the budget of sandbox minutes is used up: {:.1}", state.minutes)));
+        self.check_minutes(state)
+    }
+
+    /// Is there time for work in a sandbox that there is already?
+    pub fn has_time(&self) -> Result {
+        let mut state = self.state.lock();
+        state.settle(Instant::now());
+        self.check_minutes(&state)
+    }
+
+    fn check_minutes(&self, state: &State) -> Result {
+        match self.budget.max_minutes.filter(|most| state.minutes >= *most) {
+            Some(most) => {
+                let used = format!("{:.2} of {most}", state.minutes);
+                Err(Stop::not_run(format!("the budget of sandbox minutes is used up: {used}")))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The server refused to make the last one that was taken.
@@ -106,8 +121,9 @@ mod tests {
         after(2);
         assert_eq!(spent.spent().1.floor(), 4.0, "two of them, two minutes");
         spent.not_made();
-        assert!(spent.has_room().is_ok());
+        assert!(spent.has_room().is_ok() && spent.has_time().is_ok());
         after(1);
+        assert!(matches!(spent.has_time(), Err(Stop::NotRun(_))), "nothing begins in those that still live");
         assert!(matches!(spent.take_sandbox(), Err(Stop::NotRun(_))), "{:?}", spent.spent());
         spent.gone(1);
         after(60);

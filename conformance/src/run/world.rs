@@ -116,6 +116,8 @@ impl World {
 
     /// The sandbox that the scenarios of an area share; the first to ask makes it.
     pub(crate) async fn shared(&self, cx: &Cx) -> Result<Sandbox> {
+        // It lives as long as scenarios want it, which is what the minutes bound.
+        self.budget.has_time()?;
         let cell = self.shared.lock().entry(cx.scenario.area()).or_default().clone();
         let make = async || {
             let sandbox = cx.sandbox().await?;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::count::count;
 use crate::judge::{Verdict, verdict::Ruled};
 
 /// Rules that don't hold, each with what was seen and what to do, then the summary.
@@ -15,17 +16,20 @@ pub fn write(out: &mut impl Write, verdict: &Verdict, verbose: bool) -> io::Resu
     }
     let allowed = verdict.rules.iter().filter(|rule| rule.allowed.is_some()).count();
     if allowed > 0 {
-        writeln!(out, "\n{allowed} rules are broken as the contract allows")?;
+        let are = if allowed == 1 { "is" } else { "are" };
+        writeln!(out, "\n{} {are} broken as the contract allows", count(allowed, "rule"))?;
     }
     if verdict.lost > 0 {
-        writeln!(out, "\nNOT SEEN: the journal had no room for {} calls", verdict.lost)?;
+        writeln!(out, "\nNOT SEEN: the journal had no room for {}", count(verdict.lost, "call"))?;
     }
     writeln!(out, "\nprogram  {} ({})", verdict.command, verdict.program)?;
     if !verdict.program_succeeded {
-        writeln!(out, "the program itself failed")?;
+        let expected = verdict.expected_exit.as_deref().map(|code| format!(": the contract expects exit code {code}"));
+        writeln!(out, "the program itself failed{}", expected.unwrap_or_default())?;
     }
+    let (rules, calls) = (count(verdict.rules.len(), "rule"), count(verdict.calls, "call"));
     let took = verdict.took as f64 / 1000.0;
-    writeln!(out, "{} rules, {} calls, {took:.1} s: {}", verdict.rules.len(), verdict.calls, verdict.summary())?;
+    writeln!(out, "{rules}, {calls}, {took:.1} s: {}", verdict.summary())?;
     if verdict.exit_code() == 2 {
         writeln!(out, "it asked the server for nothing: does it read DAYTONA_API_URL and DAYTONA_API_KEY?")?;
     }

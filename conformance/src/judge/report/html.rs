@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
+    count::count,
     judge::{Verdict, verdict::Ruled},
     report::html::{escape, prose},
     scenario::Level,
@@ -42,17 +43,22 @@ fn head(page: &mut String, verdict: &Verdict) {
     let took = verdict.took as f64 / 1000.0;
     put!(
         page,
-        "<div class=\"dim\"><code>{command}</code>: {program}<br>{at}, {took:.1} s, {} calls, suite {}</div>",
-        verdict.calls,
+        "<div class=\"dim\"><code>{command}</code>: {program}<br>{at}, {took:.1} s, {}, suite {}</div>",
+        count(verdict.calls, "call"),
         verdict.suite_version
     );
     let bad = if verdict.exit_code() == 0 { "" } else { " bad" };
     put!(page, "<div class=\"verdict{bad}\">{summary}</div>");
     if !verdict.program_succeeded {
-        put!(page, "<p class=\"bad\">The program itself failed: {program}</p>");
+        let expected = verdict.expected_exit.as_deref().map(|code| format!("; the contract expects exit code {code}"));
+        put!(
+            page,
+            "<p class=\"bad\">The program itself failed: {program}{}</p>",
+            escape(&expected.unwrap_or_default())
+        );
     }
     if verdict.lost > 0 {
-        put!(page, "<p class=\"bad\">The journal had no room for {} calls.</p>", verdict.lost);
+        put!(page, "<p class=\"bad\">The journal had no room for {}.</p>", count(verdict.lost, "call"));
     }
 }
 

@@ -25,7 +25,8 @@ pub fn to_string(verdict: &Verdict) -> Result<String, quick_junit::SerializeErro
     let mut ended = TestCase::new(&*verdict.command, TestCaseStatus::success());
     if !verdict.program_succeeded {
         ended.status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        ended.status.set_message(&*verdict.program);
+        let expected = verdict.expected_exit.as_deref().map(|code| format!("; expected exit code {code}"));
+        ended.status.set_message(format!("{}{}", verdict.program, expected.unwrap_or_default()));
     }
     program.add_test_case(ended);
     junit.add_test_suite(program);

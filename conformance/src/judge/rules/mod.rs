@@ -3,6 +3,7 @@
 //! A rule is a row and a pure function over [`Evidence`]; the doc comment is the rule, in brackets how we know. A new one:
 //! the row, the function, a test that shows it acting and one that shows it silent.
 
+mod deviations;
 mod polling;
 mod ptys;
 mod requests;

@@ -1,6 +1,9 @@
 //! Waiting.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+};
 
 use super::{rules, world::Names};
 use crate::judge::{Call, Evidence, Seen};
@@ -12,6 +15,9 @@ rules! { "polling";
     /// Waiting ends when what is waited for is there or can't come any more: `started`, `error`, `build_failed`, `destroyed` are
     /// final. A loop that waits for `running` or `ready` never ends: there are no such states. (SandboxState)
     ends: Must, fix "compare with SandboxState of the SDK (started, stopped, error, …) without casting; end on error and build_failed, too";
+    /// What can't change by itself isn't asked for all the time: a page that shows a sandbox's state takes events, or asks now and
+    /// then. (SandboxState, Socket.IO)
+    asks_for_what_changes: Should, fix "ask every few seconds at most for a sandbox that is started; if this is a loop that waits, compare with SandboxState of the SDK";
     /// The output of a command of a session is followed, not fetched again and again. (GetSessionCommandLogs with follow=true)
     follows_logs: Should, fix "getSessionCommandLogs(session, command, onStdout, onStderr); Python: get_session_command_logs_async(…)";
     /// A program waits for output, not for a time that is mostly too long and sometimes too short. (GetSessionCommandLogs,
@@ -27,6 +33,10 @@ const HASTY: usize = 6;
 const FUTILE: usize = 4;
 /// Questions that are further apart belong to no loop.
 const APART: i64 = 2500;
+/// Whoever asks again so soon waits for something; others may show what they hear.
+const WAITING: i64 = 400;
+/// Questions of a display.
+const SHOWN: usize = 8;
 /// Fetches of one command's logs.
 const FETCHES: usize = 5;
 
@@ -59,7 +69,17 @@ const FINAL: [&str; 4] = ["started", "error", "build_failed", "destroyed"];
 const LEAVING: [&str; 5] = ["stopSandbox", "pauseSandbox", "archiveSandbox", "deleteSandbox", "resizeSandbox"];
 
 fn ends(evidence: &Evidence) -> Vec<Seen> {
+    futile(evidence, 0..WAITING, FUTILE)
+}
+
+fn asks_for_what_changes(evidence: &Evidence) -> Vec<Seen> {
+    futile(evidence, WAITING..APART, SHOWN)
+}
+
+/// So many questions in a row that got the same final answer, with such a pause between each two.
+fn futile(evidence: &Evidence, pause: Range<i64>, least: usize) -> Vec<Seen> {
     let names = Names::of(evidence);
+    let fits = |last: &Call, next: &Call| pause.contains(&(next.began() - last.ended()).max(0));
     // The run of equal final answers that each sandbox's latest question belongs to.
     let mut runs: BTreeMap<&str, (&str, Vec<&Call>)> = BTreeMap::new();
     let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
@@ -78,11 +98,11 @@ fn ends(evidence: &Evidence) -> Vec<Seen> {
             continue;
         };
         let (latest, calls) = runs.entry(sandbox).or_insert((state, Vec::new()));
-        if *latest != state || calls.last().is_some_and(|last| call.began() - last.ended() > APART) {
+        if *latest != state || calls.last().is_some_and(|last| !fits(last, call)) {
             (*latest, *calls) = (state, Vec::new());
         }
         calls.push(call);
-        if calls.len() >= FUTILE {
+        if calls.len() >= least {
             let what = format!("sandbox {sandbox} was `{state}` and was asked for {} times more", calls.len() - 1);
             seen.insert(sandbox, Seen::new(what, calls.iter().map(|call| call.id)));
         }
@@ -170,6 +190,14 @@ mod tests {
         assert_eq!(ends(&stopping), []);
         // Someone who looks now and then waits for nothing.
         assert_eq!(ends(&run([0, 5000, 10_000, 15_000, 20_000].map(|ms| get("started", ms)))), []);
+    }
+
+    #[test]
+    fn a_display_is_no_loop_that_waits() {
+        let display = run([0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|n| get("started", n * 500)));
+        let rarely = run([0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|n| get("started", n * 5000)));
+        acts(asks_for_what_changes, &display, &rarely);
+        assert_eq!(ends(&display), []);
     }
 
     #[test]

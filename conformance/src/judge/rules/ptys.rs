@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::{
-    rules,
+    rules, sdk,
     world::{Names, goes},
 };
-use crate::judge::{Call, Evidence, Seen, call::CREATE_CONNECT};
+use crate::judge::{
+    Call, Evidence, Seen,
+    call::{CREATE_CONNECT, Close},
+    shim::Kind,
+};
 
 rules! { "ptys";
     /// A PTY is created with an id of its own: it is how the PTY is connected to, resized and killed. (CreatePtySession,
     /// Process.createPty)
     has_id: Must, fix "createPty({ id: 'main', cols: 120, rows: 30, onData }); Python: create_pty_session(id=\"main\", pty_size=PtySize(rows=30, cols=120))";
-    /// A PTY is created with the size of the terminal that shows it; programs draw for 80 by 24 otherwise. (CreatePtySession)
+    /// A PTY is created with the size of the terminal that shows it; programs draw for 80 by 24 otherwise, which is what SDKs send
+    /// for who says nothing. (CreatePtySession)
     has_size: Should, fix "pass cols and rows (Python: pty_size=PtySize(rows=…, cols=…)), and resize() when the terminal changes";
     /// A PTY is created to be connected to: its output goes to WebSockets only. (ConnectPtySession)
     is_connected: Must, fix "const pty = await sandbox.process.createPty({ id, cols, rows, onData }) connects at once; later: connectPty(id, { onData })";
@@ -24,8 +29,8 @@ rules! { "ptys";
     /// A PTY that isn't used any more is killed, or its shell is told to exit: closing the connection leaves it running.
     /// (DeletePtySession, PtyHandle.kill)
     is_not_left_behind: Should, fix "await pty.kill(), or sendInput('exit\\n') and await pty.wait(); disconnect() only closes the connection";
-    /// What the server says by closing a WebSocket with another code than 1000 is looked at: the client connects again, asks
-    /// how things are, or ends what it did. (RFC 6455 §7.4; 1008, 1011 and 1013 are used by the toolbox)
+    /// A connection that the server breaks off while the shell goes on (1011 without an exit code, 1008, 1013) is noticed: the
+    /// client connects again, asks how things are, or ends what it did at once. (RFC 6455 §7.4; observed)
     heeds_close_codes: Should, fix "after wait() look at exitCode and error; connect again only when the PTY still exists (getPtySessionInfo)";
     /// A WebSocket that the server closed is not opened again at once and without end. (RFC 6455 §7.2.3)
     does_not_reconnect_in_a_loop: Should, fix "wait longer each time before connecting again, and stop when the PTY is gone (404) or exited (1000)";
@@ -89,10 +94,14 @@ fn has_size(evidence: &Evidence) -> Vec<Seen> {
         CREATE_CONNECT => call.parameter("cols").is_some() && call.parameter("rows").is_some(),
         _ => call.request.body["cols"].is_u64() && call.request.body["rows"].is_u64(),
     };
-    creates
-        .filter(|call| !sized(call))
-        .map(|call| Seen::new("a PTY was created without cols and rows", [call.id]))
-        .collect()
+    let bare = creates.filter(|call| !sized(call));
+    let mut seen: Vec<Seen> =
+        bare.map(|call| Seen::new("a PTY was created without cols and rows", [call.id])).collect();
+    seen.extend(sdk::of(evidence, Kind::Default, |misuse| {
+        let left = misuse.argument.as_deref().unwrap_or("a size");
+        format!("{}.{}() was called without {left}", misuse.on, misuse.name)
+    }));
+    seen
 }
 
 fn is_connected(evidence: &Evidence) -> Vec<Seen> {
@@ -133,12 +142,19 @@ fn gets_input(evidence: &Evidence) -> Vec<Seen> {
     .collect()
 }
 
+fn close(call: &Call) -> Option<&Close> {
+    call.websocket.as_ref()?.close.as_ref()
+}
+
+/// The shell has ended, as the program asked it to or killed it: a code of its own other than 0 makes a 1011 of it, and the
+/// reason says which.
+fn is_exit(close: &Close) -> bool {
+    close.code == Some(1000) || close.reason.contains("\"exitCode\"")
+}
+
 fn is_not_left_behind(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
-    let exited = |call: &&Call| {
-        let close = call.websocket.as_ref().and_then(|socket| socket.close.as_ref());
-        close.is_some_and(|close| close.by == "server" && close.code == Some(1000))
-    };
+    let exited = |call: &&Call| close(call).is_some_and(|close| close.by == "server" && is_exit(close));
     let ptys = ptys(evidence);
     let left = ptys.iter().filter(|((sandbox, _), pty)| {
         let ends = pty.deleted || pty.connections.iter().any(exited);
@@ -150,19 +166,29 @@ fn is_not_left_behind(evidence: &Evidence) -> Vec<Seen> {
     .collect()
 }
 
+/// Whoever ends all because of a close does it within this many milliseconds; later it would have been done anyway.
+const AT_ONCE: i64 = 1000;
+/// Between the close frame and what the journal calls the end.
+const CLOSING: i64 = 50;
+
 fn heeds_close_codes(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
     let mut seen = Vec::new();
     for call in evidence.calls.iter().filter(|call| call.plane == "toolbox") {
-        let Some(close) = call.websocket.as_ref().and_then(|socket| socket.close.as_ref()) else { continue };
-        let Some(code) = close.code.filter(|code| close.by == "server" && !matches!(code, 1000 | 1001)) else {
-            continue;
-        };
+        let Some(close) = close(call).filter(|close| close.by == "server" && !is_exit(close)) else { continue };
+        let Some(code) = close.code.filter(|code| *code != 1001) else { continue };
         let closed = call.ended();
-        let mut later = evidence.calls.iter().filter(|other| other.id > call.id && other.began() >= closed);
-        if !later.any(|other| names.sandbox(other) == names.sandbox(call)) {
-            let what = format!("`{}` was closed with {code} {} and nothing followed", call.path, close.reason);
-            seen.push(Seen::new(what.trim_end(), [call.id]));
+        let heeds = |other: &Call| {
+            let after = other.began() - closed;
+            let ends = other.is(&["deleteSandbox", "stopSandbox"]);
+            let looks = name(other).is_some() || other.is(&["ListPtySessions", "getSandbox", "listSandboxes"]);
+            (looks || ends && after <= AT_ONCE) && after >= -CLOSING
+        };
+        let mut later = evidence.calls.iter().filter(|other| other.id > call.id);
+        if !later.any(|other| heeds(other) && (other.sandbox.is_none() || names.sandbox(other) == names.sandbox(call)))
+        {
+            let what = format!("`{}` was closed with {code} {} and nobody noticed", call.path, close.reason);
+            seen.push(Seen::new(what, [call.id]));
         }
     }
     seen
@@ -240,6 +266,11 @@ mod tests {
     fn a_size_is_needed() {
         let right = run([create(json!({"id": "p", "cols": 80, "rows": 24})), create_connect("id=q&cols=1&rows=2", 0)]);
         acts(has_size, &run([create(json!({"id": "p", "cols": 80}))]), &right);
+        // The SDK sends 80 by 24 for who gives none; the listener inside heard it.
+        let told = r#"{"kind":"default","on":"Process","name":"createPty","argument":"cols and rows"}"#;
+        let told = Evidence { misuses: crate::judge::shim::parse(told), ..Evidence::default() };
+        let found = acts(has_size, &told, &right);
+        assert_eq!(found[0].what, "Process.createPty() was called without cols and rows");
     }
 
     #[test]
@@ -278,8 +309,28 @@ mod tests {
         let slow = json!({"by": "server", "code": 1013, "reason": "too slow"});
         let exit = json!({"by": "server", "code": 1000});
         let right = run([connect("p", 1, slow.clone()), get("p", 50), connect("q", 1, exit)]);
-        let found = acts(heeds_close_codes, &run([connect("p", 1, slow)]), &right);
+        let found = acts(heeds_close_codes, &run([connect("p", 1, slow.clone())]), &right);
         assert!(found[0].what.contains("1013 too slow"), "{found:?}");
+        // Who goes on for a while and cleans up then hasn't noticed.
+        let gone =
+            |ms: i64| json!({"plane": "api", "operationId": "deleteSandbox", "sandbox": "s", "status": 200, "ms": ms});
+        let (late, prompt) = (run([connect("p", 1, slow.clone()), gone(1500)]), run([connect("p", 1, slow), gone(20)]));
+        acts(heeds_close_codes, &late, &prompt);
+    }
+
+    #[test]
+    fn an_exit_is_no_broken_connection() {
+        let ended = |code: u64| {
+            let reason = json!({"exitCode": code, "exitReason": "non-zero exit"}).to_string();
+            run([connect("p", 1, json!({"by": "server", "code": 1011, "reason": reason}))])
+        };
+        let broken = run([connect("p", 1, json!({"by": "server", "code": 1011, "reason": ""}))]);
+        acts(heeds_close_codes, &broken, &ended(3));
+        acts(heeds_close_codes, &broken, &ended(137));
+        // Nor does the shell go on.
+        let exit = json!({"by": "server", "code": 1011, "reason": "{\"exitCode\":3}"});
+        let right = run([create(json!({"id": "p"})), connect("p", 1, exit)]);
+        acts(is_not_left_behind, &run([create(json!({"id": "p"})), connect("p", 1, Value::Null)]), &right);
     }
 
     #[test]

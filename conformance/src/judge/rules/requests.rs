@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::rules;
+use super::{deviations::is_the_sdks_own, rules};
 use crate::judge::{Call, Evidence, Seen};
 
 rules! { "requests";
@@ -17,7 +17,7 @@ rules! { "requests";
     have_the_key: Must, fix "new Daytona() takes DAYTONA_API_KEY and DAYTONA_API_URL; hard-coded keys and URLs go to another account";
     /// Routes that are deprecated are left: they are gone in one of the next versions. (`deprecated` in the official documents)
     are_current: Should, fix "use a current SDK; list() instead of the paginated list, the proxy's URL of the toolbox instead of /api/toolbox";
-    /// Many files go in one request. (UploadFiles, FileSystem.uploadFiles)
+    /// Many small files go in one request. (UploadFiles, FileSystem.uploadFiles)
     carry_many_files: Should, fix "await sandbox.fs.uploadFiles([{ source, destination }, …]); Python: upload_files([FileUpload(…)])";
 }
 
@@ -49,7 +49,8 @@ fn fit_the_contract(evidence: &Evidence) -> Vec<Seen> {
         let wrong = call
             .violations
             .iter()
-            .filter(|violation| !is_deprecation(&violation.rule) && violation.rule != "unknown-operation");
+            .filter(|violation| !is_deprecation(&violation.rule) && violation.rule != "unknown-operation")
+            .filter(|violation| !is_the_sdks_own(call, violation));
         for violation in wrong {
             let operation = call.op();
             let what = format!("{operation}: {} at {}: {}", violation.rule, violation.path, violation.message);
@@ -80,18 +81,20 @@ fn have_the_key(evidence: &Evidence) -> Vec<Seen> {
     if count == 0 {
         Vec::new()
     } else {
-        vec![Seen::new(format!("{count} requests came with a wrong key or none"), calls)]
+        let requests = if count == 1 { "1 request".to_owned() } else { format!("{count} requests") };
+        vec![Seen::new(format!("{requests} came with a wrong key or none"), calls)]
     }
 }
 
-const DEPRECATED: [&str; 5] =
-    ["listSandboxesPaginated_deprecated", "createBackup", "getBuildLogs", "getSnapshotBuildLogs", "listSecrets"];
+const DEPRECATED: [&str; 4] =
+    ["listSandboxesPaginated_deprecated", "createBackup", "getSnapshotBuildLogs", "listSecrets"];
 
 fn are_current(evidence: &Evidence) -> Vec<Seen> {
     let old = |call: &&Call| {
+        let told = call.violations.iter().filter(|violation| is_deprecation(&violation.rule));
         call.is(&DEPRECATED)
             || call.path.starts_with("/api/toolbox/")
-            || call.violations.iter().any(|violation| is_deprecation(&violation.rule))
+            || told.into_iter().any(|violation| !is_the_sdks_own(call, violation))
     };
     grouped(evidence.calls.iter().filter(old), |call| match call.path.starts_with("/api/toolbox/") {
         true => "the toolbox was asked by its old path /api/toolbox/{id}/toolbox".to_owned(),
@@ -101,20 +104,24 @@ fn are_current(evidence: &Evidence) -> Vec<Seen> {
 
 /// Uploads in a row that could be one.
 const UPLOADS: usize = 20;
+/// Bytes of a request that is better left alone: one of many such files would be long under way.
+const LARGE: u64 = 1 << 20;
+/// SDKs of today upload a single file by the operation for many, too.
+const UPLOAD: [&str; 2] = ["UploadFile", "UploadFiles"];
 
 fn carry_many_files(evidence: &Evidence) -> Vec<Seen> {
     let mut rows: BTreeMap<Option<&str>, Vec<u64>> = BTreeMap::new();
     let mut seen = BTreeMap::new();
     for call in evidence.calls.iter().filter(|call| call.plane == "toolbox") {
         let sandbox = call.sandbox.as_deref();
-        if !call.is(&["UploadFile"]) {
+        if !call.is(&UPLOAD) || call.request.bytes >= LARGE {
             rows.remove(&sandbox);
             continue;
         }
         let row = rows.entry(sandbox).or_default();
         row.push(call.id);
         if row.len() >= UPLOADS {
-            seen.insert(sandbox, Seen::new(format!("{} files were uploaded one by one", row.len()), row.clone()));
+            seen.insert(sandbox, Seen::new(format!("{} uploads came one after the other", row.len()), row.clone()));
         }
     }
     seen.into_values().collect()
@@ -153,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn what_the_sdk_does_by_itself_is_not_the_programs() {
+        let with = |operation: &str, rule: &str, source: Option<&str>| {
+            run([json!({"plane": "toolbox", "operationId": operation, "client": {"source": source},
+                "violations": [{"rule": rule, "path": "header.content-type", "message": "none"}]})])
+        };
+        let right = with("UpdateEnv", "missing-header", Some("python-sdk"));
+        acts(fit_the_contract, &with("UpdateEnv", "missing-header", None), &right);
+        let right = with("getBuildLogs", "deprecated-route", Some("python-sdk"));
+        acts(are_current, &with("getBuildLogs", "deprecated-route", None), &right);
+    }
+
+    #[test]
     fn refusals_are_told() {
         let mut wrong = api(Some("createSandbox"), "/api/sandbox", 400);
         wrong["error"] = json!({"message": ["cpu must be a number"]});
@@ -175,9 +194,14 @@ mod tests {
 
     #[test]
     fn files_go_together() {
-        let upload = json!({"plane": "toolbox", "operationId": "UploadFile", "sandbox": "s", "status": 200});
-        let wrong: [Value; UPLOADS] = std::array::from_fn(|_| upload.clone());
-        let right: [Value; UPLOADS - 1] = std::array::from_fn(|_| upload.clone());
-        acts(carry_many_files, &run(wrong), &run(right));
+        let upload = |operation: &str, bytes: u64| json!({"plane": "toolbox", "operationId": operation, "sandbox": "s", "status": 200, "request": {"bytes": bytes}});
+        let right: [Value; UPLOADS - 1] = std::array::from_fn(|_| upload("UploadFiles", 300));
+        let right = run(right);
+        for operation in UPLOAD {
+            let wrong: [Value; UPLOADS] = std::array::from_fn(|_| upload(operation, 300));
+            let large: [Value; UPLOADS] = std::array::from_fn(|_| upload(operation, LARGE));
+            acts(carry_many_files, &run(wrong), &right);
+            assert_eq!(carry_many_files(&run(large)), []);
+        }
     }
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    rules,
-    world::{CREATES, Names, created, goes},
+    rules, sdk,
+    world::{AUTO_DELETE, AUTO_STOP, CREATES, Names, TTL, created, goes, interval, is_there},
 };
 use crate::judge::{Call, Evidence, Seen};
 
 rules! { "sandboxes";
-    /// What a program creates it deletes, unless it said at the creation when the sandbox is to go. (deleteSandbox)
-    are_deleted: Must, fix "try { … } finally { await sandbox.delete() }; or create with ephemeral: true (it goes when it stops), autoDeleteInterval or ttlMinutes";
+    /// What a program creates it deletes, unless it said when the sandbox is to go: after some time, or when it has stopped, which
+    /// it does by itself. (deleteSandbox, autoStopInterval)
+    are_deleted: Must, fix "try { … } finally { await sandbox.delete() }; or create with ttlMinutes, ephemeral: true or autoDeleteInterval (it goes when it has stopped: leave autoStopInterval above 0)";
     /// The label `code-toolbox-language` is python, typescript or javascript: others run no code and Python SDKs raise on
     /// them. (CodeLanguage, Daytona.create)
     have_a_known_language: Must, fix "create({ language: 'python' | 'typescript' | 'javascript' }); other languages run by process.executeCommand in an image that has them";
@@ -21,7 +22,8 @@ rules! { "sandboxes";
     take_resources_from_their_snapshot: Must, fix "leave resources out, or create({ image, resources }), or make a snapshot with these resources";
     /// A sandbox is used while it runs, not after it was stopped, archived or deleted. (observed: the toolbox answers 400 or 404)
     are_used_while_running: Must, fix "await sandbox.start() before using it again; keep no handle of a deleted sandbox";
-    /// After a start that is still under way the client waits for `started`: by asking, or by events. (startSandbox, Sandbox.start)
+    /// After a start whose answer says that it is still under way the client waits for `started`: by asking, or by events; not by
+    /// sleeping. (startSandbox, Sandbox.start)
     are_waited_for: Must, fix "await sandbox.start() (it waits), or waitUntilStarted(); raw clients: GET /sandbox/{id} until state is started or error";
     /// Ids that are sent are the server's: no placeholder, no `dev-sandbox-…`, no variable without a value. (getSandbox)
     have_real_ids: Must, fix "keep sandbox.id of what create() returned; for work without a cloud point DAYTONA_API_URL at a mock instead of making ids up";
@@ -33,13 +35,20 @@ rules! { "sandboxes";
 
 fn are_deleted(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
-    let bounded = |call: &Call| {
-        let body = &call.request.body;
-        let given = |field: &str, least: i64| body[field].as_i64().is_some_and(|value| value >= least);
-        given("autoDeleteInterval", 1) || given("ttlMinutes", 1)
-    };
-    let left = created(evidence).filter(|(call, id)| !bounded(call) && !goes(evidence, &names, id, call.id));
-    left.map(|(call, id)| Seen::new(format!("sandbox {id} was created and not deleted"), [call.id])).collect()
+    let left = created(evidence).filter(|(call, id)| !goes(evidence, &names, id, call.id));
+    left.filter_map(|(call, id)| {
+        let minutes = |which| interval(evidence, &names, call, which);
+        // Who isn't told otherwise stops a sandbox after a quarter of an hour.
+        let stops = minutes(AUTO_STOP).is_none_or(|minutes| minutes > 0);
+        let vanishes = minutes(AUTO_DELETE).is_some_and(|minutes| minutes >= 0);
+        match (minutes(TTL), vanishes, stops) {
+            (Some(1..), _, _) | (_, true, true) => None,
+            (_, true, false) => Some(format!("sandbox {id} is deleted when it has stopped, and never stops by itself")),
+            (_, false, _) => Some(format!("sandbox {id} was created and not deleted")),
+        }
+        .map(|what| Seen::new(what, [call.id]))
+    })
+    .collect()
 }
 
 const LANGUAGES: [&str; 3] = ["python", "typescript", "javascript"];
@@ -68,6 +77,8 @@ fn take_resources_from_their_snapshot(evidence: &Evidence) -> Vec<Seen> {
             let what = format!("{} with the snapshot `{snapshot}`", given.join(", "));
             (!given.is_empty()).then(|| Seen::new(what, [call.id]))
         })
+        // What the SDK dropped is in no request.
+        .chain(sdk::dropped(evidence, |name| sdk::RESOURCES.contains(&name)))
         .collect()
 }
 
@@ -112,9 +123,18 @@ fn are_waited_for(evidence: &Evidence) -> Vec<Seen> {
         let mut later =
             evidence.calls.iter().filter(|call| call.id > start.id && id.is_some() && names.sandbox(call) == id);
         let Some(next) = later.find(|call| call.plane == "toolbox" || call.is(&["getSandbox"])) else { continue };
-        if next.plane == "toolbox" && !events(next.id) {
+        let listed = |call: &Call| (start.id..next.id).contains(&call.id) && call.is(&["listSandboxes"]);
+        if next.plane == "toolbox" && !events(next.id) && !evidence.calls.iter().any(listed) {
             let state = start.answered("state").unwrap_or_default();
-            let what = format!("a sandbox that was still {state} was used: {}", next.line());
+            let what = match next.succeeded() {
+                false => format!("a sandbox that was still {state} was used: {}", next.line()),
+                // It was in time here; elsewhere starts take longer.
+                true => format!(
+                    "a sandbox was used without a look whether it was started; the answer to {} had said `{state}`: {}",
+                    start.op(),
+                    next.line()
+                ),
+            };
             seen.push(Seen::new(what, [start.id, next.id]));
         }
     }
@@ -133,7 +153,7 @@ fn is_made_up(id: &str) -> bool {
 fn have_real_ids(evidence: &Evidence) -> Vec<Seen> {
     let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
     for call in evidence.calls.iter().filter(|call| call.plane != "preview") {
-        let Some(id) = call.sandbox.as_deref().filter(|id| is_made_up(id)) else { continue };
+        let Some(id) = call.sandbox.as_deref().filter(|id| is_made_up(id) && !is_there(evidence, id)) else { continue };
         let new = || Seen::new(format!("`{id}` was sent as a sandbox's id: {}", call.line()), []);
         seen.entry(id).or_insert_with(new).calls.push(call.id);
     }
@@ -144,6 +164,7 @@ fn are_not_invented(evidence: &Evidence) -> Vec<Seen> {
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let mut found: Vec<&str> =
         evidence.output.split(word).filter(|word| is_made_up(word) && word.contains('-')).collect();
+    found.retain(|word| !is_there(evidence, word));
     found.sort_unstable();
     found.dedup();
     found.into_iter().map(|id| Seen::new(format!("the program's output names the sandbox `{id}`"), [])).collect()
@@ -191,6 +212,10 @@ mod tests {
         acts(are_deleted, &wrong, &run([create(json!({})), op("deleteSandbox", 5)]));
         acts(are_deleted, &wrong, &run([create(json!({"autoDeleteInterval": 0})), op("stopSandbox", 5)]));
         acts(are_deleted, &wrong, &run([create(json!({"ttlMinutes": 10}))]));
+        acts(are_deleted, &wrong, &run([create(json!({"autoDeleteInterval": 0}))]));
+        let never_stops = run([create(json!({"autoDeleteInterval": 30, "autoStopInterval": 0}))]);
+        let found = acts(are_deleted, &never_stops, &run([create(json!({"autoDeleteInterval": 30}))]));
+        assert!(found[0].what.contains("never stops"), "{found:?}");
         let mut by_name = op("deleteSandbox", 5);
         by_name["sandbox"] = json!("n");
         acts(are_deleted, &wrong, &run([create(json!({})), by_name]));
@@ -206,6 +231,10 @@ mod tests {
     fn a_snapshot_has_its_resources() {
         let right = run([create(json!({"snapshot": "s"})), create(json!({"buildInfo": {}, "cpu": 2}))]);
         acts(take_resources_from_their_snapshot, &run([create(json!({"snapshot": "s", "cpu": 2}))]), &right);
+        let dropped = r#"{"kind":"dropped","on":"CreateSandboxFromSnapshotParams","name":"resources"}"#;
+        let dropped = Evidence { misuses: crate::judge::shim::parse(dropped), ..Evidence::default() };
+        let found = acts(take_resources_from_their_snapshot, &dropped, &right);
+        assert!(found[0].what.contains("has no `resources`"), "{found:?}");
     }
 
     #[test]
@@ -218,18 +247,33 @@ mod tests {
 
     #[test]
     fn a_start_is_waited_for() {
-        let mut start = op("startSandbox", 0);
-        start["response"] = json!({"body": {"state": "starting"}});
+        let start = wrong_start();
         let wrong = run([start.clone(), tool(10)]);
         acts(are_waited_for, &wrong, &run([start.clone(), op("getSandbox", 5), tool(10)]));
+        let list = json!({"plane": "api", "operationId": "listSandboxes", "status": 200});
+        acts(are_waited_for, &wrong, &run([start.clone(), list, tool(10)]));
         acts(are_waited_for, &wrong, &run([json!({"plane": "events"}), start, tool(10)]));
-        acts(are_waited_for, &wrong, &run([create(json!({})), tool(10)]));
+        let found = acts(are_waited_for, &wrong, &run([create(json!({})), tool(10)]));
+        assert!(found[0].what.contains("without a look") && found[0].what.contains("`starting`"), "{found:?}");
+        let mut refused = tool(10);
+        refused["status"] = json!(400);
+        assert!(are_waited_for(&run([wrong_start(), refused]))[0].what.contains("still starting"));
+    }
+
+    fn wrong_start() -> Value {
+        let mut start = op("startSandbox", 0);
+        start["response"] = json!({"body": {"state": "starting"}});
+        start
     }
 
     #[test]
     fn ids_are_the_servers() {
         let of = |id: &str| run([json!({"plane": "api", "operationId": "getSandbox", "sandbox": id, "status": 404})]);
         acts(have_real_ids, &of("dev-sandbox-1"), &of("my-sandbox"));
+        let made = json!({"plane": "api", "operationId": "createSandbox", "status": 200,
+            "response": {"body": {"id": "s", "name": "dev-sandbox-main"}}});
+        let get = json!({"plane": "api", "operationId": "getSandbox", "sandbox": "dev-sandbox-main", "status": 200});
+        acts(have_real_ids, &of("dev-sandbox-main"), &run([made, get]));
         acts(have_real_ids, &of("undefined"), &of("84cd3f3a-0000-4000-8000-000000000000"));
     }
 
@@ -238,6 +282,10 @@ mod tests {
         let said = |text: &str| Evidence { output: text.to_owned(), ..Evidence::default() };
         let found = acts(are_not_invented, &said("using dev-sandbox-17."), &said("sandbox undefined, dev-box"));
         assert!(found[0].what.contains("`dev-sandbox-17`"));
+        let mut real = run([json!({"plane": "api", "operationId": "createSandbox", "status": 200,
+            "response": {"body": {"id": "s", "name": "dev-sandbox-17"}}})]);
+        real.output = "made dev-sandbox-17".to_owned();
+        acts(are_not_invented, &said("made dev-sandbox-17"), &real);
     }
 
     #[test]

@@ -12,13 +12,22 @@ rules! { "sdk";
     has_the_member: Must, fix "compile against the SDK's types, without `as any`, and let the error reach the caller";
     /// Arguments that a method needs are given. (the SDKs' declarations)
     gets_its_arguments: Must, fix "compile against the SDK's types, without `as any`, and let the error reach the caller";
-    /// Arguments have values that the SDK takes. (CodeLanguage: python, typescript, javascript)
+    /// Arguments have values that the SDK takes (CodeLanguage: python, typescript, javascript), and parameters fields that it has:
+    /// Python drops others in silence. (CreateSandboxFromSnapshotParams)
     gets_valid_arguments: Must, fix "map what you offer to what the SDK has, and refuse the rest where it is chosen";
 }
 
-fn of(evidence: &Evidence, kind: Kind, what: impl Fn(&Misuse) -> String) -> Vec<Seen> {
+/// What belongs to an image, not to a snapshot.
+pub const RESOURCES: [&str; 5] = ["resources", "cpu", "memory", "disk", "gpu"];
+
+pub fn of(evidence: &Evidence, kind: Kind, what: impl Fn(&Misuse) -> String) -> Vec<Seen> {
+    told(evidence, |misuse| misuse.kind == kind, what)
+}
+
+/// Each place once.
+fn told(evidence: &Evidence, wanted: impl Fn(&Misuse) -> bool, what: impl Fn(&Misuse) -> String) -> Vec<Seen> {
     let mut all: Vec<Seen> = Vec::new();
-    for misuse in evidence.misuses.iter().filter(|misuse| misuse.kind == kind) {
+    for misuse in evidence.misuses.iter().filter(|misuse| wanted(misuse)) {
         let at = misuse.at.as_deref().map(|at| format!(", at {at}")).unwrap_or_default();
         let mut seen = Seen::new(format!("{}{at}", what(misuse)), []);
         seen.fix = misuse.instead.clone();
@@ -27,6 +36,12 @@ fn of(evidence: &Evidence, kind: Kind, what: impl Fn(&Misuse) -> String) -> Vec<
         }
     }
     all
+}
+
+/// Fields with such names that a model doesn't have.
+pub fn dropped(evidence: &Evidence, named: impl Fn(&str) -> bool) -> Vec<Seen> {
+    let wanted = |misuse: &Misuse| misuse.kind == Kind::Dropped && named(&misuse.name);
+    told(evidence, wanted, |misuse| format!("{} has no `{}`: it was dropped", misuse.on, misuse.name))
 }
 
 fn has_the_member(evidence: &Evidence) -> Vec<Seen> {
@@ -45,14 +60,12 @@ fn gets_its_arguments(evidence: &Evidence) -> Vec<Seen> {
 }
 
 fn gets_valid_arguments(evidence: &Evidence) -> Vec<Seen> {
-    of(evidence, Kind::Value, |misuse| {
-        format!(
-            "{}.{}() was called with {}",
-            misuse.on,
-            misuse.name,
-            misuse.argument.as_deref().unwrap_or("a wrong value")
-        )
-    })
+    let mut all = of(evidence, Kind::Value, |misuse| {
+        let given = misuse.argument.as_deref().unwrap_or("a wrong value");
+        format!("{}.{}() was called with {given}", misuse.on, misuse.name)
+    });
+    all.extend(dropped(evidence, |name| !RESOURCES.contains(&name)));
+    all
 }
 
 #[cfg(test)]
@@ -86,6 +99,11 @@ mod tests {
     fn wrong_values_are_named() {
         let found = acts(gets_valid_arguments, &saw(VALUE), &saw(MEMBER));
         assert!(found[0].what.ends_with("with language: 'go'"));
+        let dropped = |name: &str| {
+            saw(&format!(r#"{{"kind":"dropped","on":"CreateSandboxFromSnapshotParams","name":"{name}"}}"#))
+        };
+        let found = acts(gets_valid_arguments, &dropped("auto_stop"), &dropped("resources"));
+        assert_eq!(found[0].what, "CreateSandboxFromSnapshotParams has no `auto_stop`: it was dropped");
     }
 
     #[test]

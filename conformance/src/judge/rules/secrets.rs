@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::rules;
-use crate::judge::{Call, Evidence, Seen};
+use crate::judge::{Call, Evidence, Seen, shim::Kind};
 
 rules! { "secrets";
     /// Secrets are no environment variables of a sandbox: whatever runs in it reads them. The real ones stay with the proxy.
@@ -23,11 +23,82 @@ rules! { "secrets";
 /// What the journal writes where a secret was.
 const REDACTED: &str = "<redacted>";
 
+/// Parts of names for which the journal hides the whole value, whatever it is.
+const HIDING: [&str; 9] = ["KEY", "TOKEN", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", "PRIVATE", "COOKIE"];
+/// Words of names whose values are secrets.
+const SECRETS: [&str; 16] = [
+    "KEY",
+    "KEYS",
+    "APIKEY",
+    "TOKEN",
+    "TOKENS",
+    "SECRET",
+    "SECRETS",
+    "PASS",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "PWD",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "AUTH",
+    "COOKIE",
+];
+/// Words which say that a value is about a secret, and is none.
+const ABOUT: [&str; 34] = [
+    "ALGORITHM",
+    "ARN",
+    "AUDIENCE",
+    "BUDGET",
+    "COUNT",
+    "DIR",
+    "DURATION",
+    "ENABLED",
+    "ENDPOINT",
+    "EXPIRES",
+    "EXPIRY",
+    "FILE",
+    "FORMAT",
+    "HEADER",
+    "ID",
+    "ISSUER",
+    "LENGTH",
+    "LIFETIME",
+    "LIMIT",
+    "MAX",
+    "METHOD",
+    "MIN",
+    "MODE",
+    "NAME",
+    "PATH",
+    "POLICY",
+    "PREFIX",
+    "PUBLIC",
+    "SIZE",
+    "SOCK",
+    "TIMEOUT",
+    "TTL",
+    "TYPE",
+    "URL",
+];
+
+/// What hides it is its look, or a name that says that it is a secret.
+fn is_hidden_secret(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let by_name = value == REDACTED && HIDING.iter().any(|part| name.contains(part));
+    if !by_name {
+        return value.contains(REDACTED);
+    }
+    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let any = |of: &[&str]| words.iter().any(|word| of.contains(word));
+    any(&SECRETS) && !any(&ABOUT)
+}
+
 fn are_not_in_the_environment(evidence: &Evidence) -> Vec<Seen> {
     let hidden = |environment: &Value| -> Vec<String> {
         let pairs = environment.as_object().into_iter().flatten();
         pairs
-            .filter(|(_, value)| value.as_str().is_some_and(|value| value.contains(REDACTED)))
+            .filter(|(name, value)| value.as_str().is_some_and(|value| is_hidden_secret(name, value)))
             .map(|(name, _)| name.clone())
             .collect()
     };
@@ -59,6 +130,12 @@ static PREVIEW: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(text).expect("a regex")
 });
 
+/// A token beside its name, as answers and most programs print it.
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    // 32 characters, of which one is no digit of a hash.
+    Regex::new(r#"(?i)\btoken\W{1,5}([a-z0-9_-]{32})(?:[^a-z0-9_-]|$)"#).expect("a regex")
+});
+
 fn are_not_in_logged_urls(evidence: &Evidence) -> Vec<Seen> {
     let tokens = PREVIEW.captures_iter(&evidence.output).filter_map(|found| match found.get(2) {
         Some(name) if uuid::Uuid::try_parse(name.as_str()).is_ok() => None,
@@ -66,9 +143,37 @@ fn are_not_in_logged_urls(evidence: &Evidence) -> Vec<Seen> {
         None => Some("the output has a preview URL with its token in the query".to_owned()),
     });
     let mut all: Vec<String> = tokens.collect();
+    all.extend(signed_urls(evidence));
+    all.extend(printed_token(evidence));
     all.sort_unstable();
     all.dedup();
     all.into_iter().map(|what| Seen::new(what, [])).collect()
+}
+
+/// Where `*.localhost` doesn't resolve a signed URL has a port of its own instead of a token, and whoever knows it comes in.
+fn signed_urls(evidence: &Evidence) -> impl Iterator<Item = String> {
+    let signed = evidence.calls.iter().filter(|call| call.is(&["getSignedPortPreviewUrl"]));
+    let printed = signed.filter(|call| {
+        let url = call.answered("url").filter(|url| !url.contains(REDACTED));
+        // A longer number is another port.
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+        url.is_some_and(|url| evidence.output.split(url).skip(1).any(ends))
+    });
+    printed.map(|call| format!("the output has a signed URL of port {}", call.after("ports").unwrap_or_default()))
+}
+
+/// The listeners heard of the tokens that the SDK returned; of others it is known that there were some, and their form.
+fn printed_token(evidence: &Evidence) -> Option<String> {
+    let given = evidence.misuses.iter().filter(|heard| heard.kind == Kind::Token);
+    let printed = |token: &str| token.len() >= 8 && evidence.output.contains(token);
+    let links = ["getPortPreviewUrl", "getSignedPortPreviewUrl"];
+    let known = given.filter_map(|heard| heard.argument.as_deref()).any(printed);
+    let likely = || {
+        let hash = |token: &str| token.chars().all(|c| c.is_ascii_hexdigit());
+        evidence.calls.iter().any(|call| call.is(&links))
+            && TOKEN.captures_iter(&evidence.output).any(|found| !hash(&found[1]))
+    };
+    (known || likely()).then(|| "the output has a preview's token".to_owned())
 }
 
 fn are_not_printed(evidence: &Evidence) -> Vec<Seen> {
@@ -91,7 +196,18 @@ mod tests {
     fn variables_are_no_secrets() {
         let with =
             |env| run([json!({"plane": "api", "operationId": "createSandbox", "request": {"body": {"env": env}}})]);
-        acts(are_not_in_the_environment, &with(json!({"OPENAI_API_KEY": REDACTED})), &with(json!({"MODE": "fast"})));
+        let right = with(json!({"MODE": "fast", "PASSWORD_MIN_LENGTH": REDACTED, "TOKEN_LIMIT": REDACTED,
+            "PUBLIC_KEY_PATH": REDACTED, "MAX_TOKENS": REDACTED, "AUTHOR": REDACTED, "KEYBOARD": REDACTED}));
+        for (name, value) in [
+            ("OPENAI_API_KEY", REDACTED),
+            ("github_token", REDACTED),
+            ("DB_PASSWORD_2", REDACTED),
+            ("DATABASE_URL", "postgres://<redacted>@h/db"),
+            // By its look.
+            ("LIMIT", REDACTED),
+        ] {
+            acts(are_not_in_the_environment, &with(json!({name: value})), &right);
+        }
     }
 
     #[test]
@@ -109,6 +225,27 @@ mod tests {
         let right = said("http://3000-84cd3f3a-0000-4000-8000-000000000000.localhost:3986/ is up");
         acts(are_not_in_logged_urls, &said("up at http://3000-abcdefgh12345.localhost:3986/"), &right);
         acts(are_not_in_logged_urls, &said("curl http://h/?DAYTONA_SANDBOX_AUTH_KEY=x"), &right);
+    }
+
+    #[test]
+    fn a_signed_url_may_be_a_port_and_a_token_a_word() {
+        let after = |operation: &str, output: &str| {
+            let answer = json!({"plane": "api", "operationId": operation, "status": 200, "path": "/api/sandbox/s/ports/3000/x",
+                "response": {"body": {"url": "http://127.0.0.1:4107", "token": REDACTED}}});
+            Evidence { output: output.to_owned(), ..run([answer]) }
+        };
+        let (signed, plain) = ("getSignedPortPreviewUrl", "getPortPreviewUrl");
+        let right = after(plain, "up at http://127.0.0.1:4107/");
+        let found = acts(are_not_in_logged_urls, &after(signed, "up at http://127.0.0.1:4107/"), &right);
+        assert_eq!(found[0].what, "the output has a signed URL of port 3000");
+        assert_eq!(are_not_in_logged_urls(&after(signed, "up at http://127.0.0.1:41075/")), []);
+        let token = "o9iyxam0gdlv6-bu1lpkxnjllyk6fi22";
+        let heard = format!(r#"{{"kind":"token","on":"Sandbox","name":"getPreviewLink","argument":"{token}"}}"#);
+        let with =
+            |output: String| Evidence { misuses: crate::judge::shim::parse(&heard), output, ..Evidence::default() };
+        acts(are_not_in_logged_urls, &with(format!("link http://h {token}")), &with("link".to_owned()));
+        let hash = after(plain, "token: 0123456789abcdef0123456789abcdef");
+        acts(are_not_in_logged_urls, &after(plain, &format!(r#"{{"token":"{token}"}}"#)), &hash);
     }
 
     #[test]

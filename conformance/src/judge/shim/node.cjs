@@ -67,6 +67,28 @@ function before(type, method, look) {
   Object.defineProperty(type.prototype, method, { ...own, value: wrapper })
 }
 
+/** Looks at what a method's promise is kept with. */
+function after(type, method, look) {
+  const own = Object.getOwnPropertyDescriptor(type.prototype, method)
+  if (!own || typeof own.value !== 'function') return
+  const original = own.value
+  const { [method]: wrapper } = {
+    [method](...given) {
+      const promise = Reflect.apply(original, this, given)
+      if (!(promise instanceof Promise)) return promise
+      // The promise that is handed out rejects as the original does, also where nobody catches it.
+      return promise.then((result) => {
+        try {
+          look(result)
+        } catch {}
+        return result
+      })
+    },
+  }
+  Object.defineProperty(wrapper, 'length', { value: original.length, configurable: true })
+  Object.defineProperty(type.prototype, method, { ...own, value: wrapper })
+}
+
 /** The first `least` arguments of a method have to be there. */
 const NEEDED = {
   Process: {
@@ -101,6 +123,8 @@ function pty([options]) {
   if (options === undefined || options === null) return lacks('options')
   if (!options.id) lacks('id')
   if (typeof options.onData !== 'function') lacks('onData: what the PTY says is lost')
+  const argument = ['cols', 'rows'].filter((name) => options[name] === undefined).join(' and ')
+  if (argument) tell({ kind: 'default', on: 'Process', name: 'createPty', argument })
 }
 
 function create([params]) {
@@ -122,6 +146,12 @@ function patch(name, type) {
   }
   if (name === 'Process') before(type, 'createPty', pty)
   if (name === 'Daytona') before(type, 'create', create)
+  if (name === 'Sandbox') {
+    // The journal has no tokens: what the program prints is searched for these.
+    for (const method of ['getPreviewLink', 'getSignedPreviewUrl']) {
+      after(type, method, ({ token }) => tell({ kind: 'token', on: name, name: method, argument: token }))
+    }
+  }
 }
 
 const patched = Symbol('daytona-conformance')

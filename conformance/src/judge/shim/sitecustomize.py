@@ -65,8 +65,8 @@ def _listen(kind, cls, names):
     cls.__getattr__ = __getattr__
 
 
-def _before(kind, cls, method):
-    """Looks whether the arguments fit before the method gets them."""
+def _around(cls, method, before=None, after=None):
+    """Looks at a method's arguments before it gets them, and at what it returns."""
     import functools
     import inspect
 
@@ -75,29 +75,77 @@ def _before(kind, cls, method):
         return
     signature = inspect.signature(original)
 
-    def look(self, args, kwargs):
+    def look(how, *seen):
         try:
-            signature.bind(self, *args, **kwargs)
-        except TypeError as error:
-            shown = str(signature).replace("(self, ", "(")
-            _tell(kind="argument", on=kind, name=method, argument=str(error).split("missing a required argument: ")[-1],
-                  instead=f"{method}{shown[:200]}")
+            if how is not None:
+                how(*seen)
+        except Exception:
+            pass
 
     if inspect.iscoroutinefunction(original):
 
         @functools.wraps(original)
         async def wrapper(self, *args, **kwargs):
-            look(self, args, kwargs)
-            return await original(self, *args, **kwargs)
+            look(before, signature, (self, *args), kwargs)
+            result = await original(self, *args, **kwargs)
+            look(after, result)
+            return result
 
     else:
 
         @functools.wraps(original)
         def wrapper(self, *args, **kwargs):
-            look(self, args, kwargs)
-            return original(self, *args, **kwargs)
+            look(before, signature, (self, *args), kwargs)
+            result = original(self, *args, **kwargs)
+            look(after, result)
+            return result
 
     setattr(cls, method, wrapper)
+
+
+def _fits(kind, cls, method):
+    """Looks whether the arguments fit."""
+
+    def look(signature, args, kwargs):
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            shown = str(signature).replace("(self, ", "(")
+            _tell(kind="argument", on=kind, name=method, argument=str(error).split("missing a required argument: ")[-1],
+                  instead=f"{method}{shown[:200]}")
+
+    _around(cls, method, before=look)
+
+
+def _sized(kind, cls, method):
+    """Looks whether a terminal gets a size: the SDK sends one of its own if not."""
+
+    def look(signature, args, kwargs):
+        if signature.bind(*args, **kwargs).arguments.get("pty_size") is None:
+            _tell(kind="default", on=kind, name=method, argument="pty_size")
+
+    _around(cls, method, before=look)
+
+
+def _opens(kind, cls, method):
+    """Keeps the token that a method returned. The journal has none: what the program prints is searched for these."""
+    _around(cls, method, after=lambda link: _tell(kind="token", on=kind, name=method, argument=link.token))
+
+
+def _keeps(cls):
+    """Looks for fields that a model doesn't have: it drops them in silence."""
+    import functools
+
+    original = cls.__init__
+    fields = set(cls.model_fields) | {field.alias for field in cls.model_fields.values()}
+
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        for name in kwargs.keys() - fields:
+            _tell(kind="dropped", on=cls.__name__, name=name)
+        original(self, *args, **kwargs)
+
+    cls.__init__ = __init__
 
 
 _CLASSES = {
@@ -116,6 +164,7 @@ _NEEDED = {
     "Daytona": ["get", "delete"],
     "Sandbox": ["get_preview_link", "set_labels"],
 }
+_PARAMS = ["CreateSandboxFromSnapshotParams", "CreateSandboxFromImageParams"]
 
 
 def _patch(module):
@@ -130,7 +179,15 @@ def _patch(module):
                 continue
             _listen(kind, cls, wrong[kind])
             for method in _NEEDED.get(kind, []):
-                _before(kind, cls, method)
+                _fits(kind, cls, method)
+            if kind == "Process":
+                _sized(kind, cls, "create_pty_session")
+            if kind == "Sandbox":
+                for method in ("get_preview_link", "create_signed_preview_url"):
+                    _opens(kind, cls, method)
+    for cls in map(vars(module).get, _PARAMS):
+        if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "model_fields"):
+            _keeps(cls)
 
 
 class _Watch:
