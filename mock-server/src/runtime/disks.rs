@@ -78,6 +78,8 @@ pub struct Disks {
 pub struct Disk {
     /// Before the device: it goes first.
     view: OwnedFd,
+    /// For the first sandbox that asks, where it was made in time.
+    ready: Mutex<Option<OwnedFd>>,
     device: loops::Loop,
     bytes: u64,
 }
@@ -129,6 +131,8 @@ impl Disks {
     fn make_one_ready(&self, gib: u32) -> io::Result<()> {
         let path = self.templates.join(uuid::Uuid::new_v4().to_string());
         let disk = self.make(&path, gib)?;
+        let mount = disk.mount()?;
+        *disk.ready.lock() = Some(mount);
         self.ready.lock().push((path, disk));
         Ok(())
     }
@@ -184,7 +188,7 @@ impl Disks {
 
     fn mounted(&self, file: &File, device: loops::Loop) -> io::Result<Arc<Disk>> {
         let view = step("mount", mounts::of_device(KIND, device.path(), FLAGS))?;
-        Ok(Arc::new(Disk { view, device, bytes: file.metadata()?.len() }))
+        Ok(Arc::new(Disk { view, ready: Mutex::default(), device, bytes: file.metadata()?.len() }))
     }
 
     /// An empty disk to copy, made at the first need.
@@ -216,6 +220,9 @@ impl Disk {
 
     /// Another detached mount of it, for a sandbox.
     pub fn mount(&self) -> io::Result<OwnedFd> {
+        if let Some(mount) = self.ready.lock().take() {
+            return Ok(mount);
+        }
         step("mount", mounts::of_device(KIND, self.device.path(), FLAGS))
     }
 
