@@ -250,10 +250,17 @@ impl Request {
     /// The answer's shape, as a check of its own.
     fn judge(&self, answer: &Answer) {
         let Some(operation) = self.operation.filter(|_| self.judged) else { return };
-        let is_json = answer.header("content-type").starts_with("application/json");
         let log = &self.client.0.log;
         if answer.is_ok() {
-            let Some(shape) = operation.answer.as_ref().filter(|_| is_json) else { return };
+            let Some(shape) = operation.answer.as_ref() else { return };
+            let is_json = answer.is_json();
+            if operation.answers_json() {
+                let got = answer.header("content-type");
+                let pending = Pending::new(log, format!("type:{}", operation.id).into()).on(answer);
+                pending.that(is_json, "the content type application/json", got);
+            } else if !is_json {
+                return;
+            }
             let more = contract::undeclared(operation.plane, shape, &answer.json).into_iter();
             let more = more.map(|field| self.client.0.secrets.text(&field));
             self.client.0.watch.undeclared(operation.id, more);
@@ -278,7 +285,7 @@ impl Request {
 }
 
 /// An error with its causes: reqwest's own text leaves them out.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
