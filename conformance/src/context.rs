@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt::Display, sync::Arc, time::Duration};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,6 +14,11 @@ use crate::{
     scenario::Scenario,
     stop::{Result, Stop},
 };
+
+/// A point in time that an answer tells.
+pub fn time(value: &Value) -> Option<DateTime<Utc>> {
+    value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).map(|at| at.to_utc())
+}
 
 /// The server under test, a place for verdicts, and sandboxes that go away by themselves. Cheap to clone.
 #[derive(Clone)]
@@ -129,6 +135,29 @@ impl Cx {
     pub async fn clock(&self, body: Value) -> Result {
         self.root().post("/__control/clock").json(body).send().await?.ok()?;
         Ok(())
+    }
+
+    /// The time that the server's own objects tell: scenarios may have turned it.
+    pub async fn now(&self) -> DateTime<Utc> {
+        let turned = match &self.world.server.mock {
+            Some(_) => self.root().get("/__control/clock").send().await.ok(),
+            None => None,
+        };
+        turned.and_then(|clock| time(&clock["now"])).unwrap_or_else(Utc::now)
+    }
+
+    /// A check: what an answer tells as the time of what has just happened lies within minutes of now.
+    pub async fn check_recent(&self, id: &str, answer: &Answer, pointer: &str) {
+        let (told, now) = (answer.at(pointer), self.now().await);
+        let near = time(told).is_some_and(|at| (now - at).abs() < TimeDelta::minutes(10));
+        self.check(id.to_owned()).on(answer).that(near, &format!("{pointer} is about {}", now.to_rfc3339()), told);
+    }
+
+    /// Checks: of these fields two descriptions of one thing say the same. What is absent counts as null.
+    pub fn check_same(&self, id: &str, answer: &Answer, got: &Value, expected: &Value, fields: &[&str]) {
+        for field in fields {
+            self.check(format!("{id}-{field}")).on(answer).eq(&got[*field], &expected[*field]);
+        }
     }
 
     /// Something that came into being without an answer that names it: removed when the scenario ends.
