@@ -73,7 +73,7 @@ async fn find_out(cx: &Cx, capability: Capability) -> Result<bool> {
 
 /// `0.205.1` → (0, 205, 1); later parts that aren't numbers count as 0. A server that gives no release (`dev`, `v0.0.0-dev`)
 /// is built of the newest sources: every rule of today is for it.
-pub(super) fn version(text: &str) -> (u32, u32, u32) {
+pub(crate) fn version(text: &str) -> (u32, u32, u32) {
     let mut parts = text.trim_start_matches('v').split(['.', '-', '+']).map(str::parse::<u32>);
     let Some(Ok(major)) = parts.next() else { return NEWEST };
     let mut next = || parts.next().and_then(Result::ok).unwrap_or(0);

@@ -60,6 +60,10 @@ fn pieces() -> impl Strategy<Value = Vec<String>> {
 async fn input_is_delivered_in_order(cx: Cx) -> Result {
     let (mut terminal, ..) = Terminal::new(&cx).await?;
     raw_cat(&mut terminal).await?;
+    terminal.types(&"x".repeat(20_000)).await?;
+    terminal.types("<end>").await?;
+    terminal.until("<end>").await?;
+    cx.check("one-large-frame").eq(terminal.output.len(), 20_005);
     let terminal = std::sync::Arc::new(tokio::sync::Mutex::new(terminal));
     let holds = move |_: Cx, pieces: Vec<String>| {
         let terminal = terminal.clone();

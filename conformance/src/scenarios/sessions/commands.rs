@@ -96,7 +96,9 @@ async fn sessions_come_and_go(cx: Cx) -> Result {
 async fn ids_are_unique(cx: Cx) -> Result {
     let session = Session::new(&cx).await?;
     let again = || session.client.post("/process/session").json(json!({ "sessionId": session.id })).send();
-    cx.check("conflict").error(&again().await?, 409, "conflict: session already exists");
+    let conflict = again().await?;
+    cx.check("conflict").error(&conflict, 409, "conflict: session already exists");
+    cx.check("conflict-code").json(&conflict, "/code", "CONFLICT");
     cx.check("first-works").json(&session.exec("echo ok").await?, "/stdout", "ok\n");
     session.delete().await?.ok()?;
     cx.check("free-again").status(&again().await?, 201);
