@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 const KEY: &str = "dtn_this-is-the-key-of-the-harness-tests";
 const CONFIG: &str = r#"{"version":"0.205.1","oidc":{"issuer":"i","clientId":"c","audience":"a"},"linkedAccountsEnabled":false,
-    "announcements":{},"proxyTemplateUrl":"http://x","proxyToolboxUrl":"http://x","defaultSnapshot":"s","dashboardUrl":"http://x",
+    "announcements":{},"proxyTemplateUrl":"http://{{PORT}}.x","proxyToolboxUrl":"http://x","defaultSnapshot":"s","dashboardUrl":"http://x",
     "maxAutoArchiveInterval":1,"maintananceMode":false,"environment":"test"}"#;
 
 /// What a stub answers to the n-th request for a path; `None` closes the connection.
@@ -126,7 +126,8 @@ async fn an_error_that_is_said_to_be_a_page_is_a_verdict() {
 #[tokio::test]
 async fn a_server_without_a_release_is_judged_like_the_newest() {
     let of = async |version: &'static str, id: &str| {
-        let target = stub(move |path, _| Some((200, version, good(path).2)));
+        let told = version.trim_start_matches("X-Daytona-Api-Version: ").trim_end();
+        let target = stub(move |path, _| Some((200, version, good(path).2.replace("0.205.1", told))));
         run(plan(id), target.await).await.unwrap()
     };
     for version in ["X-Daytona-Api-Version: dev\r\n", "X-Daytona-Api-Version: v0.0.0-dev\r\n"] {

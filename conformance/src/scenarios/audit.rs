@@ -50,6 +50,15 @@ async fn changes_are_logged(cx: Cx) -> Result {
     ] {
         cx.check(field).on(&page).eq(&entry[field], &value);
     }
+    let told = time(&entry["createdAt"]);
+    let (now, turned) = (chrono::Utc::now(), cx.now().await);
+    let near =
+        |now: chrono::DateTime<chrono::Utc>| told.is_some_and(|at| (now - at).abs() < chrono::TimeDelta::minutes(10));
+    cx.check("createdAt").on(&page).that(near(now) || near(turned), "about now", &entry["createdAt"]);
+    let address = entry["ipAddress"].as_str().unwrap_or_default();
+    cx.check("ipAddress").on(&page).should().that(!address.is_empty(), "an address", &entry["ipAddress"]);
+    let agent = entry["userAgent"].as_str().unwrap_or_default();
+    cx.check("userAgent").on(&page).should().contains(agent, "daytona-conformance");
     // A key that was made up by hand begins with anything.
     if cx.key().starts_with("dtn_") {
         cx.check("actorApiKeyPrefix").on(&page).should().eq(&entry["actorApiKeyPrefix"], &json!("dtn"));

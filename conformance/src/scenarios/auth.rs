@@ -57,6 +57,13 @@ async fn config_needs_no_key(cx: Cx) -> Result {
     for pointer in ["/oidc/issuer", "/oidc/clientId", "/oidc/audience"] {
         cx.check(pointer).on(&config).that(config.at(pointer).is_string(), "a string", config.at(pointer));
     }
+    let version = config.header("x-daytona-api-version");
+    cx.check("same-version").on(&config).that(
+        version.is_empty() || config["version"] == version,
+        "the version of the header",
+        &config["version"],
+    );
+    cx.check("port-template").on(&config).contains(config["proxyTemplateUrl"].as_str().unwrap_or_default(), "{{PORT}}");
     // SDKs would ask the analytics service for metrics instead of the API.
     cx.check("unknown-key").status(&cx.get("/config").key("nonsense").send().await?, 200);
     Ok(())

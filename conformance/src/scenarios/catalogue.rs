@@ -11,8 +11,9 @@ scenarios! { "catalogue";
     /// The list's parameters are validated. (observed)
     snapshot_list_validates: Must, covers ["getAllSnapshots"];
 
-    /// Regions are listed; the one that sandboxes get is among them. (listAvailableRegions)
-    regions_are_listed: Must, covers ["listAvailableRegions"];
+    /// Regions are listed; the one that sandboxes get is among them, and the snapshot that they get is there.
+    /// (listAvailableRegions, ConfigController_getConfig: `defaultSnapshot`)
+    regions_are_listed: Must, covers ["listAvailableRegions", "ConfigController_getConfig"];
 
     /// An unknown region is 404 `Region not found`. (observed)
     unknown_region_is_not_found: Must, covers ["getRegionById"];
@@ -51,6 +52,10 @@ async fn snapshots_are_listed(cx: Cx) -> Result {
     cx.check("by-filter").on(&named).that(named["total"].as_u64() >= Some(1), "at least one", &named["total"]);
     let one = cx.get("/snapshots").query("name", name).query("limit", 1).send().await?;
     cx.check("total").on(&one).eq(&one["total"], &named["total"]);
+    cx.check("total-pages").on(&one).eq(&one["totalPages"], &one["total"]);
+    let beyond = cx.get("/snapshots").query("name", name).query("limit", 100).query("page", 2).send().await?;
+    cx.check("second-page").json(&beyond, "/page", 2);
+    cx.check("nothing-beyond").json(&beyond, "/items", json!([]));
     let none = cx.get("/snapshots").query("name", "no-such-snapshot").send().await?;
     cx.check("none").json(&none, "/items", json!([]));
     Ok(())
@@ -79,6 +84,9 @@ async fn snapshot_list_validates(cx: Cx) -> Result {
 async fn regions_are_listed(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
     let regions = cx.get("/regions").send().await?;
+    let config = cx.get("/config").send().await?.ok()?;
+    let default = cx.get(&format!("/snapshots/{}", config.string("/defaultSnapshot")?)).send().await?;
+    cx.check("default-snapshot").json(&default, "/state", "active");
     let known = regions.array("")?.iter().any(|region| region["id"] == sandbox.created["target"]);
     cx.check("of-the-sandbox").on(&regions).that(known, "the sandbox's region in the list", &sandbox.created["target"]);
     Ok(())

@@ -262,7 +262,7 @@ async fn reset_and_restore(cx: Cx) -> Result {
     cx.check("restored-source").eq(sandbox.download(&format!("{repo}/a.txt")).await?.text(), "one\n");
     sandbox.output(&format!("cd {repo} && echo b > b && echo c > c && echo d > d")).await?;
     cx.check("add-two").status(&post(&sandbox, "add", json!({"path": repo, "files": ["b", "c"]})).await?, 200);
-    let staged = || sandbox.output(&format!("git -C {repo} diff --cached --name-only"));
+    let staged = async || sandbox.output(&format!("git -C {repo} diff --cached --name-only")).await;
     cx.check("added-two").eq(staged().await?, "b\nc\n");
     cx.check("reset-files").status(&post(&sandbox, "reset", json!({"path": repo, "files": ["b"]})).await?, 200);
     cx.check("reset-one").eq(staged().await?, "c\n");

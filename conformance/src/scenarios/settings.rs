@@ -112,6 +112,8 @@ async fn intervals_are_set(cx: Cx) -> Result {
         cx.check(format!("{id}-answer")).json(&answer, &format!("/{field}"), expected);
         cx.check(id).json(&sandbox.read().await?, &format!("/{field}"), expected);
     }
+    let config = cx.get("/config").send().await?;
+    cx.check("maximum-is-told").json(&config, "/maxAutoArchiveInterval", 43200);
     for (id, path, message) in [
         ("autostop-negative", "/autostop/-1", "Auto-stop interval must be non-negative"),
         ("autoarchive-negative", "/autoarchive/-1", "Auto-archive interval must be non-negative"),

@@ -92,8 +92,14 @@ async fn a_volume_becomes_ready(cx: Cx) -> Result {
     let by_name = cx.get(&format!("{PATH}/by-name/{name}")).send().await?;
     cx.check("by-name").json(&by_name, "/id", &*id);
     let list = cx.get(PATH).send().await?;
-    let listed = list.array("")?.iter().filter(|volume| volume["id"] == *id).count();
-    cx.check("listed").on(&list).eq(listed, 1);
+    let listed: Vec<_> = list.array("")?.iter().filter(|volume| volume["id"] == *id).collect();
+    cx.check("listed").on(&list).eq(listed.len(), 1);
+    cx.check_same("read", &read, &read.json, &made.json, &["id", "name", "organizationId", "createdAt", "errorReason"]);
+    cx.check_recent("created-at", &made, "/createdAt").await;
+    for (id, answer, volume) in [("item", &list, listed.first().copied()), ("named", &by_name, Some(&by_name.json))] {
+        let fields = &["id", "name", "organizationId", "state", "createdAt", "updatedAt", "errorReason"];
+        cx.check_same(id, answer, volume.unwrap_or(&Value::Null), &read.json, fields);
+    }
     Ok(())
 }
 
