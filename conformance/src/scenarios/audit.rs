@@ -57,6 +57,10 @@ async fn changes_are_logged(cx: Cx) -> Result {
     cx.check("createdAt").on(&page).that(near(now) || near(turned), "about now", &entry["createdAt"]);
     let address = entry["ipAddress"].as_str().unwrap_or_default();
     cx.check("ipAddress").on(&page).should().that(!address.is_empty(), "an address", &entry["ipAddress"]);
+    let me = cx.get("/users/me").send().await?;
+    if me.is_ok() {
+        cx.check("actorEmail").on(&page).should().eq(&entry["actorEmail"], &me["email"]);
+    }
     let agent = entry["userAgent"].as_str().unwrap_or_default();
     cx.check("userAgent").on(&page).should().contains(agent, "daytona-conformance");
     // A key that was made up by hand begins with anything.

@@ -56,8 +56,29 @@ async fn snapshots_are_listed(cx: Cx) -> Result {
     let beyond = cx.get("/snapshots").query("name", name).query("limit", 100).query("page", 2).send().await?;
     cx.check("second-page").json(&beyond, "/page", 2);
     cx.check("nothing-beyond").json(&beyond, "/items", json!([]));
+    pages_follow(&cx, name).await?;
     let none = cx.get("/snapshots").query("name", "no-such-snapshot").send().await?;
     cx.check("none").json(&none, "/items", json!([]));
+    Ok(())
+}
+
+/// Of those whose names begin alike, each page has others.
+async fn pages_follow(cx: &Cx, name: &str) -> Result {
+    let start: String = name.chars().take(4).collect();
+    let page = async |number: u8| {
+        let request = cx.get("/snapshots").query("name", &start).query("limit", 1).query("page", number);
+        request.query("sort", "name").query("order", "asc").send().await?.ok()
+    };
+    let (first, second) = (page(1).await?, page(2).await?);
+    cx.check("pages-of-one").on(&first).eq(&first["totalPages"], &first["total"]);
+    if first["total"].as_u64() > Some(1) {
+        let names = [&first, &second].map(|page| page.at("/items/0/name").as_str().unwrap_or_default().to_owned());
+        cx.check("pages-follow").on(&second).that(names[0] < names[1], "the next name on the second page", &names);
+        let last =
+            cx.get("/snapshots").query("name", &start).query("sort", "name").query("order", "desc").send().await?;
+        let down: Vec<_> = last["items"].as_array().into_iter().flatten().map(|one| one["name"].as_str()).collect();
+        cx.check("downwards").on(&last).that(down.iter().rev().is_sorted(), "names downwards", &down);
+    }
     Ok(())
 }
 

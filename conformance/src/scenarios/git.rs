@@ -19,11 +19,11 @@ scenarios! { "git";
 
     /// Pull brings what was pushed elsewhere; what was not pulled can't be pushed over: 409. (observed; codes of the
     /// current toolbox)
-    pull_and_push_keep_in_step: Must, covers ["PullChanges", "PushChanges"], since "0.200";
+    pull_and_push_keep_in_step: Must, covers ["PullChanges", "PushChanges", "GetStatus", "GetCommitHistory"], since "0.200";
 
     /// Reset moves the branch and, as asked, index and work tree; restore takes files back. (ResetChanges,
     /// RestoreFiles)
-    reset_and_restore: Must, covers ["ResetChanges", "RestoreFiles"], since "0.200";
+    reset_and_restore: Must, covers ["ResetChanges", "RestoreFiles", "AddFiles"], since "0.200";
 
     /// Configuration is set and read by scope; what isn't set is null. (GetGitConfig, SetGitConfig)
     configuration_by_scope: Must, covers ["GetGitConfig", "SetGitConfig"], since "0.200";
@@ -241,6 +241,19 @@ async fn pull_and_push_keep_in_step(cx: Cx) -> Result {
     let history = sandbox.get("/git/history").query("path", &two).send().await?;
     let messages: Vec<_> = history.array("")?.iter().filter_map(|one| one["message"].as_str()).map(str::trim).collect();
     cx.check("newest-first").on(&history).eq(messages, vec!["one", "first"]);
+    sandbox
+        .output(&format!(
+            "cd {one} && git checkout -q -b other && echo 3 > other.txt && git add . && git {identity} commit -q -m other && \
+             git push -q origin other"
+        ))
+        .await?;
+    let other = json!({"path": two, "remote": "origin", "branch": "other"});
+    cx.check("pull-another").should().status(&post(&sandbox, "pull", other).await?, 200);
+    cx.check("pulled-another").should().status(&sandbox.download(&format!("{two}/other.txt")).await?, 200);
+    let fetched = json!({"path": two, "name": "second", "url": format!("file://{bare}"), "fetch": true});
+    cx.check("remote-fetch").should().status(&post(&sandbox, "remotes", fetched).await?, 201);
+    let known = sandbox.output(&format!("git -C {two} branch -r")).await?;
+    cx.check("fetched").should().contains(&known, "second/main");
     Ok(())
 }
 

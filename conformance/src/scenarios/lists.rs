@@ -396,7 +396,18 @@ async fn order_is_by_value(cx: Cx) -> Result {
     // First by its name, last by everything else.
     let group = sandboxes[0].created["labels"].clone();
     let name = format!("a-{}", sandboxes[0].name);
-    cx.sandbox_with(json!({"name": name, "labels": group, "snapshot": snapshot})).await?;
+    let made = cx.create(json!({"name": name, "labels": group, "snapshot": snapshot}))?.send().await?;
+    if !made.is_ok() {
+        return Err(Stop::not_applicable("room for a larger sandbox"));
+    }
+    Sandbox::of(cx.api().clone(), &made)?.wait_for("started").await?;
+    for (id, name, field) in
+        [("cpu", "maxCpu", "cpu"), ("memory", "maxMemoryGiB", "memory"), ("disk", "maxDiskGiB", "disk")]
+    {
+        let most = sandboxes[0].created[field].to_string();
+        let answer = cx.get("/sandbox").query("labels", &labels).query(name, most).send().await?;
+        cx.check(format!("at-most-{id}")).on(&answer).eq(ids(&answer["items"]).len(), 2);
+    }
     let list = |sort: &'static str, order: &'static str| {
         cx.get("/sandbox").query("labels", &labels).query("sort", sort).query("order", order).send()
     };

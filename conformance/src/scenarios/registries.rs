@@ -72,7 +72,14 @@ async fn registries_come_and_go(cx: Cx) -> Result {
         cx.check(format!("created-{field}")).json(&made, &format!("/{field}"), value);
         cx.check(format!("read-{field}")).json(&read, &format!("/{field}"), value);
     }
+    let newer = make(&cx).await?;
     let list = cx.get(PATH).send().await?;
+    let place = |wanted: &str| list.json.as_array().into_iter().flatten().position(|one| one["id"] == wanted);
+    cx.check("newest-first").on(&list).that(
+        place(&newer).is_some() && place(&newer) < place(&id),
+        "the newer one first",
+        (place(&newer), place(&id)),
+    );
     let listed: Vec<_> = list.array("")?.iter().filter(|registry| registry["id"] == *id).collect();
     cx.check("listed").on(&list).eq(listed.len(), 1);
     cx.check("type").json(&made, "/registryType", "organization");

@@ -29,7 +29,7 @@ scenarios! { "secrets";
 
     /// On the way out the placeholder in a header becomes the value, for the secret's hosts and for nobody else.
     /// (createSecret: `hosts`; SDKs' documentation)
-    values_go_to_their_hosts_alone: Must, covers ["createSandbox", "createSecret"];
+    values_go_to_their_hosts_alone: Must, covers ["createSandbox", "createSecret", "updateSecret"];
 
     /// Attaching a secret that there is not is refused and changes nothing. (createSandbox, updateSandboxSecrets)
     unknown_secrets_are_not_attached: Must, covers ["createSandbox", "updateSandboxSecrets"];

@@ -7,7 +7,10 @@ scenarios! { "snapshots";
     input_is_validated: Must, covers ["createSnapshot"];
 
     /// A snapshot of a sandbox becomes active, and sandboxes made of it have its files. (createSandboxSnapshot; SDKs)
-    a_sandbox_is_kept: Must, covers ["createSandboxSnapshot", "getSnapshot", "createSandbox"];
+    a_sandbox_is_kept: Must, covers ["createSandboxSnapshot", "getSnapshot", "getAllSnapshots", "createSandbox"];
+
+    /// What is asked for is answered at once: image, entrypoint, sizes, region; and it is pending. (createSnapshot)
+    what_was_asked_is_answered: Must, covers ["createSnapshot"];
 
     /// A Dockerfile is built: the snapshot becomes active, its log can be read, and sandboxes of it have what was built.
     /// (createSnapshot, getSnapshotBuildLogs)
@@ -106,6 +109,30 @@ async fn a_sandbox_is_kept(cx: Cx) -> Result {
     cx.check("file").eq(copy.download("/home/daytona/kept.txt").await?.text(), "kept");
     let used = cx.get(&format!("/snapshots/{id}")).send().await?;
     cx.check("last-used").on(&used).that(time(&used["lastUsedAt"]).is_some(), "a time", &used["lastUsedAt"]);
+    Ok(())
+}
+
+async fn what_was_asked_is_answered(cx: Cx) -> Result {
+    let region = cx.get("/regions").send().await?.ok()?.string("/0/id")?;
+    let entrypoint = json!(["sleep", "1234"]);
+    let body = json!({"name": cx.name("asked"), "imageName": "debian:12.5", "entrypoint": entrypoint, "cpu": 2, "memory": 3,
+        "disk": 4, "regionId": region});
+    let made = cx.post("/snapshots").json(body.clone()).send().await?;
+    cx.check("status").status(&made, 200);
+    for (field, value) in [
+        ("name", body["name"].clone()),
+        ("imageName", json!("debian:12.5")),
+        ("state", json!("pending")),
+        ("entrypoint", entrypoint),
+        ("regionIds", json!([region])),
+        ("general", json!(false)),
+    ] {
+        cx.check(field).json(&made, &format!("/{field}"), value);
+    }
+    for (field, value) in [("cpu", 2.0), ("mem", 3.0), ("disk", 4.0)] {
+        cx.check(field).on(&made).eq(made[field].as_f64(), Some(value));
+    }
+    cx.check_recent("created-at", &made, "/createdAt").await;
     Ok(())
 }
 

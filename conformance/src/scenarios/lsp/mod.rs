@@ -110,6 +110,13 @@ async fn answers_about_a_project(cx: Cx) -> Result {
     let completions = project.post("completions", at.clone()).await?;
     cx.check("completions").status(&completions, 200);
     cx.check("area").on(&completions).contains(&completions["items"].to_string(), "area");
+    let mut items = completions["items"].as_array().into_iter().flatten();
+    let kind = items.find(|item| item["label"].as_str().is_some_and(|label| label.starts_with("area")));
+    cx.check("area-kind").should().on(&completions).that(
+        kind.is_some_and(|item| item["kind"].is_u64()),
+        "a number",
+        kind,
+    );
     let workspace = project.get("workspacesymbols", "query", "Circle").await?;
     // Not every language server knows this request.
     cx.check("workspace").status_in(&workspace, &[200, 400]);
