@@ -273,7 +273,9 @@ async fn reset_and_restore(cx: Cx) -> Result {
     let older = json!({"path": repo, "files": ["a.txt"], "source": "HEAD~1", "worktree": true});
     cx.check("restore-source").status(&post(&sandbox, "restore", older).await?, 200);
     cx.check("restored-source").eq(sandbox.download(&format!("{repo}/a.txt")).await?.text(), "one\n");
-    sandbox.output(&format!("cd {repo} && echo b > b && echo c > c && echo d > d")).await?;
+    sandbox
+        .output(&format!("cd {repo} && git checkout -q HEAD a.txt && echo b > b && echo c > c && echo d > d"))
+        .await?;
     cx.check("add-two").status(&post(&sandbox, "add", json!({"path": repo, "files": ["b", "c"]})).await?, 200);
     let staged = async || sandbox.output(&format!("git -C {repo} diff --cached --name-only")).await;
     cx.check("added-two").eq(staged().await?, "b\nc\n");
