@@ -113,14 +113,20 @@ async fn json_that_is_said_to_be_text_is_a_verdict() {
 
 #[tokio::test]
 async fn an_error_that_is_said_to_be_a_page_is_a_verdict() {
-    let error = r#"{"path":"/","timestamp":"t","statusCode":404,"error":"Not Found","message":"m"}"#;
-    let answered = async |headers: &'static str| {
-        let target = stub(move |path, n| Some(if n < 2 { good(path) } else { (404, headers, error.to_owned()) }));
+    let answered = async |headers: &'static str, root: &'static str, at: String| {
+        let target = stub(move |path, n| {
+            let error = format!(
+                r#"{{"path":"{root}{path}","timestamp":"{at}","statusCode":404,"error":"Not Found","message":"m"}}"#
+            );
+            Some(if n < 2 { good(path) } else { (404, headers, error) })
+        });
         let report = run(plan("catalogue/unknown_snapshot_is_not_found"), target.await).await.unwrap();
         report.scenarios[0].failed().filter(|check| check.id.starts_with("envelope:")).count()
     };
-    assert_eq!(answered("").await, 0);
-    assert!(answered("Content-Type: text/html\r\n").await > 0);
+    let now = || chrono::Utc::now().to_rfc3339();
+    assert_eq!(answered("", "/api", now()).await, 0);
+    assert!(answered("Content-Type: text/html\r\n", "/api", now()).await > 0, "a page");
+    assert!(answered("", "/api", "1970-01-01T00:00:00Z".to_owned()).await > 0, "of 1970");
 }
 
 #[tokio::test]

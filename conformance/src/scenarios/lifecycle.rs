@@ -108,6 +108,8 @@ async fn answers_name_the_new_state(cx: Cx) -> Result {
         cx.check(format!("{id}-desired")).json(answer, "/desiredState", desired);
         cx.check_same(id, answer, &answer.json, &sandbox.created, WHOSE);
     }
+    let (stopped, answered) = (time(&before["updatedAt"]), time(&start["updatedAt"]));
+    cx.check("start-updated").on(&start).that(answered >= stopped, "not before it was stopped", &start["updatedAt"]);
     let after = sandbox.read().await?;
     let times = [&sandbox.created, &before.json, &after.json].map(|one| time(&one["updatedAt"]));
     cx.check("updated").that(times.is_sorted() && times[0] < times[2], "a later updatedAt", times);
