@@ -244,8 +244,9 @@ async fn invitations_are_accepted(cx: Cx) -> Result {
     let (end, now) = (time(&invited["expiresAt"]), cx.now().await);
     cx.check("expires-later").on(&invited).that(end > Some(now), "a time to come", &invited["expiresAt"]);
     let mine = other.get(&format!("{PATH}/invitations")).send().await?.ok()?;
-    let there = mine.array("")?.iter().any(|one| one["id"] == *invited.at("/id"));
-    cx.check("waiting").on(&mine).that(there, "a list with it", mine.summary());
+    let there = mine.array("")?.iter().find(|one| one["id"] == *invited.at("/id")).cloned();
+    cx.check("waiting").on(&mine).that(there.is_some(), "a list with it", mine.summary());
+    cx.check_same("waiting", &mine, &there.unwrap_or_default(), &invited.json, fields);
     let count = other.get(&format!("{PATH}/invitations/count")).send().await?;
     cx.check("counted").on(&count).that(count.text().parse().is_ok_and(|n: usize| n > 0), "a number", count.text());
     let accept = format!("{PATH}/invitations/{}/accept", invited.string("/id")?);
@@ -342,11 +343,14 @@ async fn settings_are_kept(cx: Cx) -> Result {
 async fn usage_counts_what_runs(cx: Cx) -> Result {
     let sandbox = cx.sandbox().await?;
     let id = sandbox.read().await?.ok()?.string("/organizationId")?;
+    let before = cx.get(&format!("{PATH}/{id}/usage")).send().await?["currentVolumeUsage"].as_f64();
     let volume = cx.post("/volumes").json(json!({"name": cx.name("counted")})).send().await?;
     if volume.is_ok() {
         let overview = cx.get(&format!("{PATH}/{id}/usage")).send().await?;
         let count = overview["currentVolumeUsage"].as_f64().unwrap_or_default();
         cx.check("volumes").on(&overview).that(count >= 1.0, "at least one volume", count);
+        // Others may delete theirs meanwhile.
+        cx.check("one-more").on(&overview).should().that(Some(count) > before, "more than before", (before, count));
         let memory = overview["regionUsage"].as_array().into_iter().flatten();
         let memory: f64 = memory.filter_map(|region| region["currentMemoryUsage"].as_f64()).sum();
         cx.check("memory").on(&overview).that(memory >= 1.0, "at least one GiB", memory);
