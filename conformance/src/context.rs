@@ -2,17 +2,23 @@
 
 use std::{borrow::Cow, fmt::Display, sync::Arc, time::Duration};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::{
     check::Pending,
     client::{Answer, Client, Log, MAKES_SANDBOX, Made, Request, Watch},
     ledger::{RUN_LABEL, SUITE_LABEL},
-    run::World,
+    run::{World, probe},
     sandbox::Sandbox,
     scenario::Scenario,
     stop::{Result, Stop},
 };
+
+/// A point in time that an answer tells.
+pub fn time(value: &Value) -> Option<DateTime<Utc>> {
+    value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok()).map(|at| at.to_utc())
+}
 
 /// The server under test, a place for verdicts, and sandboxes that go away by themselves. Cheap to clone.
 #[derive(Clone)]
@@ -131,6 +137,31 @@ impl Cx {
         Ok(())
     }
 
+    /// The time that the server's own objects tell: scenarios may have turned it.
+    pub async fn now(&self) -> DateTime<Utc> {
+        let turned = match &self.world.server.mock {
+            Some(_) => self.root().get("/__control/clock").send().await.ok(),
+            None => None,
+        };
+        turned.and_then(|clock| time(&clock["now"])).unwrap_or_else(Utc::now)
+    }
+
+    /// A check: what an answer tells as the time of what has just happened lies within minutes of now.
+    pub async fn check_recent(&self, id: &str, answer: &Answer, pointer: &str) {
+        let (told, now) = (answer.at(pointer), self.now().await);
+        // Whose clock was turned may have some that weren't.
+        let about = |at: DateTime<Utc>, now: DateTime<Utc>| (now - at).abs() < TimeDelta::minutes(10);
+        let near = time(told).is_some_and(|at| about(at, now) || about(at, Utc::now()));
+        self.check(id.to_owned()).on(answer).that(near, &format!("{pointer} is about {}", now.to_rfc3339()), told);
+    }
+
+    /// Checks: of these fields two descriptions of one thing say the same. What is absent counts as null.
+    pub fn check_same(&self, id: &str, answer: &Answer, got: &Value, expected: &Value, fields: &[&str]) {
+        for field in fields {
+            self.check(format!("{id}-{field}")).on(answer).eq(&got[*field], &expected[*field]);
+        }
+    }
+
     /// Something that came into being without an answer that names it: removed when the scenario ends.
     pub fn removes(&self, operation: &'static str, path: &str) {
         self.watch().made(operation, path, self.client.0.key.as_deref());
@@ -179,6 +210,11 @@ impl Cx {
     /// The version that the server reports, for scenarios that differ in detail.
     pub fn server_version(&self) -> &str {
         &self.world.server.version
+    }
+
+    /// Is the server that new? For checks that not every server of their scenario can pass.
+    pub fn is_since(&self, version: &str) -> bool {
+        probe::version(self.server_version()) >= probe::version(version)
     }
 
     /// How many inputs a generated scenario tries, and the seed of this run.

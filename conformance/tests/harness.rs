@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 const KEY: &str = "dtn_this-is-the-key-of-the-harness-tests";
 const CONFIG: &str = r#"{"version":"0.205.1","oidc":{"issuer":"i","clientId":"c","audience":"a"},"linkedAccountsEnabled":false,
-    "announcements":{},"proxyTemplateUrl":"http://x","proxyToolboxUrl":"http://x","defaultSnapshot":"s","dashboardUrl":"http://x",
+    "announcements":{},"proxyTemplateUrl":"http://{{PORT}}.x","proxyToolboxUrl":"http://x","defaultSnapshot":"s","dashboardUrl":"http://x",
     "maxAutoArchiveInterval":1,"maintananceMode":false,"environment":"test"}"#;
 
 /// What a stub answers to the n-th request for a path; `None` closes the connection.
@@ -59,9 +59,8 @@ async fn serve(mut stream: TcpStream, script: Script, count: Arc<AtomicUsize>) {
             let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches("/api").to_owned();
             let Some((status, headers, body)) = script(&path, count.fetch_add(1, Ordering::SeqCst)) else { return };
             let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-            );
+            let kind = if headers.contains("Content-Type") { "" } else { "Content-Type: application/json\r\n" };
+            let answer = format!("HTTP/1.1 {status} X\r\n{kind}Content-Length: {length}\r\n{headers}\r\n{body}");
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
@@ -101,6 +100,50 @@ async fn a_missing_field_is_a_verdict_and_the_shape_has_its_own() {
     assert_eq!(failed, ["shape:ConfigController_getConfig", "proxyToolboxUrl"]);
     let shown = report.scenarios[0].failed().all(|check| check.exchange.is_some());
     assert!(shown, "each failure shows its exchange");
+}
+
+#[tokio::test]
+async fn json_that_is_said_to_be_text_is_a_verdict() {
+    let target = stub(|path, _| Some((200, "Content-Type: text/plain; charset=utf-8\r\n", good(path).2)));
+    let report = run(plan("auth/config_needs_no_key"), target.await).await.unwrap();
+    assert_eq!((only(&report), report.exit_code()), (Outcome::Fail, 1));
+    let failed: Vec<&str> = report.scenarios[0].failed().map(|check| check.id.as_str()).collect();
+    assert_eq!(failed, ["type:ConfigController_getConfig"]);
+}
+
+#[tokio::test]
+async fn an_error_that_is_said_to_be_a_page_is_a_verdict() {
+    let answered = async |headers: &'static str, root: &'static str, at: String| {
+        let target = stub(move |path, n| {
+            let error = format!(
+                r#"{{"path":"{root}{path}","timestamp":"{at}","statusCode":404,"error":"Not Found","message":"m"}}"#
+            );
+            Some(if n < 2 { good(path) } else { (404, headers, error) })
+        });
+        let report = run(plan("catalogue/unknown_snapshot_is_not_found"), target.await).await.unwrap();
+        report.scenarios[0].failed().filter(|check| check.id.starts_with("envelope:")).count()
+    };
+    let now = || chrono::Utc::now().to_rfc3339();
+    assert_eq!(answered("", "/api", now()).await, 0);
+    assert!(answered("Content-Type: text/html\r\n", "/api", now()).await > 0, "a page");
+    assert!(answered("", "/api", "1970-01-01T00:00:00Z".to_owned()).await > 0, "of 1970");
+}
+
+#[tokio::test]
+async fn a_server_without_a_release_is_judged_like_the_newest() {
+    let of = async |version: &'static str, id: &str| {
+        let told = version.trim_start_matches("X-Daytona-Api-Version: ").trim_end();
+        let target = stub(move |path, _| Some((200, version, good(path).2.replace("0.205.1", told))));
+        run(plan(id), target.await).await.unwrap()
+    };
+    for version in ["X-Daytona-Api-Version: dev\r\n", "X-Daytona-Api-Version: v0.0.0-dev\r\n"] {
+        assert_eq!(only(&of(version, "auth/config_needs_no_key").await), Outcome::Pass);
+        let new = of(version, "audit/scenarios_are_public").await;
+        assert!(only(&new) != Outcome::NotApplicable, "{}", new.to_json());
+    }
+    let old = of("X-Daytona-Api-Version: 0.1.0\r\n", "auth/*").await;
+    assert!(old.scenarios.iter().all(|scenario| scenario.outcome == Outcome::NotApplicable));
+    assert_eq!(old.exit_code(), 2, "nothing was judged");
 }
 
 #[tokio::test]

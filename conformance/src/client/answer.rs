@@ -37,6 +37,12 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
+    /// Does it say that it is JSON?
+    pub fn is_json(&self) -> bool {
+        let essence = self.header("content-type").split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("application/json")
+    }
+
     /// What the JSON pointer (`/items/0/id`) leads to, or null.
     pub fn at(&self, pointer: &str) -> &Value {
         self.json.pointer(pointer).unwrap_or(&Value::Null)

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
 use futures_util::Stream;
 use reqwest::Method;
 use serde_json::Value;
@@ -10,7 +11,8 @@ use serde_json::Value;
 use super::{Answer, Client, Form, exchange, exchange::Exchange, open::Open};
 use crate::{
     check::{Check, Pending},
-    contract::{self, Operation},
+    context::time,
+    contract::{self, Operation, Plane},
     stop::{Result, Stop},
 };
 
@@ -30,6 +32,8 @@ pub struct Request {
     judged: bool,
     patient: bool,
     operation: Option<&'static Operation>,
+    /// The URL that was sent, with its query.
+    sent: String,
 }
 
 enum Body {
@@ -50,7 +54,8 @@ impl Request {
         }
         let (timeout, judged) = (client.0.timeout, client.0.judged);
         let body = Body::None;
-        Self { client, method, url, query: vec![], headers, body, timeout, judged, patient: true, operation }
+        let (query, sent) = (Vec::new(), String::new());
+        Self { client, method, url, query, headers, body, timeout, judged, patient: true, operation, sent }
     }
 
     /// Adds a query parameter.
@@ -187,7 +192,9 @@ impl Request {
             Body::Bytes(bytes) => builder = builder.body(bytes),
             Body::Stream(stream) => builder = builder.body(stream),
         }
-        builder.build().map_err(Stop::harness)
+        let built = builder.build().map_err(Stop::harness)?;
+        self.sent = built.url().to_string();
+        Ok(built)
     }
 
     async fn send_once(&self, built: reqwest::Request) -> Result<Answer> {
@@ -250,10 +257,17 @@ impl Request {
     /// The answer's shape, as a check of its own.
     fn judge(&self, answer: &Answer) {
         let Some(operation) = self.operation.filter(|_| self.judged) else { return };
-        let is_json = answer.header("content-type").starts_with("application/json");
         let log = &self.client.0.log;
         if answer.is_ok() {
-            let Some(shape) = operation.answer.as_ref().filter(|_| is_json) else { return };
+            let Some(shape) = operation.answer.as_ref() else { return };
+            let is_json = answer.is_json();
+            if operation.answers_json() {
+                let got = answer.header("content-type");
+                let pending = Pending::new(log, format!("type:{}", operation.id).into()).on(answer);
+                pending.that(is_json, "the content type application/json", got);
+            } else if !is_json {
+                return;
+            }
             let more = contract::undeclared(operation.plane, shape, &answer.json).into_iter();
             let more = more.map(|field| self.client.0.secrets.text(&field));
             self.client.0.watch.undeclared(operation.id, more);
@@ -271,14 +285,31 @@ impl Request {
             }
         } else if (400..600).contains(&answer.status) {
             let pending = Pending::new(log, format!("envelope:{}", operation.id).into()).on(answer);
-            let wrong = contract::envelope(operation.plane, answer);
+            let wrong = contract::envelope(operation.plane, answer).or_else(|| self.misplaced(operation, answer));
             pending.that(wrong.is_none(), "an error in the documented envelope", wrong.unwrap_or_default());
         }
     }
 }
 
+impl Request {
+    /// An error of the API names the path that was asked, with its query as it was sent, and a time (observed). Clocks may differ,
+    /// by less than a day.
+    fn misplaced(&self, operation: &Operation, answer: &Answer) -> Option<String> {
+        let (path, at) = (answer["path"].as_str()?, time(&answer["timestamp"]));
+        if operation.plane != Plane::Api {
+            return None;
+        }
+        let asked = self.sent.strip_prefix(&self.client.0.base).unwrap_or(&self.sent);
+        if !path.ends_with(asked) {
+            return Some(format!("path is {path:?} after a request to {asked:?}"));
+        }
+        let near = at.is_some_and(|at| (Utc::now() - at).abs() < TimeDelta::days(1));
+        (!near).then(|| format!("timestamp is {}", answer["timestamp"]))
+    }
+}
+
 /// An error with its causes: reqwest's own text leaves them out.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -3,20 +3,19 @@
 use std::{borrow::Cow, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use reqwest::header::HeaderMap;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    WebSocketStream,
     tungstenite::{
         self, Error,
-        client::IntoClientRequest,
-        http,
-        protocol::{CloseFrame, frame::coding::CloseCode},
+        handshake::{client::generate_key, derive_accept_key},
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
     },
 };
 
 pub use tokio_tungstenite::tungstenite::Message;
 
-use super::{Answer, Client, exchange, exchange::Exchange, exchange::Frame};
+use super::{Answer, Client, exchange, exchange::Exchange, exchange::Frame, request::chain};
 use crate::{
     contract,
     stop::{Result, Stop},
@@ -104,60 +103,102 @@ impl WsRequest {
         if self.query.is_empty() {
             url.set_query(reqwest::Url::parse(&self.url).map_err(Stop::harness)?.query());
         }
-        let scheme = if matches!(url.scheme(), "https" | "wss") { "wss" } else { "ws" };
+        let scheme = if matches!(url.scheme(), "https" | "wss") { "https" } else { "http" };
         let url = url.as_str().split_once("://").map_or_else(String::new, |(_, rest)| format!("{scheme}://{rest}"));
-        let mut request = url.as_str().into_client_request().map_err(Stop::harness)?;
-        for (name, value) in &self.headers {
-            let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(Stop::harness)?;
-            request.headers_mut().insert(name, value.parse().map_err(Stop::harness)?);
+        let key = generate_key();
+        let mut request = self.client.0.http.get(url);
+        for (name, value) in [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")] {
+            request = request.header(name, value);
         }
+        request = request.header("Sec-WebSocket-Key", &key);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.build().map_err(Stop::harness)?;
         let exchange = self.exchange(&request);
         self.client.0.gate.pass(&self.client.0.waits).await;
-        let connecting = tokio_tungstenite::connect_async(request);
-        match tokio::time::timeout(self.timeout, connecting).await {
-            Ok(Ok((stream, answer))) => Ok(Dial::Open(Box::new(self.opened(exchange, stream, &answer)))),
-            Ok(Err(Error::Http(answer))) => Ok(Dial::Refused(Box::new(self.refused(exchange, *answer)))),
-            Ok(Err(error)) => Err(self.unanswered(exchange, &error.to_string())),
+        match tokio::time::timeout(self.timeout, self.client.0.http.execute(request)).await {
+            Ok(Ok(answer)) if answer.status() == 101 => self.opened(exchange, answer, &key).await,
+            Ok(Ok(answer)) => self.refused(exchange, answer).await,
+            Ok(Err(error)) => Err(self.unanswered(exchange, &chain(&error))),
             Err(_) => Err(self.unanswered(exchange, &format!("no answer within {:?}", self.timeout))),
         }
     }
 
-    fn opened(&self, mut exchange: Exchange, stream: Stream, answer: &http::Response<Option<Vec<u8>>>) -> Socket {
-        let secrets = &self.client.0.secrets;
+    async fn opened(&self, mut exchange: Exchange, answer: reqwest::Response, key: &str) -> Result<Dial> {
         exchange.status = Some(101);
-        exchange.answer_headers = exchange::headers(answer.headers(), secrets);
-        let protocol = answer.headers().get("sec-websocket-protocol").and_then(|value| value.to_str().ok());
-        let protocol = protocol.map(str::to_owned);
+        exchange.answer_headers = exchange::headers(answer.headers(), &self.client.0.secrets);
+        let protocol = match self.accepted(answer.headers(), key) {
+            Ok(protocol) => protocol,
+            Err(why) => return Err(self.unanswered(exchange, &why)),
+        };
         if let Some(operation) = exchange.operation {
             self.client.0.watch.saw(operation, true);
         }
+        let upgraded = match answer.upgrade().await {
+            Ok(upgraded) => upgraded,
+            Err(error) => return Err(self.unanswered(exchange, &chain(&error))),
+        };
         let exchange = self.client.0.log.exchange(exchange);
-        Socket { stream, client: self.client.clone(), exchange, protocol }
+        let stream = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+        Ok(Dial::Open(Box::new(Socket { stream, client: self.client.clone(), exchange, protocol })))
     }
 
-    fn refused(&self, mut exchange: Exchange, answer: http::Response<Option<Vec<u8>>>) -> Answer {
+    /// Is the answer's head as RFC 6455 wants it? The sub-protocol that the server selected.
+    fn accepted(&self, answer: &HeaderMap, key: &str) -> Result<Option<String>, String> {
+        let header = |name: &str| answer.get(name).and_then(|value| value.to_str().ok());
+        if !header("upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+            return Err(format!("upgraded to {:?}, not to websocket", header("upgrade")));
+        }
+        if header("sec-websocket-accept") != Some(derive_accept_key(key.as_bytes()).as_str()) {
+            return Err("Sec-WebSocket-Accept doesn't fit the key".to_owned());
+        }
+        let offered = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
+        let selected = header("sec-websocket-protocol");
+        match (offered, selected) {
+            (None, None) => Ok(None),
+            (Some((_, offered)), Some(selected)) if offered.split(',').any(|one| one.trim() == selected) => {
+                Ok(Some(selected.to_owned()))
+            }
+            (offered, selected) => {
+                let offered = offered.map(|(_, value)| value.as_str()).unwrap_or_default();
+                Err(format!("of the sub-protocols {offered:?} the server selected {selected:?}"))
+            }
+        }
+    }
+
+    /// Its body is read to its end, in however many pieces it comes.
+    async fn refused(&self, mut exchange: Exchange, answer: reqwest::Response) -> Result<Dial> {
         let secrets = &self.client.0.secrets;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let body = bytes::Bytes::from(answer.into_body().unwrap_or_default());
         exchange.status = Some(status);
         exchange.answer_headers = exchange::headers(&headers, secrets);
-        exchange.answer_body = exchange::body(&body, secrets);
         if let Some(operation) = exchange.operation {
             self.client.0.watch.saw(operation, false);
         }
+        let body = match tokio::time::timeout(self.timeout, answer.bytes()).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => {
+                return Err(self.unanswered(exchange, &format!("the refusal broke off: {}", chain(&error))));
+            }
+            Err(_) => {
+                return Err(self.unanswered(exchange, &format!("the refusal didn't end within {:?}", self.timeout)));
+            }
+        };
+        exchange.answer_body = exchange::body(&body, secrets);
         let what = exchange.url.clone();
         let exchange = self.client.0.log.exchange(exchange);
         let json = serde_json::from_slice(&body).unwrap_or_default();
-        Answer { status, headers, body, json, exchange, took: Duration::ZERO, what }
+        Ok(Dial::Refused(Box::new(Answer { status, headers, body, json, exchange, took: Duration::ZERO, what })))
     }
 
-    fn exchange(&self, request: &http::Request<()>) -> Exchange {
+    fn exchange(&self, request: &reqwest::Request) -> Exchange {
         let secrets = &self.client.0.secrets;
         let plane = self.client.0.plane.filter(|_| !self.path.contains("://"));
         Exchange {
             operation: plane.and_then(|plane| contract::resolve(plane, "GET", &self.path)).map(|found| found.id),
             method: "GET".to_owned(),
-            url: secrets.text(&request.uri().to_string()),
+            url: secrets.text(request.url().as_str()),
             request_headers: exchange::headers(request.headers(), secrets),
             at: self.client.0.began.elapsed().as_millis() as u64,
             ..Exchange::default()
@@ -172,7 +213,7 @@ impl WsRequest {
     }
 }
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Stream = WebSocketStream<reqwest::Upgraded>;
 
 /// An open WebSocket. Dropping it closes the connection without a close frame.
 pub struct Socket {
@@ -272,5 +313,76 @@ impl Socket {
         };
         let content = exchange::message(&content, &self.client.0.secrets);
         self.client.0.log.frame(self.exchange, Frame { sent, kind, content });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::Dial;
+    use crate::{
+        client::{Client, Gate, Log, Parts, Secrets, Watch, http},
+        ledger::Ledger,
+        run::{Budget, Spent},
+    };
+
+    fn client(base: String) -> Client {
+        Client(Arc::new(Parts {
+            http: http(&base.parse().unwrap()).unwrap(),
+            base,
+            key: None,
+            headers: Vec::new(),
+            plane: None,
+            judged: true,
+            timeout: Duration::from_secs(10),
+            log: Arc::new(Log::default()),
+            secrets: Secrets::default(),
+            gate: Arc::new(Gate::new(None)),
+            waits: Arc::default(),
+            budget: Arc::new(Spent::new(Budget::default())),
+            watch: Arc::new(Watch::new(Arc::new(Ledger::none()))),
+            began: Instant::now(),
+        }))
+    }
+
+    /// Answers one request with these pieces, a moment apart.
+    async fn server(pieces: &'static [&'static str]) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            _ = stream.read(&mut [0; 4096]).await;
+            for piece in pieces {
+                stream.write_all(piece.as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        client(base)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_comes_in_pieces_is_whole() {
+        let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n";
+        let client = server(Box::leak(Box::new([head, "{\"message\":", "\"no\"}"]))).await;
+        let Dial::Refused(answer) = client.ws("/x").dial().await.unwrap() else { panic!("it was refused") };
+        assert_eq!((answer.status, answer["message"].as_str()), (400, Some("no")));
+    }
+
+    #[tokio::test]
+    async fn an_upgrade_that_does_not_fit_the_key_is_none() {
+        let client = server(&[
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n",
+        ])
+        .await;
+        assert!(client.ws("/x").dial().await.is_err_and(|stop| stop.to_string().contains("doesn't fit the key")));
     }
 }

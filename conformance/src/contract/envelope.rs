@@ -9,12 +9,16 @@ use crate::client::Answer;
 ///
 /// The API: `{path, timestamp, statusCode, error, message}`, only the last three where the body was no JSON at all
 /// (observed). The toolbox since 0.200: `{statusCode, message, path, timestamp, …}` (SDKs: `message`, `code`); what no
-/// route takes is plain text (observed), and uploads of several files name each file's error.
+/// route takes is plain text (observed), and uploads of several files name each file's error. Both say that they are JSON: clients that don't read it
+/// otherwise show nothing.
 pub fn envelope(plane: Plane, answer: &Answer) -> Option<String> {
     if answer.status == 501 || (plane == Plane::Toolbox && exempt(answer)) {
         return None;
     }
     let Value::Object(fields) = &answer.json else { return Some(format!("no JSON object: {}", answer.summary())) };
+    if !answer.is_json() {
+        return Some(format!("sent as {:?}, not as application/json", answer.header("content-type")));
+    }
     let invalid_json = fields.get("message").is_some_and(|message| message == "Invalid JSON in request body");
     let required: &[&str] = match plane {
         Plane::Api if invalid_json => &["message", "error", "statusCode"],
@@ -33,5 +37,6 @@ pub fn envelope(plane: Plane, answer: &Answer) -> Option<String> {
 }
 
 fn exempt(answer: &Answer) -> bool {
-    answer.header("content-type").starts_with("text/plain") || answer.json.get("errors").is_some()
+    let is_text = answer.header("content-type").starts_with("text/plain") && !answer.json.is_object();
+    is_text || answer.json.get("errors").is_some()
 }

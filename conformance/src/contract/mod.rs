@@ -88,6 +88,20 @@ pub struct Contract {
     pub types: HashMap<&'static str, Shape>,
 }
 
+/// Logs are plain text for some clients, bulk downloads are parts.
+const IN_OTHER_FORMS: [&str; 3] = ["DownloadFiles", "GetEntrypointLogs", "GetSessionCommandLogs"];
+
+impl Operation {
+    /// Is an answer without `application/json` wrong? Lone values are sent as text by some (signing keys, `true`,
+    /// counts; observed).
+    pub fn answers_json(&self) -> bool {
+        let lone = |kind: &Kind| {
+            matches!(kind, Kind::Any | Kind::Bytes | Kind::String | Kind::Bool | Kind::Integer | Kind::Number)
+        };
+        self.answer.as_ref().is_some_and(|shape| !lone(&shape.kind)) && !IN_OTHER_FORMS.contains(&self.id)
+    }
+}
+
 static API: LazyLock<Contract> = LazyLock::new(|| parse::parse(Plane::Api, include_str!("api.contract")));
 static TOOLBOX: LazyLock<Contract> = LazyLock::new(|| parse::parse(Plane::Toolbox, include_str!("toolbox.contract")));
 
@@ -155,6 +169,15 @@ mod tests {
             }
         }
         assert_eq!((API.operations.len(), TOOLBOX.operations.len()), (196, 103));
+    }
+
+    #[test]
+    fn answers_that_are_never_json_are_exceptions() {
+        let json = |id| operation(id).is_some_and(Operation::answers_json);
+        assert!(json("getSandbox") && json("ExecuteCommand") && json("listVolumes"));
+        let texts = ["rotateSigningKey", "hasSandboxAccess", "DownloadFile", "updateLastActivity"];
+        assert!(!texts.into_iter().chain(IN_OTHER_FORMS).any(json));
+        assert!(IN_OTHER_FORMS.into_iter().all(|id| operation(id).is_some()));
     }
 
     #[test]

@@ -218,10 +218,10 @@ impl Report {
     }
 
     /// 0: everything holds. 1: a verdict against the server, or a stale baseline. 2: the suite was at fault, had nothing
-    /// to run, or ended early with nothing found.
+    /// to run, judged nothing of it, or ended early with nothing found.
     pub fn exit_code(&self) -> u8 {
         let any = |outcome: Outcome| self.scenarios.iter().any(|scenario| scenario.outcome == outcome);
-        if self.scenarios.is_empty() || any(Outcome::Error) {
+        if self.judged_nothing() || any(Outcome::Error) {
             2
         } else if any(Outcome::Fail) || any(Outcome::Untestable) {
             1
@@ -230,6 +230,13 @@ impl Report {
         } else {
             u8::from(!self.stale.is_empty())
         }
+    }
+
+    /// No scenario came to a verdict: that must not look like success.
+    pub fn judged_nothing(&self) -> bool {
+        let silent =
+            |scenario: &ScenarioReport| scenario.checks.is_empty() && scenario.outcome == Outcome::NotApplicable;
+        self.scenarios.iter().all(silent)
     }
 
     /// Scenarios that didn't pass at their first attempt, and passed.

@@ -71,12 +71,20 @@ async fn find_out(cx: &Cx, capability: Capability) -> Result<bool> {
     })
 }
 
-/// `0.205.1` → (0, 205, 1); what isn't a number counts as 0.
-pub(super) fn version(text: &str) -> (u32, u32, u32) {
-    let mut parts = text.trim_start_matches('v').split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0));
-    let mut next = || parts.next().unwrap_or(0);
-    (next(), next(), next())
+/// `0.205.1` → (0, 205, 1); later parts that aren't numbers count as 0. A server that gives no release (`dev`, `v0.0.0-dev`)
+/// is built of the newest sources: every rule of today is for it.
+pub(crate) fn version(text: &str) -> (u32, u32, u32) {
+    let mut parts = text.trim_start_matches('v').split(['.', '-', '+']).map(str::parse::<u32>);
+    let Some(Ok(major)) = parts.next() else { return NEWEST };
+    let mut next = || parts.next().and_then(Result::ok).unwrap_or(0);
+    match (major, next(), next()) {
+        (0, 0, 0) => NEWEST,
+        release => release,
+    }
 }
+
+/// See [`version`].
+const NEWEST: (u32, u32, u32) = (u32::MAX, u32::MAX, u32::MAX);
 
 #[cfg(test)]
 mod tests {
@@ -87,5 +95,12 @@ mod tests {
         assert!(version("0.190") < version("0.205.1"));
         assert!(version("0.200") <= version("v0.200.0-alpha"));
         assert!(version("1") > version("0.999.9"));
+    }
+
+    #[test]
+    fn a_version_that_is_no_release_is_the_newest() {
+        for text in ["dev", "v0.0.0-dev", "0.0.0", "", "main", "v"] {
+            assert!(version(text) > version("999.0"), "{text}");
+        }
     }
 }

@@ -148,7 +148,7 @@ impl World {
             return Ok(Some(format!("server {} is older than {}", self.server.version, scenario.since)));
         }
         if scenario.until.is_some_and(|until| version >= probe::version(until)) {
-            return Ok(Some(format!("server {} is newer than the rule", self.server.version)));
+            return Ok(Some(format!("server {} is newer than the rule, or no release", self.server.version)));
         }
         let refused = scenario.covers.iter().find(|id| self.server.operations.get(**id) == Some(&false));
         if let Some(operation) = refused {

@@ -56,12 +56,22 @@ async fn value_is_shown_once(cx: Cx) -> Result {
     cx.check("form").on(&made).that(value.starts_with("dtn_"), "a value that begins with dtn_", value.len());
     cx.check("works").status(&cx.get("/sandbox?limit=1&name=nobody").key(&value).send().await?, 200);
     let list = cx.get("/api-keys").send().await?.ok()?;
-    let listed = list.array("")?.iter().find(|key| key["name"] == name.as_str()).cloned().unwrap_or_default();
+    let named: Vec<&Value> = list.array("")?.iter().filter(|key| key["name"] == name.as_str()).collect();
+    cx.check("listed-once").on(&list).eq(named.len(), 1);
+    let listed = named.first().copied().cloned().unwrap_or_default();
     cx.check("listed").on(&list).eq(&listed["name"], &json!(name));
+    cx.check_same("item", &list, &listed, &made.json, &["permissions", "expiresAt", "createdAt"]);
+    cx.check_recent("created-at", &made, "/createdAt").await;
     let shown = listed["value"].as_str().unwrap_or_default();
     cx.check("masked").on(&list).that(shown != value && shown.contains('*'), "a masked value", shown);
     let read = cx.get(&format!("/api-keys/{name}")).send().await?;
     cx.check("read").json(&read, "/value", shown);
+    cx.check_same("same", &read, &read.json, &listed, &["name", "permissions", "expiresAt", "createdAt", "userId"]);
+    let used = cx.eventually("lastUsedAt is told", Duration::from_secs(20), async || {
+        let read = cx.get(&format!("/api-keys/{name}")).send().await?.ok()?;
+        Ok(time(&read["lastUsedAt"]).is_some().then_some(()))
+    });
+    cx.check("last-used").should().that(used.await.is_ok(), "a time", "none");
     Ok(())
 }
 
@@ -88,8 +98,10 @@ async fn expired_key_is_refused(cx: Cx) -> Result {
     let answer = cx.get("/sandbox?limit=1&name=nobody").key(&made.string("/value")?).send().await?;
     cx.check("refused").error(&answer, 401, "Invalid credentials");
     let list = cx.get("/api-keys").send().await?.ok()?;
-    let listed = list.array("")?.iter().any(|key| key["name"] == name.as_str());
-    cx.check("listed").on(&list).that(listed, "the key in the list", listed);
+    let listed = list.array("")?.iter().find(|key| key["name"] == name.as_str()).cloned();
+    cx.check("listed").on(&list).that(listed.is_some(), "the key in the list", &listed);
+    let ends = listed.unwrap_or_default()["expiresAt"].clone();
+    cx.check("listed-expiry").on(&list).eq(ends, json!("2020-01-01T00:00:00.000Z"));
     Ok(())
 }
 

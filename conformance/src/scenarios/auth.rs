@@ -1,6 +1,6 @@
 use reqwest::Method;
 
-use crate::{contract::Plane, prelude::*};
+use crate::{client::Dial, contract::Plane, prelude::*};
 
 scenarios! { "auth";
     /// The server's configuration is readable without a key, and says which version it is and where toolboxes are.
@@ -57,6 +57,13 @@ async fn config_needs_no_key(cx: Cx) -> Result {
     for pointer in ["/oidc/issuer", "/oidc/clientId", "/oidc/audience"] {
         cx.check(pointer).on(&config).that(config.at(pointer).is_string(), "a string", config.at(pointer));
     }
+    let version = config.header("x-daytona-api-version");
+    cx.check("same-version").on(&config).that(
+        version.is_empty() || config["version"] == version,
+        "the version of the header",
+        &config["version"],
+    );
+    cx.check("port-template").on(&config).contains(config["proxyTemplateUrl"].as_str().unwrap_or_default(), "{{PORT}}");
     // SDKs would ask the analytics service for metrics instead of the API.
     cx.check("unknown-key").status(&cx.get("/config").key("nonsense").send().await?, 200);
     Ok(())
@@ -211,8 +218,23 @@ async fn every_toolbox_operation_needs_a_key(cx: Cx) -> Result {
         let answer = sandbox.toolbox().request(method, &path).no_key().json(json!({})).send().await?;
         cx.check(id).status(&answer, 401);
     }
+    for path in UPGRADES {
+        match sandbox.ws(path).no_key().dial().await? {
+            Dial::Refused(answer) => _ = cx.check(format!("upgrade {path}")).status(&answer, 401),
+            Dial::Open(_) => _ = cx.check(format!("upgrade {path}")).that(false, "status 401", "an open WebSocket"),
+        }
+    }
     Ok(())
 }
+
+/// What becomes a WebSocket.
+const UPGRADES: &[&str] = &[
+    "/process/session/0/command/0/logs?follow=true",
+    "/process/session/entrypoint/logs?follow=true",
+    "/process/pty/0/connect",
+    "/process/pty/create-connect?id=0",
+    "/process/interpreter/execute",
+];
 
 async fn preview_token_opens_the_toolbox(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;

@@ -11,8 +11,9 @@ scenarios! { "catalogue";
     /// The list's parameters are validated. (observed)
     snapshot_list_validates: Must, covers ["getAllSnapshots"];
 
-    /// Regions are listed; the one that sandboxes get is among them. (listAvailableRegions)
-    regions_are_listed: Must, covers ["listAvailableRegions"];
+    /// Regions are listed; the one that sandboxes get is among them, and the snapshot that they get is there.
+    /// (listAvailableRegions, ConfigController_getConfig: `defaultSnapshot`)
+    regions_are_listed: Must, covers ["listAvailableRegions", "ConfigController_getConfig"];
 
     /// An unknown region is 404 `Region not found`. (observed)
     unknown_region_is_not_found: Must, covers ["getRegionById"];
@@ -32,8 +33,12 @@ async fn snapshots_are_listed(cx: Cx) -> Result {
     let list = cx.get("/snapshots").send().await?;
     cx.check("status").status(&list, 200);
     cx.check("page").json(&list, "/page", 1);
-    let active = list.array("/items")?.iter().find(|snapshot| snapshot["state"] == "active").cloned();
-    let Some(active) = active else { return Err(Stop::not_applicable("an active snapshot")) };
+    let active = |snapshot: &&Value| snapshot["state"] == "active";
+    let ready_made = |snapshot: &&Value| active(snapshot) && snapshot["general"] == true;
+    let items = list.array("/items")?;
+    let Some(active) = items.iter().find(ready_made).or_else(|| items.iter().find(active)).cloned() else {
+        return Err(Stop::not_applicable("an active snapshot"));
+    };
     for (id, field) in [("by-name", "name"), ("by-id", "id")] {
         let name = active[field].as_str().unwrap_or_default();
         let read = cx.get(&format!("/snapshots/{name}")).send().await?;
@@ -41,11 +46,39 @@ async fn snapshots_are_listed(cx: Cx) -> Result {
     }
     let one = cx.get("/snapshots").query("limit", 1).send().await?;
     cx.check("limit").on(&one).eq(one["items"].as_array().map(Vec::len), Some(1));
-    cx.check("total").on(&one).eq(&one["total"], &list["total"]);
-    let named = cx.get("/snapshots").query("name", active["name"].as_str().unwrap_or_default()).send().await?;
+    // What others keep and remove meanwhile has another name.
+    let name = active["name"].as_str().unwrap_or_default();
+    let named = cx.get("/snapshots").query("name", name).send().await?;
     cx.check("by-filter").on(&named).that(named["total"].as_u64() >= Some(1), "at least one", &named["total"]);
+    let one = cx.get("/snapshots").query("name", name).query("limit", 1).send().await?;
+    cx.check("total").on(&one).eq(&one["total"], &named["total"]);
+    cx.check("total-pages").on(&one).eq(&one["totalPages"], &one["total"]);
+    let beyond = cx.get("/snapshots").query("name", name).query("limit", 100).query("page", 2).send().await?;
+    cx.check("second-page").json(&beyond, "/page", 2);
+    cx.check("nothing-beyond").json(&beyond, "/items", json!([]));
+    pages_follow(&cx, name).await?;
     let none = cx.get("/snapshots").query("name", "no-such-snapshot").send().await?;
     cx.check("none").json(&none, "/items", json!([]));
+    Ok(())
+}
+
+/// Of those whose names begin alike, each page has others.
+async fn pages_follow(cx: &Cx, name: &str) -> Result {
+    let start: String = name.chars().take(4).collect();
+    let page = async |number: u8| {
+        let request = cx.get("/snapshots").query("name", &start).query("limit", 1).query("page", number);
+        request.query("sort", "name").query("order", "asc").send().await?.ok()
+    };
+    let (first, second) = (page(1).await?, page(2).await?);
+    cx.check("pages-of-one").on(&first).eq(&first["totalPages"], &first["total"]);
+    if first["total"].as_u64() > Some(1) {
+        let names = [&first, &second].map(|page| page.at("/items/0/name").as_str().unwrap_or_default().to_owned());
+        cx.check("pages-follow").on(&second).that(names[0] < names[1], "the next name on the second page", &names);
+        let last =
+            cx.get("/snapshots").query("name", &start).query("sort", "name").query("order", "desc").send().await?;
+        let down: Vec<_> = last["items"].as_array().into_iter().flatten().map(|one| one["name"].as_str()).collect();
+        cx.check("downwards").on(&last).that(down.iter().rev().is_sorted(), "names downwards", &down);
+    }
     Ok(())
 }
 
@@ -72,6 +105,9 @@ async fn snapshot_list_validates(cx: Cx) -> Result {
 async fn regions_are_listed(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
     let regions = cx.get("/regions").send().await?;
+    let config = cx.get("/config").send().await?.ok()?;
+    let default = cx.get(&format!("/snapshots/{}", config.string("/defaultSnapshot")?)).send().await?;
+    cx.check("default-snapshot").json(&default, "/state", "active");
     let known = regions.array("")?.iter().any(|region| region["id"] == sandbox.created["target"]);
     cx.check("of-the-sandbox").on(&regions).that(known, "the sandbox's region in the list", &sandbox.created["target"]);
     Ok(())

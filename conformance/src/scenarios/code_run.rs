@@ -57,7 +57,7 @@ async fn python_runs(cx: Cx) -> Result {
     cx.check("status").status(&answer, 200);
     cx.check("exit-code").json(&answer, "/exitCode", 3);
     cx.check("output").json(&answer, "/result", "hi -\nerr\n");
-    cx.check("no-artifacts").on(&answer).that(answer["artifacts"].is_null(), "no artifacts", &answer["artifacts"]);
+    cx.check("no-artifacts").on(&answer).that(answer.json.get("artifacts").is_none(), "no artifacts", answer.summary());
     Ok(())
 }
 
@@ -165,7 +165,7 @@ async fn artifacts_are_taken_out(cx: Cx) -> Result {
     let sandbox = with(&cx, "python3").await?;
     let code = r#"
 print('before')
-print('dtn_artifact_k39fd2:{"type":"chart","value":{"type":"bar","title":"T","x_label":"X","elements":[{"label":"a","value":"1","group":"g"}]}}')
+print('dtn_artifact_k39fd2:{"type":"chart","value":{"type":"bar","title":"T","x_label":"X","png":"aGk=","elements":[{"label":"a","value":"1","group":"g"}]}}')
 print('after')
 "#;
     let answer = run(&sandbox, json!({"code": code, "language": "python"})).await?;
@@ -175,6 +175,7 @@ print('after')
     cx.check("title").json(&answer, "/artifacts/charts/0/title", "T");
     cx.check("label").json(&answer, "/artifacts/charts/0/x_label", "X");
     cx.check("element").json(&answer, "/artifacts/charts/0/elements/0/label", "a");
+    cx.check("png").json(&answer, "/artifacts/charts/0/png", "aGk=");
     Ok(())
 }
 

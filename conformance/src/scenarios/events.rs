@@ -11,6 +11,12 @@ scenarios! { "events";
     /// once. (SDKs: EventSubscriptionManager; observed)
     states_are_told_in_order: Must, covers ["createSandbox", "stopSandbox", "startSandbox", "deleteSandbox"], needs [Events];
 
+    /// Volumes are told of like sandboxes: that there is one, and each of its states. (observed)
+    volumes_are_told_of: Must, covers ["createVolume"], needs [Events];
+
+    /// The server pings within the interval that it told at the beginning: clients that hear nothing hang up. (Engine.IO)
+    pings_keep_it_alive: Must, covers [], needs [Events], classes [Slow];
+
     /// Events of one organisation don't reach another. (observed)
     events_stay_in_their_organization: Must, covers ["createSandbox"], needs [Events, SecondAccount];
 }
@@ -23,6 +29,9 @@ async fn open(cx: &Cx) -> Result<Socket> {
         cx.api().ws("/socket.io/").query("EIO", 4).query("transport", "websocket").no_key().connect().await?;
     let opened = packet(&mut socket).await?;
     cx.check("open-packet").that(opened.starts_with("0{"), "an open packet", &opened);
+    let packet: Value = opened.strip_prefix('0').and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let has = packet["sid"].is_string() && packet["pingInterval"].is_u64() && packet["pingTimeout"].is_u64();
+    cx.check("open-packet-fields").that(has, "sid, pingInterval and pingTimeout", &packet);
     Ok(socket)
 }
 
@@ -30,6 +39,9 @@ async fn open(cx: &Cx) -> Result<Socket> {
 async fn packet(socket: &mut Socket) -> Result<String> {
     loop {
         let Some(message) = socket.next(WITHIN).await? else { return Err(Stop::untestable("the event socket ended")) };
+        if message.is_binary() {
+            return Err(Stop::untestable("a packet in a binary frame: Socket.IO's are text"));
+        }
         let text = message.into_text().map(|text| text.to_string()).unwrap_or_default();
         match text.as_str() {
             "2" => socket.send_text("3").await?,
@@ -61,9 +73,12 @@ async fn event(socket: &mut Socket, id: Option<&str>) -> Result<(String, Value)>
 
 /// Events up to the one that says that the state is reached: the states told on the way, old and new.
 async fn until(cx: &Cx, socket: &mut Socket, id: &str, state: &str) -> Result<Vec<(String, String)>> {
-    let mut told = Vec::new();
+    let (mut told, mut desired) = (Vec::new(), Value::Null);
     loop {
         let (name, payload) = event(socket, Some(id)).await?;
+        if name == "sandbox.desired-state.updated" {
+            desired = payload["newDesiredState"].clone();
+        }
         if name != "sandbox.state.updated" {
             continue;
         }
@@ -73,6 +88,11 @@ async fn until(cx: &Cx, socket: &mut Socket, id: &str, state: &str) -> Result<Ve
             "sandbox.state is newState",
             &payload["newState"],
         );
+        // What is wanted is told before what is done about it.
+        let wanted = [("stopping", "stopped"), ("starting", "started"), ("destroying", "destroyed")];
+        if let Some((now, wanted)) = wanted.iter().find(|(now, _)| payload["newState"] == *now) {
+            cx.check(format!("desired-before-{now}")).eq(&desired, &json!(wanted));
+        }
         told.push((text("oldState"), text("newState")));
         if text("newState") == state {
             return Ok(told);
@@ -127,5 +147,56 @@ async fn events_stay_in_their_organization(cx: Cx) -> Result {
         "the account's own sandbox",
         about,
     );
+    Ok(())
+}
+
+/// The next event with this beginning of its name that is about this thing.
+async fn named(socket: &mut Socket, start: &str, id: &str) -> Result<(String, Value)> {
+    loop {
+        let (name, payload) = event(socket, None).await?;
+        let whole = payload.get("volume").unwrap_or(&payload);
+        if name.starts_with(start) && whole["id"] == id {
+            return Ok((name, payload));
+        }
+    }
+}
+
+async fn volumes_are_told_of(cx: Cx) -> Result {
+    let mut socket = connected(&cx, cx.key()).await?;
+    let made = cx.post("/volumes").json(json!({"name": cx.name("volume")})).send().await?;
+    if made.status == 503 {
+        return Err(Stop::not_applicable("volumes: no object store"));
+    }
+    let id = made.ok()?.string("/id")?;
+    let (name, _) = named(&mut socket, "volume.", &id).await?;
+    cx.check("created-first").eq(name, "volume.created");
+    let mut states = Vec::new();
+    while states.last().is_none_or(|state| state != "ready") {
+        let (_, payload) = named(&mut socket, "volume.state.updated", &id).await?;
+        cx.check("volume-agrees").eq(&payload["volume"]["state"], &payload["newState"]);
+        states.push(payload["newState"].as_str().unwrap_or_default().to_owned());
+    }
+    cx.check("states").that(states.ends_with(&["ready".to_owned()]), "states up to ready", &states);
+    Ok(())
+}
+
+async fn pings_keep_it_alive(cx: Cx) -> Result {
+    let mut socket =
+        cx.api().ws("/socket.io/").query("EIO", 4).query("transport", "websocket").no_key().connect().await?;
+    let opened = packet(&mut socket).await?;
+    let packet: Value = opened.strip_prefix('0').and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let interval = Duration::from_millis(packet["pingInterval"].as_u64().unwrap_or(25_000));
+    socket.send_text(&format!("40{}", json!({"token": cx.key()}))).await?;
+    let deadline = tokio::time::Instant::now() + interval + Duration::from_secs(10);
+    let pinged = async {
+        while let Some(message) = socket.next(interval + Duration::from_secs(10)).await? {
+            if message == crate::client::Message::text("2") {
+                return Ok(true);
+            }
+        }
+        Ok::<_, Stop>(false)
+    };
+    let pinged = tokio::time::timeout_at(deadline, pinged).await;
+    cx.check("ping").that(matches!(pinged, Ok(Ok(true))), "a ping within the interval", format!("{interval:?}"));
     Ok(())
 }

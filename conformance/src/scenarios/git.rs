@@ -19,11 +19,11 @@ scenarios! { "git";
 
     /// Pull brings what was pushed elsewhere; what was not pulled can't be pushed over: 409. (observed; codes of the
     /// current toolbox)
-    pull_and_push_keep_in_step: Must, covers ["PullChanges", "PushChanges"], since "0.200";
+    pull_and_push_keep_in_step: Must, covers ["PullChanges", "PushChanges", "GetStatus", "GetCommitHistory"], since "0.200";
 
     /// Reset moves the branch and, as asked, index and work tree; restore takes files back. (ResetChanges,
     /// RestoreFiles)
-    reset_and_restore: Must, covers ["ResetChanges", "RestoreFiles"], since "0.200";
+    reset_and_restore: Must, covers ["ResetChanges", "RestoreFiles", "AddFiles"], since "0.200";
 
     /// Configuration is set and read by scope; what isn't set is null. (GetGitConfig, SetGitConfig)
     configuration_by_scope: Must, covers ["GetGitConfig", "SetGitConfig"], since "0.200";
@@ -97,10 +97,12 @@ async fn first_commit_is_pushed(cx: Cx) -> Result {
     cx.check("history-author").json(&history, "/0/author", "Ada");
     cx.check("history-email").json(&history, "/0/email", "ada@example.com");
     cx.check("history-message").on(&history).contains(history.at("/0/message").as_str().unwrap_or_default(), "first ✓");
+    cx.check_recent("history-time", &history, "/0/timestamp").await;
     let remote = json!({"path": repo, "name": "origin", "url": format!("file://{bare}")});
     cx.check("remote").status(&post(&sandbox, "remotes", remote).await?, 201);
     let remotes = sandbox.get("/git/remotes").query("path", &repo).send().await?;
     cx.check("remotes").json(&remotes, "/remotes/0/name", "origin");
+    cx.check("remotes-url").json(&remotes, "/remotes/0/url", format!("file://{bare}"));
     let push =
         post(&sandbox, "push", json!({"path": repo, "remote": "origin", "branch": "main", "set_upstream": true}))
             .await?;
@@ -110,6 +112,15 @@ async fn first_commit_is_pushed(cx: Cx) -> Result {
     let after = status(&sandbox, &repo).await?;
     cx.check("published").json(&after, "/branchPublished", true);
     cx.check("clean").json(&after, "/fileStatus", json!([]));
+    sandbox.output(&format!("git -C {repo} branch side")).await?;
+    let push = post(&sandbox, "push", json!({"path": repo, "remote": "origin", "branch": "side"})).await?;
+    cx.check("push-another").status(&push, 200);
+    let pushed = sandbox.output(&format!("git -C {bare} branch --list side")).await?;
+    cx.check("pushed-another").eq(pushed.trim(), "side");
+    let moved = json!({"path": repo, "name": "origin", "url": "https://git.example/y.git", "overwrite": true});
+    cx.check("overwrite").status(&post(&sandbox, "remotes", moved).await?, 201);
+    let remotes = sandbox.get("/git/remotes").query("path", &repo).send().await?;
+    cx.check("overwritten").json(&remotes, "/remotes", json!([{"name": "origin", "url": "https://git.example/y.git"}]));
     Ok(())
 }
 
@@ -151,7 +162,11 @@ async fn branches_come_and_go(cx: Cx) -> Result {
     let made = post(&sandbox, "branches", json!({"path": repo, "name": "topic/a"})).await?;
     cx.check("created").status(&made, 201);
     cx.check("checked-out").json(&status(&sandbox, &repo).await?, "/currentBranch", "topic/a");
-    cx.check("two").json(&list().await?, "/branches", json!(["main", "topic/a"]));
+    let two = list().await?;
+    cx.check("two").json(&two, "/branches", json!(["main", "topic/a"]));
+    if cx.is_since("0.200") {
+        cx.check("current").json(&two, "/current", "topic/a");
+    }
     let back = post(&sandbox, "checkout", json!({"path": repo, "branch": "main"})).await?;
     cx.check("checkout").status(&back, 200);
     cx.check("back").json(&status(&sandbox, &repo).await?, "/currentBranch", "main");
@@ -185,6 +200,13 @@ async fn clone_takes_what_is_asked(cx: Cx) -> Result {
         cx.check(format!("{id}-head")).json(&status(&sandbox, &path).await?, "/currentBranch", head);
         cx.check(format!("{id}-file")).status(&sandbox.download(&format!("{path}/{file}")).await?, 200);
     }
+    if cx.is_since("0.200") {
+        let path = format!("{dir}/shallow");
+        let body = json!({"url": url, "path": path, "branch": "topic", "depth": 1});
+        cx.check("depth").status(&post(&sandbox, "clone", body).await?, 200);
+        let count = sandbox.output(&format!("git -C {path} rev-list --count HEAD")).await?;
+        cx.check("depth-of-one").eq(count.trim(), "1");
+    }
     let lacking = sandbox.download(&format!("{dir}/commit/b.txt")).await?;
     cx.check("commit-is-older").status(&lacking, 404);
     Ok(())
@@ -209,10 +231,29 @@ async fn pull_and_push_keep_in_step(cx: Cx) -> Result {
     let rejected = post(&sandbox, "push", json!({"path": two})).await?;
     cx.check("rejected").status(&rejected, 409);
     cx.check("code").json(&rejected, "/code", "GIT_PUSH_REJECTED");
-    sandbox.output(&format!("cd {two} && git reset -q --hard HEAD~1")).await?;
+    sandbox.output(&format!("cd {two} && git reset -q --hard HEAD~1 && git fetch -q")).await?;
+    let behind = status(&sandbox, &two).await?;
+    cx.check("behind").json(&behind, "/behind", 1);
+    cx.check("not-ahead").json(&behind, "/ahead", 0);
     cx.check("pull").status(&post(&sandbox, "pull", json!({"path": two})).await?, 200);
     cx.check("pulled").eq(sandbox.download(&format!("{two}/one.txt")).await?.text(), "1\n");
     cx.check("pull-again").status(&post(&sandbox, "pull", json!({"path": two})).await?, 200);
+    let history = sandbox.get("/git/history").query("path", &two).send().await?;
+    let messages: Vec<_> = history.array("")?.iter().filter_map(|one| one["message"].as_str()).map(str::trim).collect();
+    cx.check("newest-first").on(&history).eq(messages, vec!["one", "first"]);
+    sandbox
+        .output(&format!(
+            "cd {one} && git checkout -q -b other && echo 3 > other.txt && git add . && git {identity} commit -q -m other && \
+             git push -q origin other"
+        ))
+        .await?;
+    let other = json!({"path": two, "remote": "origin", "branch": "other"});
+    cx.check("pull-another").should().status(&post(&sandbox, "pull", other).await?, 200);
+    cx.check("pulled-another").should().status(&sandbox.download(&format!("{two}/other.txt")).await?, 200);
+    let fetched = json!({"path": two, "name": "second", "url": format!("file://{bare}"), "fetch": true});
+    cx.check("remote-fetch").should().status(&post(&sandbox, "remotes", fetched).await?, 201);
+    let known = sandbox.output(&format!("git -C {two} branch -r")).await?;
+    cx.check("fetched").should().contains(&known, "second/main");
     Ok(())
 }
 
@@ -229,6 +270,17 @@ async fn reset_and_restore(cx: Cx) -> Result {
     cx.check("unstaged").json(&status(&sandbox, &repo).await?, "/fileStatus/0/worktree", "Modified");
     cx.check("restore").status(&post(&sandbox, "restore", json!({"path": repo, "files": ["a.txt"]})).await?, 200);
     cx.check("restored").eq(sandbox.download(&format!("{repo}/a.txt")).await?.text(), "two\n");
+    let older = json!({"path": repo, "files": ["a.txt"], "source": "HEAD~1", "worktree": true});
+    cx.check("restore-source").status(&post(&sandbox, "restore", older).await?, 200);
+    cx.check("restored-source").eq(sandbox.download(&format!("{repo}/a.txt")).await?.text(), "one\n");
+    sandbox
+        .output(&format!("cd {repo} && git checkout -q HEAD a.txt && echo b > b && echo c > c && echo d > d"))
+        .await?;
+    cx.check("add-two").status(&post(&sandbox, "add", json!({"path": repo, "files": ["b", "c"]})).await?, 200);
+    let staged = async || sandbox.output(&format!("git -C {repo} diff --cached --name-only")).await;
+    cx.check("added-two").eq(staged().await?, "b\nc\n");
+    cx.check("reset-files").status(&post(&sandbox, "reset", json!({"path": repo, "files": ["b"]})).await?, 200);
+    cx.check("reset-one").eq(staged().await?, "c\n");
     let hard = post(&sandbox, "reset", json!({"path": repo, "mode": "hard", "target": "HEAD~1"})).await?;
     cx.check("reset-hard").status(&hard, 200);
     cx.check("reset").eq(sandbox.download(&format!("{repo}/a.txt")).await?.text(), "one\n");
@@ -267,6 +319,8 @@ async fn credentials_are_kept_to_themselves(cx: Cx) -> Result {
     let kept = post(&sandbox, "credentials", body).await?;
     cx.check("accepted").status(&kept, 200);
     cx.check("not-echoed").on(&kept).that(!kept.text().contains(password), "an answer without it", "the password");
+    let ask = "printf 'protocol=https\nhost=git.example\n\n' | GIT_TERMINAL_PROMPT=0 git credential fill";
+    cx.check("for-that-host").should().contains(&sandbox.output(ask).await.unwrap_or_default(), "username=ada");
     let repo = repository(&sandbox, "/home/daytona").await?;
     let url = format!("https://ada:{password}@git.example/x.git");
     cx.check("remote").status(&post(&sandbox, "remotes", json!({"path": repo, "name": "o", "url": url})).await?, 201);
@@ -281,7 +335,11 @@ async fn credentials_are_kept_to_themselves(cx: Cx) -> Result {
 async fn no_repository_is_not_found(cx: Cx) -> Result {
     let (sandbox, dir) = ready(&cx).await?;
     for (id, path) in [("status", "/git/status"), ("branches", "/git/branches"), ("history", "/git/history")] {
-        cx.check(id).status(&sandbox.get(path).query("path", &dir).send().await?, 404);
+        let answer = sandbox.get(path).query("path", &dir).send().await?;
+        cx.check(id).status(&answer, 404);
+        if cx.is_since("0.200") {
+            cx.check(format!("{id}-code")).should().json(&answer, "/code", "GIT_REPO_NOT_FOUND");
+        }
         let missing = format!("{dir}/no-such-directory");
         cx.check(format!("{id}-missing")).status(&sandbox.get(path).query("path", missing).send().await?, 404);
     }

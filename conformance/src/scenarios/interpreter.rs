@@ -70,6 +70,8 @@ scenarios! { "interpreter";
 #[derive(Default)]
 struct Told {
     chunks: Vec<Value>,
+    /// How many of them came as anything but text.
+    binary: usize,
     code: u16,
     reason: String,
 }
@@ -96,7 +98,10 @@ async fn tell(sandbox: &Sandbox, first: &str) -> Result<Told> {
                     frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                 break;
             }
-            message => told.chunks.push(serde_json::from_slice(&message.into_data()).unwrap_or_default()),
+            message => {
+                told.binary += usize::from(!message.is_text());
+                told.chunks.push(serde_json::from_slice(&message.into_data()).unwrap_or_default());
+            }
         }
     }
     Ok(told)
@@ -130,7 +135,10 @@ async fn contexts_come_and_go(cx: Cx) -> Result {
     cx.check("active").json(&made, "/active", true);
     let id = made["id"].as_str().unwrap_or_default().to_owned();
     cx.check("id").ne(&*id, "");
-    cx.check("listed").eq(listed(&sandbox, &id).await?, true);
+    cx.check_recent("created-at", &made, "/createdAt").await;
+    let list = sandbox.get(CONTEXTS).send().await?.ok()?;
+    let item = list.array("/contexts")?.iter().find(|context| context["id"] == *id).cloned().unwrap_or_default();
+    cx.check_same("item", &list, &item, &made.json, &["id", "cwd", "language", "active", "createdAt"]);
     let deleted = sandbox.delete(&format!("{CONTEXTS}/{id}")).send().await?;
     cx.check("deleted").status(&deleted, 200);
     cx.check("not-listed").eq(listed(&sandbox, &id).await?, false);
@@ -175,6 +183,7 @@ async fn output_by_stream(cx: Cx) -> Result {
     cx.check("stdout").eq(&*told.text("stdout"), "out-1\nout-2\n");
     cx.check("stderr").eq(&*told.text("stderr"), "err-1\n");
     cx.check("control").eq(&*told.text("control"), "completed");
+    cx.check("text-frames").that(told.binary == 0, "chunks in text frames", told.binary);
     let last = told.chunks.last().map(|chunk| chunk["type"].clone()).unwrap_or_default();
     cx.check("control-is-last").eq(last, json!("control"));
     cx.check("close-code").eq(told.code, 1000);
@@ -248,6 +257,7 @@ async fn timeout_interrupts(cx: Cx) -> Result {
     cx.check("started").eq(execute(&sandbox, json!({"code": "pass", "contextId": id})).await?.code, 1000);
     let told = execute(&sandbox, json!({"code": code, "contextId": id, "timeout": 2})).await?;
     cx.check("close-code").eq(told.code, 4008);
+    cx.check("control").eq(&*told.text("control"), "interrupted");
     cx.check("stdout").eq(&*told.text("stdout"), "on\n");
     let next = execute(&sandbox, json!({"code": "print(kept)", "contextId": id})).await?;
     cx.check("state-stays").eq(&*next.text("stdout"), "1\n");

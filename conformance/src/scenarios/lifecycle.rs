@@ -8,8 +8,9 @@ scenarios! { "lifecycle";
     /// startSandbox)
     stop_and_start_keep_files: Must, covers ["stopSandbox", "startSandbox"];
 
-    /// Stop answers `stopping` or `stopped` at once, start answers `started`. (observed)
-    answers_name_the_new_state: Must, covers ["stopSandbox", "startSandbox"];
+    /// Stop answers `stopping` or `stopped` at once, start answers `started`; both describe the whole sandbox, whose `updatedAt`
+    /// moves. (observed)
+    answers_name_the_new_state: Must, covers ["stopSandbox", "startSandbox", "getSandbox"];
 
     /// What can't be done in a state is refused with the documented status and text, and changes nothing: here for
     /// `started`. (observed)
@@ -99,12 +100,25 @@ async fn answers_name_the_new_state(cx: Cx) -> Result {
     cx.check("stop").status(&stop, 200);
     let state = stop["state"].as_str().unwrap_or_default();
     cx.check("stopping").on(&stop).that(matches!(state, "stopping" | "stopped"), "stopping or stopped", state);
-    sandbox.wait_for("stopped").await?;
+    let before = sandbox.wait_for("stopped").await?;
     let start = sandbox.op(Method::POST, "/start").send().await?;
     cx.check("start").status(&start, 200);
     cx.check("started").json(&start, "/state", "started");
+    for (id, answer, desired) in [("stop", &stop, "stopped"), ("start", &start, "started")] {
+        cx.check(format!("{id}-desired")).json(answer, "/desiredState", desired);
+        cx.check_same(id, answer, &answer.json, &sandbox.created, WHOSE);
+    }
+    let (stopped, answered) = (time(&before["updatedAt"]), time(&start["updatedAt"]));
+    cx.check("start-updated").on(&start).that(answered >= stopped, "not before it was stopped", &start["updatedAt"]);
+    let after = sandbox.read().await?;
+    let times = [&sandbox.created, &before.json, &after.json].map(|one| time(&one["updatedAt"]));
+    cx.check("updated").that(times.is_sorted() && times[0] < times[2], "a later updatedAt", times);
     Ok(())
 }
+
+/// What says which sandbox it is, in the answer to every change.
+const WHOSE: &[&str] =
+    &["id", "name", "organizationId", "labels", "snapshot", "cpu", "memory", "disk", "createdAt", "toolboxProxyUrl"];
 
 async fn illegal_when_started(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
@@ -344,6 +358,7 @@ async fn backup_is_accepted(cx: Cx) -> Result {
     let backup = sandbox.op(Method::POST, "/backup").send().await?;
     cx.check("accepted").status_in(&backup, &[200, 201]);
     cx.check("state").json(&backup, "/state", "started");
+    cx.check("backup").on(&backup).ne(&backup["backupState"], &json!("Error"));
     Ok(())
 }
 

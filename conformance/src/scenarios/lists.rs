@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use crate::prelude::*;
+use crate::{client::Answer, prelude::*};
 
 scenarios! { "lists";
     /// Pages of any size together hold each sandbox once, in the order asked for; the last has no `nextCursor`.
@@ -41,6 +41,12 @@ scenarios! { "lists";
 
     /// Sorting by name, creation and cpu, both ways, is the reverse of each other. (listSandboxes)
     order_reverses: Must, covers ["listSandboxes"];
+
+    /// Each sort is by the value that it names, and without one what was active last comes first. (listSandboxes; observed)
+    order_is_by_value: Must, covers ["listSandboxes"];
+
+    /// A time window of the end holds what ends by itself in it. (listSandboxes: `autoDestroyAtAfter`, `autoDestroyAtBefore`)
+    ends_between: Must, covers ["listSandboxes"], since "0.200";
 
     /// A time window of creation holds what was made in it. (listSandboxes)
     created_between: Must, covers ["listSandboxes"];
@@ -97,7 +103,8 @@ async fn filters_narrow(cx: Cx) -> Result {
     let first = &sandboxes[0].created;
     let snapshot = first["snapshot"].as_str().unwrap_or_default().to_owned();
     let region = first["target"].as_str().unwrap_or_default().to_owned();
-    let cpu = first["cpu"].as_f64().unwrap_or_default();
+    let number = |field: &str| first[field].as_f64().unwrap_or_default();
+    let (cpu, memory, disk) = (number("cpu"), number("memory"), number("disk"));
     let cases = [
         ("states", "states", "started".to_owned(), 2),
         ("states-none", "states", "archived".to_owned(), 0),
@@ -110,11 +117,23 @@ async fn filters_narrow(cx: Cx) -> Result {
         ("min-cpu", "minCpu", format!("{cpu}"), 2),
         ("min-cpu-none", "minCpu", format!("{}", cpu + 1.0), 0),
         ("max-cpu", "maxCpu", format!("{cpu}"), 2),
+        ("min-memory", "minMemoryGiB", format!("{memory}"), 2),
+        ("min-memory-none", "minMemoryGiB", format!("{}", memory + 1.0), 0),
+        ("max-memory", "maxMemoryGiB", format!("{memory}"), 2),
+        ("min-disk", "minDiskGiB", format!("{disk}"), 2),
+        ("min-disk-none", "minDiskGiB", format!("{}", disk + 1.0), 0),
+        ("max-disk", "maxDiskGiB", format!("{disk}"), 2),
+        ("max-disk-none", "maxDiskGiB", format!("{}", (disk - 1.0).max(1.0)), if disk > 1.0 { 0 } else { 2 }),
+        ("errored-too", "includeErroredDeleted", "true".to_owned(), 2),
         ("public", "isPublic", "true".to_owned(), 1),
         ("private", "isPublic", "false".to_owned(), 1),
         ("recoverable", "isRecoverable", "true".to_owned(), 0),
         ("created-after", "createdAtAfter", "2100-01-01".to_owned(), 0),
         ("created-before", "createdAtBefore", "2100-01-01".to_owned(), 2),
+        ("event-after", "lastEventAfter", "2000-01-01".to_owned(), 2),
+        ("event-after-none", "lastEventAfter", "2100-01-01".to_owned(), 0),
+        ("event-before", "lastEventBefore", "2100-01-01".to_owned(), 2),
+        ("event-before-none", "lastEventBefore", "2000-01-01".to_owned(), 0),
         ("unknown-parameter", "noSuchFilter", "x".to_owned(), 2),
     ];
     for (id, name, value, expected) in cases {
@@ -178,6 +197,8 @@ async fn states_filter(cx: Cx) -> Result {
         Ok::<_, Stop>(ids(&answer["items"]))
     };
     cx.check("stopped").eq(of(&["stopped"]).await?, [sandboxes[0].id.clone()]);
+    let list = cx.get("/sandbox").query("id", &sandboxes[0].id).send().await?.ok()?;
+    item_is_read(&cx, "stopped", &list, &sandboxes[0].read().await?);
     cx.check("started").eq(of(&["started"]).await?, [sandboxes[1].id.clone()]);
     cx.check("both").eq(of(&["started", "stopped"]).await?.len(), 2);
     let bracketed = cx.get("/sandbox").query("labels", &labels).query("states[]", "stopped").send().await?;
@@ -239,7 +260,46 @@ async fn items_say_what_a_read_says(cx: Cx) -> Result {
         let item = list.at(&format!("/items/0/{field}"));
         cx.check(field).on(&list).that(!item.is_null() && item == &read[field], &read[field].to_string(), item);
     }
+    item_is_read(&cx, "started", &list, &read);
     Ok(())
+}
+
+/// What items have of a sandbox. Of its times only the first doesn't move by itself.
+const ITEM: &[&str] = &[
+    "id",
+    "organizationId",
+    "name",
+    "target",
+    "runnerId",
+    "sandboxClass",
+    "state",
+    "desiredState",
+    "snapshot",
+    "user",
+    "recoverable",
+    "public",
+    "cpu",
+    "gpu",
+    "memory",
+    "disk",
+    "labels",
+    "autoStopInterval",
+    "autoArchiveInterval",
+    "autoDeleteInterval",
+    "createdAt",
+    "daemonVersion",
+    "toolboxProxyUrl",
+];
+
+/// The only item of a list is the sandbox that was read.
+fn item_is_read(cx: &Cx, id: &str, list: &Answer, read: &Answer) {
+    let item = list.at("/items/0");
+    cx.check_same(id, list, item, &read.json, ITEM);
+    let created = time(&read["createdAt"]);
+    for field in ["updatedAt", "lastActivityAt"] {
+        let told = time(&item[field]);
+        cx.check(format!("{id}-{field}")).on(list).that(told >= created, "a time after createdAt", &item[field]);
+    }
 }
 
 async fn items_are_short(cx: Cx) -> Result {
@@ -267,6 +327,15 @@ async fn old_list_counts_pages(cx: Cx) -> Result {
         cx.check(format!("{id}-pages")).json(answer, "/totalPages", 2);
     }
     cx.check("page").json(&second, "/page", 2);
+    for (id, name, value, expected) in [
+        ("states", "states", "started", 3),
+        ("states-none", "states", "stopped", 0),
+        ("regions-none", "regions", "mars", 0),
+        ("cpu-none", "minCpu", "64", 0),
+    ] {
+        let answer = cx.get("/sandbox/paginated").query("labels", &labels).query(name, value).send().await?;
+        cx.check(id).json(&answer, "/total", expected);
+    }
     let mut seen = ids(&first["items"]);
     seen.extend(ids(&second["items"]));
     cx.check("each-once").eq(seen, sandboxes.iter().map(|sandbox| sandbox.id.clone()).collect::<Vec<_>>());
@@ -304,6 +373,100 @@ async fn order_reverses(cx: Cx) -> Result {
         if sort == "name" {
             cx.check("by-name").eq(&up, &by_name);
         }
+    }
+    Ok(())
+}
+
+/// A ready-made snapshot with more of everything than the sandbox has.
+async fn larger(cx: &Cx, than: &Value) -> Result<Option<String>> {
+    let list = cx.get("/snapshots").send().await?.ok()?;
+    let more = |one: &&Value| {
+        let fields = [("cpu", "cpu"), ("mem", "memory"), ("disk", "disk")];
+        let all = fields.into_iter().all(|(of, mine)| one[of].as_f64() > than[mine].as_f64());
+        all && one["general"] == true && one["state"] == "active" && one["sandboxClass"] == than["sandboxClass"]
+    };
+    Ok(list.array("/items")?.iter().find(more).and_then(|one| one["name"].as_str()).map(str::to_owned))
+}
+
+async fn order_is_by_value(cx: Cx) -> Result {
+    let (labels, sandboxes) = some(&cx, 2).await?;
+    let Some(snapshot) = larger(&cx, &sandboxes[0].created).await? else {
+        return Err(Stop::not_applicable("a general snapshot that is larger than the default"));
+    };
+    // First by its name, last by everything else.
+    let group = sandboxes[0].created["labels"].clone();
+    let name = format!("a-{}", sandboxes[0].name);
+    let made = cx.create(json!({"name": name, "labels": group, "snapshot": snapshot}))?.send().await?;
+    if !made.is_ok() {
+        return Err(Stop::not_applicable("room for a larger sandbox"));
+    }
+    Sandbox::of(cx.api().clone(), &made)?.wait_for("started").await?;
+    for (id, name, field) in
+        [("cpu", "maxCpu", "cpu"), ("memory", "maxMemoryGiB", "memory"), ("disk", "maxDiskGiB", "disk")]
+    {
+        let most = sandboxes[0].created[field].to_string();
+        let answer = cx.get("/sandbox").query("labels", &labels).query(name, most).send().await?;
+        cx.check(format!("at-most-{id}")).on(&answer).eq(ids(&answer["items"]).len(), 2);
+    }
+    let list = |sort: &'static str, order: &'static str| {
+        cx.get("/sandbox").query("labels", &labels).query("sort", sort).query("order", order).send()
+    };
+    for (sort, field) in [("cpu", "cpu"), ("memoryGib", "memory"), ("diskGib", "disk"), ("createdAt", "createdAt")] {
+        for order in ["asc", "desc"] {
+            let answer = list(sort, order).await?;
+            let told = values(&answer["items"], field);
+            let sorted = if order == "asc" { told.is_sorted() } else { told.iter().rev().is_sorted() };
+            cx.check(format!("{sort}-{order}")).on(&answer).that(sorted && told.len() == 3, "sorted values", &told);
+        }
+    }
+    latest_is_first(&cx, &labels, &sandboxes[1]).await
+}
+
+/// Values that can be compared: numbers by their size, times as they are written.
+fn values(items: &Value, field: &str) -> Vec<(u64, String)> {
+    let value =
+        |item: &Value| (item[field].as_u64().unwrap_or_default(), item[field].as_str().unwrap_or_default().to_owned());
+    items.as_array().into_iter().flatten().map(value).collect()
+}
+
+/// Without an order, what was active last comes first.
+async fn latest_is_first(cx: &Cx, labels: &str, active: &Sandbox) -> Result {
+    let first = cx.eventually("its activity counts", Duration::from_secs(30), async || {
+        active.op(reqwest::Method::POST, "/last-activity").send().await?.ok()?;
+        let answer = cx.get("/sandbox").query("labels", labels).send().await?.ok()?;
+        let others = answer.array("/items")?.iter().filter(|item| item["id"] != *active.id);
+        let last = others.map(|item| time(&item["lastActivityAt"])).max().flatten();
+        let now = active.read().await?;
+        Ok((time(&now["lastActivityAt"]) > last).then_some(()))
+    });
+    first.await?;
+    for (id, request) in
+        [("default", cx.get("/sandbox")), ("by-activity", cx.get("/sandbox").query("sort", "lastActivityAt"))]
+    {
+        let answer = request.query("labels", labels).query("order", "desc").send().await?;
+        cx.check(format!("{id}-desc")).on(&answer).eq(ids(&answer["items"]).first(), Some(&active.id));
+    }
+    let answer = cx.get("/sandbox").query("labels", labels).send().await?;
+    let told = values(&answer["items"], "lastActivityAt");
+    cx.check("default").on(&answer).that(told.iter().rev().is_sorted(), "the latest activity first", &told);
+    cx.check("default-first").on(&answer).eq(ids(&answer["items"]).first(), Some(&active.id));
+    Ok(())
+}
+
+async fn ends_between(cx: Cx) -> Result {
+    let group = cx.name("list");
+    let labels = json!({"group": group}).to_string();
+    let sandbox = cx.sandbox_with(json!({"labels": cx.labels(json!({"group": group})), "ttlMinutes": 60})).await?;
+    let at = time(&sandbox.read().await?["autoDestroyAt"]).ok_or_else(|| Stop::untestable("no autoDestroyAt"))?;
+    let hour = chrono::TimeDelta::hours(1);
+    for (id, name, when, expected) in [
+        ("after", "autoDestroyAtAfter", at - hour, 1),
+        ("after-none", "autoDestroyAtAfter", at + hour, 0),
+        ("before", "autoDestroyAtBefore", at + hour, 1),
+        ("before-none", "autoDestroyAtBefore", at - hour, 0),
+    ] {
+        let answer = cx.get("/sandbox").query("labels", &labels).query(name, when.to_rfc3339()).send().await?;
+        cx.check(id).on(&answer).eq(ids(&answer["items"]).len(), expected);
     }
     Ok(())
 }

@@ -90,7 +90,10 @@ async fn directories_are_told(cx: Cx) -> Result {
 async fn init_is_taken(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
     for (id, body) in [("token", json!({"token": "t"})), ("again", json!({"token": "u"})), ("none", json!({}))] {
-        cx.check(id).status(&sandbox.post("/init").json(body).send().await?, 200);
+        let answer = sandbox.post("/init").json(body).send().await?;
+        cx.check(id).status(&answer, 200);
+        let text = "Auth token set and telemetry initialized successfully";
+        cx.check(format!("{id}-message")).should().json(&answer, "/message", text);
     }
     Ok(())
 }
@@ -107,6 +110,7 @@ async fn env_is_for_new_processes(cx: Cx) -> Result {
     cx.check("before").json(&sandbox.exec(show).await?, "/result", "at creation unset\n");
     let set = sandbox.post("/env").json(json!({"set": {"ADDED": "a b; $(c)"}, "unset": ["GIVEN"]})).send().await?;
     cx.check("status").status(&set, 200);
+    cx.check("message").should().json(&set, "/message", "Environment updated successfully");
     cx.check("execute").json(&sandbox.exec(show).await?, "/result", "unset a b; $(c)\n");
     let created = sandbox.post("/process/session").json(json!({"sessionId": "env"})).send().await?;
     cx.check("session-created").status(&created, 201);
@@ -155,6 +159,11 @@ async fn metrics_are_plausible(cx: Cx) -> Result {
         let plausible = number(used) >= 0.0 && number(total) > 0.0 && number(used) <= number(total);
         cx.check(used).on(&answer).that(plausible, "at most the total", (number(used), number(total)));
     }
+    let cached = number("memCache") >= 0.0 && number("memCache") <= number("memTotal");
+    cx.check("memCache").on(&answer).that(cached, "at most the total", &answer["memCache"]);
+    // Some of a disk may be kept for root.
+    let share = (number("diskUsed") + number("diskFree")) / number("diskTotal");
+    cx.check("disk").on(&answer).that((0.8..1.01).contains(&share), "used and free are about the total", share);
     let now = chrono::Utc::now().timestamp() as f64;
     let told = number("timestampUnix");
     cx.check("time").on(&answer).that((told - now).abs() < 120.0, "the time now, in seconds", told);

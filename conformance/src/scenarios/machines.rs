@@ -63,8 +63,32 @@ async fn fork(cx: &Cx, of: &Sandbox, body: Value) -> Result<Sandbox> {
     Ok(fork)
 }
 
+/// Where no snapshot is said to be of a machine, none may make one: a list that hides them would leave all of this unjudged.
+async fn no_snapshot_hides_a_machine(cx: &Cx) -> Result {
+    const MOST: usize = 8;
+    let snapshots = cx.get("/snapshots").send().await?.ok()?;
+    let items = snapshots.array("/items")?;
+    let ready = items.iter().filter(|one| one["state"] == "active" && one["sandboxClass"].is_string());
+    // What scenarios of this suite keep are containers; and there are many.
+    let others = ready.filter(|one| !one["name"].as_str().unwrap_or_default().starts_with("conformance-"));
+    for one in others.take(MOST) {
+        let made = cx.create(json!({"snapshot": one["name"]}))?.send().await?;
+        if made.is_ok() {
+            cx.check("class-as-listed").on(&made).eq(&made["sandboxClass"], &one["sandboxClass"]);
+            cx.delete(&format!("/sandbox/{}", made.string("/id")?)).send().await?;
+        }
+    }
+    Ok(())
+}
+
 async fn class_comes_from_the_snapshot(cx: Cx) -> Result {
-    let name = snapshot(&cx).await?;
+    let name = match snapshot(&cx).await {
+        Err(stop @ Stop::NotApplicable(_)) => {
+            no_snapshot_hides_a_machine(&cx).await?;
+            return Err(stop);
+        }
+        found => found?,
+    };
     let mut body = cx.sandbox_body(json!({"snapshot": name}));
     // Not even what the suite adds.
     if let Some(body) = body.as_object_mut() {

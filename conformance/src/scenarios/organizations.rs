@@ -134,6 +134,11 @@ async fn organizations_come_and_go(cx: Cx) -> Result {
     let all = cx.get(PATH).send().await?.ok()?;
     let listed = all.array("")?.iter().filter(|one| one["id"] == *made.at("/id")).count();
     cx.check("listed").on(&all).eq(listed, 1);
+    let read = cx.get(&path).send().await?;
+    let fields = &["id", "name", "personal", "defaultRegionId", "createdBy", "suspended", "createdAt"];
+    cx.check_same("read", &read, &read.json, &made.json, fields);
+    cx.check("not-suspended").json(&read, "/suspended", false);
+    cx.check_recent("created-at", &read, "/createdAt").await;
     let set = cx.api().patch(&format!("{path}/default-region")).json(json!({"defaultRegionId": region})).send().await?;
     cx.check("region-once").error(&set, 409, "Organization already has a default region set");
     let deleted = cx.delete(&path).send().await?;
@@ -200,10 +205,16 @@ async fn roles_come_and_go(cx: Cx) -> Result {
     let made = cx.post(&roles).json(body).send().await?;
     cx.check("created").status(&made, 201);
     cx.check("own").json(&made, "/isGlobal", false);
+    cx.check("description").json(&made, "/description", "devs");
     let own = format!("{roles}/{}", made.string("/id")?);
     let change = json!({"name": "dev2", "description": "d", "permissions": ["write:sandboxes", "read:volumes"]});
     let changed = cx.put(&own).json(change).send().await?;
     cx.check("changed").json(&changed, "/permissions", json!(["write:sandboxes", "read:volumes"]));
+    let all = cx.get(&roles).send().await?.ok()?;
+    let listed = all.array("")?.iter().find(|role| role["id"] == *made.at("/id")).cloned().unwrap_or_default();
+    for (field, value) in [("name", "dev2"), ("description", "d")] {
+        cx.check(format!("listed-{field}")).on(&all).eq(&listed[field], &json!(value));
+    }
     cx.check("deleted").status_in(&cx.delete(&own).send().await?, &[200, 204]);
     let missing = format!("Organization role with ID {} not found", made.string("/id")?);
     let change = json!({"name": "x", "description": "d", "permissions": ["write:sandboxes"]});
@@ -225,9 +236,17 @@ async fn invitations_are_accepted(cx: Cx) -> Result {
     cx.check("twice").error(&twice, 409, &text);
     let own = cx.get(&format!("{path}/invitations")).send().await?;
     cx.check("listed").json(&own, "/0/id", invited.string("/id")?);
+    let fields = &["email", "invitedBy", "organizationId", "organizationName", "expiresAt", "status", "role"];
+    cx.check_same("item", &own, own.at("/0"), &invited.json, fields);
+    let organization = cx.get(&path).send().await?.ok()?;
+    cx.check("organization-name").on(&invited).eq(&invited["organizationName"], &organization["name"]);
+    cx.check("email").json(&invited, "/email", address.as_str());
+    let (end, now) = (time(&invited["expiresAt"]), cx.now().await);
+    cx.check("expires-later").on(&invited).that(end > Some(now), "a time to come", &invited["expiresAt"]);
     let mine = other.get(&format!("{PATH}/invitations")).send().await?.ok()?;
-    let there = mine.array("")?.iter().any(|one| one["id"] == *invited.at("/id"));
-    cx.check("waiting").on(&mine).that(there, "a list with it", mine.summary());
+    let there = mine.array("")?.iter().find(|one| one["id"] == *invited.at("/id")).cloned();
+    cx.check("waiting").on(&mine).that(there.is_some(), "a list with it", mine.summary());
+    cx.check_same("waiting", &mine, &there.unwrap_or_default(), &invited.json, fields);
     let count = other.get(&format!("{PATH}/invitations/count")).send().await?;
     cx.check("counted").on(&count).that(count.text().parse().is_ok_and(|n: usize| n > 0), "a number", count.text());
     let accept = format!("{PATH}/invitations/{}/accept", invited.string("/id")?);
@@ -240,6 +259,11 @@ async fn invitations_are_accepted(cx: Cx) -> Result {
     cx.check("again").error(&again, 403, &text);
     let members = cx.get(&format!("{path}/users")).send().await?.ok()?;
     cx.check("members").on(&members).eq(members.array("")?.len(), 2);
+    let mut roles: Vec<_> = members.array("")?.iter().filter_map(|member| member["role"].as_str()).collect();
+    roles.sort_unstable();
+    cx.check("roles").on(&members).eq(roles, vec!["member", "owner"]);
+    let theirs = members.array("")?.iter().find(|member| member["role"] == "member").cloned().unwrap_or_default();
+    cx.check("member-email").on(&members).eq(&theirs["email"], &json!(address));
     let theirs = other.get(PATH).send().await?.ok()?;
     let joined = theirs.array("")?.iter().any(|one| path.ends_with(one["id"].as_str().unwrap_or("?")));
     cx.check("joined").on(&theirs).that(joined, "a list with it", theirs.summary());
@@ -319,6 +343,18 @@ async fn settings_are_kept(cx: Cx) -> Result {
 async fn usage_counts_what_runs(cx: Cx) -> Result {
     let sandbox = cx.sandbox().await?;
     let id = sandbox.read().await?.ok()?.string("/organizationId")?;
+    let before = cx.get(&format!("{PATH}/{id}/usage")).send().await?["currentVolumeUsage"].as_f64();
+    let volume = cx.post("/volumes").json(json!({"name": cx.name("counted")})).send().await?;
+    if volume.is_ok() {
+        let overview = cx.get(&format!("{PATH}/{id}/usage")).send().await?;
+        let count = overview["currentVolumeUsage"].as_f64().unwrap_or_default();
+        cx.check("volumes").on(&overview).that(count >= 1.0, "at least one volume", count);
+        // Others may delete theirs meanwhile.
+        cx.check("one-more").on(&overview).should().that(Some(count) > before, "more than before", (before, count));
+        let memory = overview["regionUsage"].as_array().into_iter().flatten();
+        let memory: f64 = memory.filter_map(|region| region["currentMemoryUsage"].as_f64()).sum();
+        cx.check("memory").on(&overview).that(memory >= 1.0, "at least one GiB", memory);
+    }
     let usage = async || -> Result<(f64, f64)> {
         let overview = cx.get(&format!("{PATH}/{id}/usage")).send().await?.ok()?;
         let number = |name: &str| {

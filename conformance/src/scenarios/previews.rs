@@ -1,6 +1,9 @@
 use reqwest::Method;
 
-use crate::prelude::*;
+use crate::{
+    client::{Dial, Message},
+    prelude::*,
+};
 
 scenarios! { "previews";
     /// A preview URL names port and sandbox, and comes with a token; it needs no started sandbox. (getPortPreviewUrl;
@@ -38,6 +41,16 @@ scenarios! { "previews";
     /// Any method, status, header and body goes through, in both directions. (observed)
     everything_goes_through: Must, covers ["getPortPreviewUrl"], needs [Previews];
 
+    /// A WebSocket goes through like any other request, with the same credentials. (observed)
+    websockets_go_through: Must, covers ["getPortPreviewUrl"], needs [Previews];
+
+    /// Browsers may ask previews and toolboxes from any page, with credentials. (observed)
+    browsers_may_ask: Must, covers ["getPortPreviewUrl"], needs [Previews];
+
+    /// A signed URL lives for a minute unless told otherwise. (getSignedPortPreviewUrl; observed)
+    signed_links_end_by_default: Must,
+        covers ["getSignedPortPreviewUrl", "getSandboxIdFromSignedPreviewUrlToken"], needs [Clock], classes [Alone];
+
     /// A restart gives another preview token, and the old one is refused. (observed)
     restart_changes_the_token: Must, covers ["getPortPreviewUrl", "startSandbox"];
 
@@ -49,15 +62,30 @@ const PORT: u16 = 3000;
 
 /// A program that answers with what it was sent; started once for all scenarios that look at it.
 const ECHO: &str = r#"
-import http.server, json
+import base64, hashlib, http.server, json
 class H(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
+    def talk(self):
+        key = self.headers['Sec-WebSocket-Key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+        self.send_response(101)
+        self.send_header('Upgrade', 'websocket')
+        self.send_header('Connection', 'Upgrade')
+        self.send_header('Sec-WebSocket-Accept', base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.end_headers()
+        length, mask = self.rfile.read(2)[1] & 127, self.rfile.read(4)
+        said = bytes(byte ^ mask[at % 4] for at, byte in enumerate(self.rfile.read(length)))
+        self.wfile.write(bytes([0x81, len(said)]) + said)
+        self.close_connection = True
     def do(self):
+        if self.headers.get('Upgrade', '').lower() == 'websocket': return self.talk()
         body = self.rfile.read(int(self.headers.get('Content-Length') or 0)).decode('latin-1')
         said = json.dumps({'method': self.command, 'path': self.path, 'headers': dict(self.headers), 'body': body}).encode()
         self.send_response(int(self.headers.get('X-Want-Status') or 200))
         self.send_header('Content-Type', 'application/json')
         self.send_header('X-Echo', 'here')
+        self.send_header('X-Length', str(len(said)))
+        self.send_header('Set-Cookie', 'one=1; Path=/')
+        self.send_header('Set-Cookie', 'two=2')
         self.send_header('Content-Length', str(len(said)))
         self.end_headers()
         if self.command != 'HEAD': self.wfile.write(said)
@@ -222,7 +250,16 @@ async fn signed_links_open_and_end(cx: Cx) -> Result {
     let (url, token) = (answer.string("/url")?, answer.string("/token")?);
     let opened = cx.get(&url).no_key().send().await?;
     cx.check("open").status(&opened, 200);
-    cx.check("cookie").on(&opened).should().contains(opened.header("set-cookie"), "daytona-sandbox-auth-");
+    let cookies = opened.headers.get_all("set-cookie").iter().filter_map(|one| one.to_str().ok());
+    let own = cookies.filter(|cookie| cookie.contains("daytona-sandbox-auth-")).collect::<String>();
+    cx.check("cookie").on(&opened).should().contains(&own, "daytona-sandbox-auth-");
+    cx.check("cookie-http-only").on(&opened).should().contains(&own, "HttpOnly");
+    let path = format!("/ports/{PORT}/signed-preview-url?expiresInSeconds=1");
+    let short = sandbox.op(Method::GET, &path).send().await?.ok()?.string("/url")?;
+    let over = cx.eventually("a second ends", Duration::from_secs(10), async || {
+        Ok((cx.get(&short).no_key().send().await?.status != 200).then_some(()))
+    });
+    cx.check("as-long-as-asked").that(over.await.is_ok(), "no answer after a second", "an answer after ten");
     let expire = format!("/ports/{PORT}/signed-preview-url/{token}/expire");
     cx.check("expire").status_in(&sandbox.op(Method::POST, &expire).send().await?, &[200, 201, 204]);
     let ended = async || Ok((cx.get(&url).no_key().send().await?.status != 200).then_some(()));
@@ -246,7 +283,9 @@ async fn expiry_is_idempotent(cx: Cx) -> Result {
 async fn dead_port_is_bad_gateway(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
     let url = link(&sandbox, 9).await?.url;
-    cx.check("status").status(&cx.get(&url).send().await?, 502);
+    let answer = cx.get(&url).send().await?;
+    cx.check("status").status(&answer, 502);
+    cx.check("empty").on(&answer).eq(answer.text(), "");
     Ok(())
 }
 
@@ -281,6 +320,73 @@ async fn everything_goes_through(cx: Cx) -> Result {
         cx.check(format!("status-{status}")).status(&answer, status);
         cx.check(format!("header-{status}")).on(&answer).eq(answer.header("x-echo"), "here");
     }
+    let answer = cx.get(&url).header("Cookie", "mine=1; yours=2").send().await?;
+    cx.check("type").on(&answer).eq(answer.header("content-type"), "application/json");
+    cx.check("length").on(&answer).eq(answer.body.len().to_string(), answer.header("x-length"));
+    let cookies: Vec<_> = answer.headers.get_all("set-cookie").iter().filter_map(|one| one.to_str().ok()).collect();
+    for cookie in ["one=1; Path=/", "two=2"] {
+        cx.check("set-cookie").on(&answer).that(cookies.contains(&cookie), cookie, &cookies);
+    }
+    cx.check("cookie").on(&answer).contains(&answer.text().to_lowercase(), "\"cookie\": \"mine=1; yours=2\"");
+    let host = reqwest::Url::parse(&url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let forwarded = format!("\"x-forwarded-host\": \"{host}");
+    cx.check("forwarded-host").should().on(&answer).contains(&answer.text().to_lowercase(), &forwarded);
+    let head = cx.api().request(Method::HEAD, &url).send().await?;
+    cx.check("head").status(&head, 200);
+    cx.check("head-header").on(&head).eq(head.header("x-echo"), "here");
+    Ok(())
+}
+
+async fn websockets_go_through(cx: Cx) -> Result {
+    let sandbox = cx.shared().await?;
+    serve(&cx, &sandbox).await?;
+    let link = link(&sandbox, PORT).await?;
+    let token = [("X-Daytona-Preview-Token", link.token.as_str())];
+    for (id, headers) in [("key", &[][..]), ("token", &token[..])] {
+        let request = cx.api().ws(&format!("{}/ws", link.url));
+        let request = if headers.is_empty() { request } else { request.no_key() };
+        let mut socket =
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value)).connect().await?;
+        socket.send_text("hé there").await?;
+        let said = socket.next(Duration::from_secs(10)).await?;
+        cx.check(id).that(said == Some(Message::text("hé there")), "the text that was sent", said);
+    }
+    match cx.api().ws(&format!("{}/ws", link.url)).no_key().dial().await? {
+        Dial::Refused(answer) => _ = cx.check("closed").status_in(&answer, &[307, 401]),
+        Dial::Open(_) => _ = cx.check("closed").that(false, "a refusal without credentials", "an open WebSocket"),
+    }
+    Ok(())
+}
+
+async fn browsers_may_ask(cx: Cx) -> Result {
+    let sandbox = cx.shared().await?;
+    serve(&cx, &sandbox).await?;
+    let origin = "https://app.example";
+    for (id, url) in
+        [("toolbox", format!("{}/version", sandbox.toolbox().base())), ("preview", link(&sandbox, PORT).await?.url)]
+    {
+        let asked = cx.get(&url).header("Origin", origin).send().await?;
+        cx.check(format!("{id}-origin")).on(&asked).eq(asked.header("access-control-allow-origin"), origin);
+        cx.check(format!("{id}-credentials")).on(&asked).eq(asked.header("access-control-allow-credentials"), "true");
+        let preflight = cx.api().request(Method::OPTIONS, &url).no_key().header("Origin", origin);
+        let preflight = preflight.header("Access-Control-Request-Method", "POST");
+        let preflight = preflight.header("Access-Control-Request-Headers", "authorization,x-mine").send().await?;
+        cx.check(format!("{id}-preflight")).status_in(&preflight, &[200, 204]);
+        let allowed = preflight.header("access-control-allow-headers").to_ascii_lowercase();
+        cx.check(format!("{id}-headers")).on(&preflight).contains(&allowed, "x-mine");
+    }
+    Ok(())
+}
+
+async fn signed_links_end_by_default(cx: Cx) -> Result {
+    let sandbox = cx.sandbox_with(json!({"autoStopInterval": 0})).await?;
+    let path = "/ports/3000/signed-preview-url";
+    let token = sandbox.op(Method::GET, path).send().await?.ok()?.string("/token")?;
+    let look = async || cx.get(&format!("/preview/{token}/3000/sandbox-id")).no_key().send().await;
+    cx.clock(json!({"advance": 50})).await?;
+    cx.check("lives").status(&look().await?, 200);
+    cx.clock(json!({"advance": 15})).await?;
+    cx.check("ends").error(&look().await?, 403, "Invalid or expired token");
     Ok(())
 }
 

@@ -75,6 +75,8 @@ async fn run(sandbox: &Sandbox, body: Value) -> Result<Answer> {
 }
 
 async fn exit_code_is_not_an_error(cx: Cx) -> Result {
+    let plain = cx.shared().await?.exec("true").await?;
+    cx.check("no-artifacts").should().on(&plain).that(plain.json.get("artifacts").is_none(), "none", plain.summary());
     let answer = cx.shared().await?.exec("echo out; exit 3").await?;
     cx.check("status").status(&answer, 200);
     cx.check("exit-code").json(&answer, "/exitCode", 3);

@@ -53,11 +53,13 @@ async fn regions_come_and_go(cx: Cx) -> Result {
     cx.check("id").on(&made).that(id.starts_with(&format!("{name}_")), "the name, `_` and four characters", &id);
     let path = format!("{PATH}/{id}");
     let read = cx.get(&path).send().await?;
-    cx.check("name").json(&read, "/name", name);
+    cx.check("name").json(&read, "/name", name.as_str());
     cx.check("type").json(&read, "/regionType", "custom");
     let all = cx.get(PATH).send().await?.ok()?;
     let at = |wanted: &dyn Fn(&Value) -> bool| all.array("").ok()?.iter().position(wanted);
     let (own, shared) = (at(&|one| one["id"] == *id), at(&|one| one["regionType"] == "shared"));
+    let item = all.array("")?.iter().find(|one| one["id"] == *id).cloned().unwrap_or_default();
+    cx.check_same("item", &all, &item, &read.json, &["name", "organizationId", "regionType"]);
     cx.check("listed").on(&all).that(own.is_some() && own < shared, "before the shared ones", (own, shared));
     cx.check("deleted").status(&cx.delete(&path).send().await?, 204);
     cx.check("gone").error(&cx.get(&path).send().await?, 404, "Region not found");

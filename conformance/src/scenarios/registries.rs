@@ -55,7 +55,7 @@ async fn make(cx: &Cx) -> Result<String> {
 
 async fn remove(cx: &Cx, id: &str) -> Result {
     let deleted = cx.delete(&format!("{PATH}/{id}")).send().await?;
-    cx.check("deleted").status_in(&deleted, &[200, 204]);
+    cx.check("deleted").status(&deleted, 204);
     Ok(())
 }
 
@@ -72,9 +72,21 @@ async fn registries_come_and_go(cx: Cx) -> Result {
         cx.check(format!("created-{field}")).json(&made, &format!("/{field}"), value);
         cx.check(format!("read-{field}")).json(&read, &format!("/{field}"), value);
     }
+    let newer = make(&cx).await?;
     let list = cx.get(PATH).send().await?;
-    let listed = list.array("")?.iter().filter(|registry| registry["id"] == *id).count();
-    cx.check("listed").on(&list).eq(listed, 1);
+    let place = |wanted: &str| list.json.as_array().into_iter().flatten().position(|one| one["id"] == wanted);
+    cx.check("newest-first").on(&list).that(
+        place(&newer).is_some() && place(&newer) < place(&id),
+        "the newer one first",
+        (place(&newer), place(&id)),
+    );
+    let listed: Vec<_> = list.array("")?.iter().filter(|registry| registry["id"] == *id).collect();
+    cx.check("listed").on(&list).eq(listed.len(), 1);
+    cx.check("type").json(&made, "/registryType", "organization");
+    cx.check_recent("created-at", &made, "/createdAt").await;
+    let fields = &["id", "name", "url", "username", "project", "registryType", "createdAt", "updatedAt"];
+    cx.check_same("same", &read, &read.json, &made.json, fields);
+    cx.check_same("item", &list, listed.first().copied().unwrap_or(&Value::Null), &read.json, fields);
     let told = [&made, &read, &list].map(|answer| answer.text().contains(PASSWORD));
     cx.check("password-never-shown").eq(told, [false; 3]);
     remove(&cx, &id).await?;
@@ -96,6 +108,8 @@ async fn changes_are_kept(cx: Cx) -> Result {
         cx.check(format!("kept-{field}")).json(&read, &format!("/{field}"), change[field].clone());
     }
     cx.check("project-dropped").should().json(&read, "/project", "");
+    let (created, updated) = (time(&read["createdAt"]), time(&read["updatedAt"]));
+    cx.check("updated-at").on(&read).that(updated > created, "a time after createdAt", &read["updatedAt"]);
     remove(&cx, &id).await
 }
 

@@ -21,13 +21,16 @@ async fn resize(sandbox: &Sandbox, body: Value) -> Result<Answer> {
 
 async fn started_ones_grow(cx: Cx) -> Result {
     let sandbox = cx.sandbox().await?;
-    let cpu = sandbox.created["cpu"].as_f64().unwrap_or(1.0);
-    let answer = resize(&sandbox, json!({"cpu": cpu + 1.0})).await?;
+    let number = |field: &str| sandbox.created[field].as_f64().unwrap_or(1.0);
+    let (cpu, memory) = (number("cpu"), number("memory"));
+    let answer = resize(&sandbox, json!({"cpu": cpu + 1.0, "memory": memory + 1.0})).await?;
     cx.check("accepted").status(&answer, 200);
     cx.check("resizing").json(&answer, "/state", "resizing");
     cx.check("old").on(&answer).eq(answer["cpu"].as_f64(), Some(cpu));
     let now = sandbox.wait_for("started").await?;
     cx.check("new").on(&now).eq(now["cpu"].as_f64(), Some(cpu + 1.0));
+    cx.check("new-memory").on(&now).eq(now["memory"].as_f64(), Some(memory + 1.0));
+    cx.check("same-disk").on(&now).eq(&now["disk"], &sandbox.created["disk"]);
     Ok(())
 }
 

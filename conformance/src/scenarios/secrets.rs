@@ -29,7 +29,7 @@ scenarios! { "secrets";
 
     /// On the way out the placeholder in a header becomes the value, for the secret's hosts and for nobody else.
     /// (createSecret: `hosts`; SDKs' documentation)
-    values_go_to_their_hosts_alone: Must, covers ["createSandbox", "createSecret"];
+    values_go_to_their_hosts_alone: Must, covers ["createSandbox", "createSecret", "updateSecret"];
 
     /// Attaching a secret that there is not is refused and changes nothing. (createSandbox, updateSandboxSecrets)
     unknown_secrets_are_not_attached: Must, covers ["createSandbox", "updateSandboxSecrets"];
@@ -52,7 +52,7 @@ async fn make(cx: &Cx, name: &str) -> Result<(String, Answer)> {
 
 async fn remove(cx: &Cx, id: &str) -> Result {
     let deleted = cx.delete(&format!("{PATH}/{id}")).send().await?;
-    cx.check("deleted").status_in(&deleted, &[200, 204]);
+    cx.check("deleted").status(&deleted, 204);
     Ok(())
 }
 
@@ -99,6 +99,8 @@ async fn secret_changes_are_kept(cx: Cx) -> Result {
         cx.check(format!("kept-{field}")).json(&read, &format!("/{field}"), change[field].clone());
     }
     cx.check("name-stays").json(&read, "/name", name.as_str());
+    let (created, updated) = (time(&read["createdAt"]), time(&read["updatedAt"]));
+    cx.check("updated-at").on(&read).that(updated > created, "a time after createdAt", &read["updatedAt"]);
     cx.check("placeholder-stays").json(&read, "/placeholder", made.string("/placeholder")?);
     remove(&cx, &id).await
 }
@@ -253,5 +255,10 @@ async fn values_go_to_their_hosts_alone(cx: Cx) -> Result {
     let elsewhere = ask(HERE[1], "Bearer $TOKEN").await?;
     cx.check("nobody-else").that(!elsewhere.contains(VALUE), "the placeholder", &elsewhere);
     cx.check("other-headers-stay").eq(ask(HERE[0], "Bearer plain").await?, "Bearer plain");
+    let path = format!("{PATH}/{}", made.string("/id")?);
+    cx.api().patch(&path).json(json!({"value": "another-value"})).send().await?.ok()?;
+    let later = cx.sandbox_with(json!({"secrets": [{"TOKEN": name}]})).await?;
+    let command = format!("curl -sS -m 20 -H \"Authorization: Bearer $TOKEN\" http://{}:{port}/", HERE[0]);
+    cx.check("changed").eq(later.output(&command).await?, "Bearer another-value");
     Ok(())
 }

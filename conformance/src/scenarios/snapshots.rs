@@ -1,13 +1,16 @@
 use reqwest::Method;
 
-use crate::prelude::*;
+use crate::{client::Answer, prelude::*};
 
 scenarios! { "snapshots";
     /// Names, images and builds are checked, each problem with its own message; nothing is made. (observed)
     input_is_validated: Must, covers ["createSnapshot"];
 
     /// A snapshot of a sandbox becomes active, and sandboxes made of it have its files. (createSandboxSnapshot; SDKs)
-    a_sandbox_is_kept: Must, covers ["createSandboxSnapshot", "getSnapshot", "createSandbox"];
+    a_sandbox_is_kept: Must, covers ["createSandboxSnapshot", "getSnapshot", "getAllSnapshots", "createSandbox"];
+
+    /// What is asked for is answered at once: image, entrypoint, sizes, region; and it is pending. (createSnapshot)
+    what_was_asked_is_answered: Must, covers ["createSnapshot"];
 
     /// A Dockerfile is built: the snapshot becomes active, its log can be read, and sandboxes of it have what was built.
     /// (createSnapshot, getSnapshotBuildLogs)
@@ -43,9 +46,15 @@ const SOON: Duration = Duration::from_secs(5);
 /// A snapshot of a small sandbox: its name and id.
 async fn kept(cx: &Cx) -> Result<(String, String)> {
     let sandbox = cx.sandbox().await?;
+    kept_of(cx, &sandbox).await
+}
+
+async fn kept_of(cx: &Cx, sandbox: &Sandbox) -> Result<(String, String)> {
     sandbox.upload("/home/daytona/kept.txt", b"kept").await?.ok()?;
     let name = cx.name("kept");
-    sandbox.op(Method::POST, "/snapshot").json(json!({"name": name})).send().await?.ok()?;
+    let asked = sandbox.op(Method::POST, "/snapshot").json(json!({"name": name})).send().await?.ok()?;
+    cx.check("snapshotting").json(&asked, "/state", "snapshotting");
+    cx.check("of-the-sandbox").json(&asked, "/id", sandbox.id.as_str());
     let found = cx.eventually("the snapshot is there", WITHIN, async || {
         let answer = cx.get(&format!("/snapshots/{name}")).unjudged().send().await?;
         Ok((answer["state"] == "active").then_some(answer))
@@ -85,12 +94,78 @@ async fn input_is_validated(cx: Cx) -> Result {
 }
 
 async fn a_sandbox_is_kept(cx: Cx) -> Result {
-    let (name, _) = kept(&cx).await?;
+    let sandbox = cx.sandbox().await?;
+    let (name, id) = kept_of(&cx, &sandbox).await?;
     let read = cx.get(&format!("/snapshots/{name}")).send().await?;
     cx.check("active").json(&read, "/state", "active");
     cx.check("not-general").json(&read, "/general", false);
+    is_complete(&cx, &read).await;
+    cx.check("size").should().on(&read).that(read["size"].is_number(), "a number", &read["size"]);
+    for (mine, of) in [("cpu", "cpu"), ("mem", "memory"), ("disk", "disk")] {
+        cx.check(mine).on(&read).eq(read[mine].as_f64(), sandbox.created[of].as_f64());
+    }
+    is_listed(&cx, &read, &sandbox).await?;
     let copy = cx.sandbox_with(json!({"snapshot": name})).await?;
     cx.check("file").eq(copy.download("/home/daytona/kept.txt").await?.text(), "kept");
+    let used = cx.get(&format!("/snapshots/{id}")).send().await?;
+    cx.check("last-used").on(&used).that(time(&used["lastUsedAt"]).is_some(), "a time", &used["lastUsedAt"]);
+    Ok(())
+}
+
+async fn what_was_asked_is_answered(cx: Cx) -> Result {
+    let region = cx.get("/regions").send().await?.ok()?.string("/0/id")?;
+    let entrypoint = json!(["sleep", "1234"]);
+    let body = json!({"name": cx.name("asked"), "imageName": "debian:12.5", "entrypoint": entrypoint, "cpu": 2, "memory": 3,
+        "disk": 4, "regionId": region});
+    let made = cx.post("/snapshots").json(body.clone()).send().await?;
+    cx.check("status").status(&made, 200);
+    for (field, value) in [
+        ("name", body["name"].clone()),
+        ("imageName", json!("debian:12.5")),
+        ("state", json!("pending")),
+        ("entrypoint", entrypoint),
+        ("regionIds", json!([region])),
+        ("general", json!(false)),
+    ] {
+        cx.check(field).json(&made, &format!("/{field}"), value);
+    }
+    for (field, value) in [("cpu", 2.0), ("mem", 3.0), ("disk", 4.0)] {
+        cx.check(field).on(&made).eq(made[field].as_f64(), Some(value));
+    }
+    cx.check_recent("created-at", &made, "/createdAt").await;
+    Ok(())
+}
+
+/// What every active snapshot tells.
+async fn is_complete(cx: &Cx, read: &Answer) {
+    cx.check("no-error").json(read, "/errorReason", Value::Null);
+    let regions = read["regionIds"].as_array().map_or(0, Vec::len);
+    cx.check("regions").on(read).that(regions > 0, "at least one region", &read["regionIds"]);
+    let reference = read["ref"].as_str().unwrap_or_default();
+    cx.check("ref").on(read).that(!reference.is_empty(), "where its image is", &read["ref"]);
+    cx.check_recent("created-at", read, "/createdAt").await;
+    cx.check("updated-at").on(read).that(
+        time(&read["updatedAt"]) >= time(&read["createdAt"]),
+        "a time after createdAt",
+        &read["updatedAt"],
+    );
+}
+
+/// Lists have it as a read has it, and those that everybody has come after those of the account.
+async fn is_listed(cx: &Cx, read: &Answer, of: &Sandbox) -> Result {
+    const FIELDS: &[&str] =
+        &["id", "name", "state", "general", "cpu", "mem", "disk", "imageName", "createdAt", "sandboxClass"];
+    let name = read.string("/name")?;
+    let named = cx.get("/snapshots").query("name", &name).send().await?.ok()?;
+    cx.check_same("item", &named, named.at("/items/0"), &read.json, FIELDS);
+    let all = cx.get("/snapshots").query("limit", 100).send().await?.ok()?;
+    let general: Vec<bool> = all.array("/items")?.iter().map(|one| one["general"] == true).collect();
+    cx.check("general-last").on(&all).that(general.is_sorted(), "general ones last", &general);
+    if cx.is_since("0.200") {
+        let made = cx.get("/snapshots").query("sourceSandboxId", &of.id).send().await?;
+        let ids: Vec<_> = made["items"].as_array().into_iter().flatten().map(|one| one["id"].clone()).collect();
+        cx.check("by-source").should().on(&made).eq(ids, vec![read["id"].clone()]);
+    }
     Ok(())
 }
 
@@ -98,14 +173,21 @@ async fn a_dockerfile_is_built(cx: Cx) -> Result {
     let name = cx.name("built");
     let dockerfile =
         "FROM debian:12-slim\nENV BUILT=yes\nRUN echo conformance-says-hello > /built.txt && cat /built.txt\n";
-    let body = json!({"name": name, "buildInfo": {"dockerfileContent": dockerfile}});
+    let body = json!({"name": name, "buildInfo": {"dockerfileContent": dockerfile}, "cpu": 2, "memory": 2, "disk": 4});
     let made = cx.post("/snapshots").json(body).send().await?;
-    cx.check("accepted").status_in(&made, &[200, 201]);
+    cx.check("accepted").status(&made, 200);
+    cx.check("pending").json(&made, "/state", "pending");
     let id = made.ok()?.string("/id")?;
     let done = cx.settled_snapshot(&name, WITHIN).await?;
     if !cx.check("active").json(&done, "/state", "active") {
         return Ok(());
     }
+    is_complete(&cx, &done).await;
+    for (field, value) in [("cpu", 2.0), ("mem", 2.0), ("disk", 4.0)] {
+        cx.check(field).on(&done).eq(done[field].as_f64(), Some(value));
+    }
+    cx.check("image-name").json(&done, "/imageName", "");
+    cx.check("entrypoint").json(&done, "/entrypoint", json!(["sleep", "infinity"]));
     let url = cx.get(&format!("/snapshots/{id}/build-logs-url")).send().await?;
     cx.check("logs-url").status(&url, 200);
     let logs = cx.get(&url.string("/url")?).send().await?;

@@ -73,6 +73,11 @@ async fn access_is_made_and_revoked(cx: Cx) -> Result {
         "ssh … <token>@<host>",
         &command,
     );
+    let config = cx.get("/config").send().await?.ok()?;
+    if let Some(template) = config["sshGatewayCommand"].as_str() {
+        cx.check("as-configured").on(&made).eq(&command, &template.replace("{{TOKEN}}", &token));
+    }
+    cx.check_recent("created-at", &made, "/createdAt").await;
     let valid = validate(&cx, &token).await?;
     cx.check("valid").json(&valid, "/valid", true);
     cx.check("valid-for").json(&valid, "/sandboxId", sandbox.id.as_str());

@@ -104,6 +104,13 @@ async fn preflight_is_answered(cx: Cx) -> Result {
     cx.check("headers").on(&answer).contains(&allowed, "authorization");
     let real = cx.get("/config").header("Origin", origin).send().await?;
     cx.check("answer-origin").on(&real).eq(real.header("access-control-allow-origin"), origin);
+    // What caches must know, since the origin is echoed.
+    let vary = real.headers.get_all("vary").iter().filter_map(|one| one.to_str().ok()).collect::<Vec<_>>().join(",");
+    cx.check("vary").on(&real).contains(&vary.to_ascii_lowercase(), "origin");
+    for (id, answer) in [("preflight", &answer), ("answer", &real)] {
+        let credentials = answer.header("access-control-allow-credentials");
+        cx.check(format!("{id}-no-credentials")).on(answer).eq(credentials, "");
+    }
     Ok(())
 }
 

@@ -92,8 +92,20 @@ async fn a_volume_becomes_ready(cx: Cx) -> Result {
     let by_name = cx.get(&format!("{PATH}/by-name/{name}")).send().await?;
     cx.check("by-name").json(&by_name, "/id", &*id);
     let list = cx.get(PATH).send().await?;
-    let listed = list.array("")?.iter().filter(|volume| volume["id"] == *id).count();
-    cx.check("listed").on(&list).eq(listed, 1);
+    let listed: Vec<_> = list.array("")?.iter().filter(|volume| volume["id"] == *id).collect();
+    cx.check("listed").on(&list).eq(listed.len(), 1);
+    cx.check_same("read", &read, &read.json, &made.json, &["id", "name", "organizationId", "createdAt", "errorReason"]);
+    cx.check_recent("created-at", &made, "/createdAt").await;
+    let keys: Vec<_> = list.array("")?.iter().map(|one| (time(&one["lastUsedAt"]), time(&one["createdAt"]))).collect();
+    cx.check("order").should().on(&list).that(
+        keys.iter().rev().is_sorted(),
+        "last used first, then newest",
+        keys.len(),
+    );
+    for (id, answer, volume) in [("item", &list, listed.first().copied()), ("named", &by_name, Some(&by_name.json))] {
+        let fields = &["id", "name", "organizationId", "state", "createdAt", "updatedAt", "errorReason"];
+        cx.check_same(id, answer, volume.unwrap_or(&Value::Null), &read.json, fields);
+    }
     Ok(())
 }
 
@@ -147,6 +159,8 @@ async fn deleted_is_gone_and_remembered(cx: Cx) -> Result {
     cx.check("not-listed").on(&list).eq(has(&list)?, false);
     let all = cx.get(PATH).query("includeDeleted", true).send().await?;
     cx.check("listed-with-deleted").on(&all).eq(has(&all)?, true);
+    let item = all.array("")?.iter().find(|volume| volume["id"] == *id).cloned().unwrap_or_default();
+    cx.check_same("deleted-item", &all, &item, &last.json, &["name", "state"]);
     let new = cx.post(PATH).json(json!({"name": name})).send().await?;
     cx.check("name-free").status(&new, 200);
     ready(&cx, &new.string("/id")?).await?;

@@ -171,7 +171,7 @@ impl Shared {
 pub fn config() -> Value {
     json!({
         "version": "0.205.1", "oidc": {"issuer": "i", "clientId": "c", "audience": "a"}, "linkedAccountsEnabled": false,
-        "announcements": {}, "proxyTemplateUrl": "http://x", "proxyToolboxUrl": "http://x", "defaultSnapshot": "s",
+        "announcements": {}, "proxyTemplateUrl": "http://{{PORT}}.x", "proxyToolboxUrl": "http://x", "defaultSnapshot": "s",
         "dashboardUrl": "http://x", "maxAutoArchiveInterval": 1, "maintananceMode": false, "environment": "test",
     })
 }

@@ -3,6 +3,7 @@
 use super::prelude::*;
 
 const LIST: Names = &["listSandboxes"];
+const ORDERED: Names = &["lists/order_reverses", "lists/order_is_by_value"];
 const OLD: Names = &["listSandboxesPaginated_deprecated"];
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -19,9 +20,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     request_in("lists/order-ignored", "`order` is ignored", LIST, &["lists/order_reverses"], |q| {
         q.set_query("order", None)
     }),
-    request_in("lists/sort-ignored", "`sort` is ignored", LIST, &["lists/order_reverses"], |q| {
-        q.set_query("sort", None)
-    }),
+    request_in("lists/sort-ignored", "`sort` is ignored", LIST, ORDERED, |q| q.set_query("sort", None)),
     request("lists/limit-off-by-one", "a page has one more than asked for", LIST, |q| {
         if let Some(limit) = q.query("limit").and_then(|text| text.parse::<u32>().ok()).filter(|n| (1..50).contains(n))
         {

@@ -8,6 +8,7 @@ const CHANGE: Names = &["resizes/stopped_ones_change"];
 const RULES: Names = &["resizes/rules_are_told"];
 const LINKED: Names = &["linked/names_resolve_both_ways"];
 const LINKS: Names = &["linked/links_are_checked"];
+const CLASSES: Names = &["machines/class_comes_from_the_snapshot"];
 const MEMORY: Names = &["machines/pause_keeps_memory"];
 const PAUSED: Names = &["machines/paused_ones_refuse"];
 const INTERVALS: Names = &["machines/auto_pause_excludes_auto_stop"];
@@ -15,6 +16,14 @@ const FORK: Names = &["machines/fork_copies_files"];
 const FAMILY: Names = &["machines/family_is_told"];
 
 pub(super) const MUTANTS: &[Mutant] = &[
+    answer_in("machines/hidden", "no snapshot is said to be of a machine", &["getAllSnapshots"], CLASSES, |_, a| {
+        a.edit(|v| {
+            each(v, "/items", |item| {
+                set(item, "/general", false);
+                set(item, "/sandboxClass", "container");
+            });
+        });
+    }),
     answer_in("archives/archived-at-once", "archiving is answered as done", &["archiveSandbox"], KEEP, |_, a| {
         a.edit(|v| set(v, "/state", "archived"));
     }),

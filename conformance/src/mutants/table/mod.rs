@@ -4,6 +4,7 @@ mod access;
 mod account;
 mod catalogue;
 mod desktop;
+mod details;
 mod files;
 mod git;
 mod images;
@@ -50,6 +51,7 @@ const TABLES: &[&[Mutant]] = &[
     images::MUTANTS,
     secrets::MUTANTS,
     desktop::MUTANTS,
+    details::MUTANTS,
 ];
 
 /// Every mutant.

@@ -74,6 +74,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         On::Path("/api/sandbox", &["transport/preflight_is_answered"]),
         Change::Answer(|_, a| a.drop_header("access-control-allow-headers")),
     ),
+    answer("transport/json-as-text", "JSON is sent as plain text", &["getSandbox", "listVolumes"], |_, a| {
+        a.set_header("content-type", "text/plain; charset=utf-8");
+    }),
+    answer("transport/errors-as-pages", "errors are sent as HTML", &["getSandbox"], |_, a| {
+        if !a.is_ok() {
+            a.set_header("content-type", "text/html");
+        }
+    }),
     answer("transport/envelope-without-path", "errors don't say their path", &["getSandbox"], |_, a| {
         a.edit_error(|v| drop(remove(v, "/path")));
     }),

@@ -131,6 +131,8 @@ fn parts(cx: &Cx, answer: &Answer) -> Vec<(String, Vec<u8>)> {
         let Some(end) = position(&body[start..], b"\r\n\r\n") else { break };
         let head = String::from_utf8_lossy(&body[start..start + end]).into_owned();
         let content = start + end + 4;
+        let bare = head.replace("\r\n", "").contains(['\r', '\n']);
+        cx.check("line-ends").on(answer).that(!bare, "lines of a part's head that end with CRLF", &head);
         let told = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
         let length = told.or_else(|| position(&body[content..], BOUNDARY)).unwrap_or_default();
         let Some(bytes) = body.get(content..content + length) else { break };

@@ -2,9 +2,9 @@ use super::{ask, write};
 use crate::{client::Answer, prelude::*};
 
 scenarios! { "files";
-    /// A folder's entries come by name, hidden ones too; links to folders are folders, links to nothing are left out,
+    /// A folder's entries come by name, hidden ones too, each told of as by itself; links to folders are folders, links to nothing are left out,
     /// and what is further down isn't there. (ListFiles; observed)
-    list_is_sorted: Must, covers ["ListFiles"];
+    list_is_sorted: Must, covers ["ListFiles", "GetFileInfo"];
 
     /// An empty folder is `[]`. (ListFiles; SDKs iterate over it)
     list_of_nothing_is_empty: Must, covers ["ListFiles"];
@@ -28,6 +28,10 @@ scenarios! { "files";
     list_of_thousands: Must, covers ["ListFiles"];
 }
 
+/// All that is told of a file, in a list as by itself.
+const INFO: &[&str] =
+    &["name", "path", "size", "mode", "permissions", "modTime", "modifiedAt", "isDir", "owner", "group"];
+
 fn names(answer: &Answer) -> Result<Vec<String>> {
     Ok(answer.array("")?.iter().filter_map(|info| info["name"].as_str()).map(str::to_owned).collect())
 }
@@ -43,6 +47,12 @@ async fn list_is_sorted(cx: Cx) -> Result {
     cx.check("names").on(&answer).eq(names(&answer)?, vec![".hidden", "C", "a", "b", "to-a"]);
     for (index, is_dir) in [false, false, true, false, true].into_iter().enumerate() {
         cx.check(format!("is-dir-{index}")).json(&answer, &format!("/{index}/isDir"), is_dir);
+    }
+    sandbox.output(&format!("chmod 600 '{dir}/C' && touch -d 2001-02-03 '{dir}/C'")).await?;
+    let answer = ask(&sandbox, "", &dir).await?;
+    for (index, name) in [".hidden", "C", "a", "b"].into_iter().enumerate() {
+        let info = ask(&sandbox, "/info", &format!("{dir}/{name}")).await?;
+        cx.check_same(name, &answer, answer.at(&format!("/{index}")), &info.json, INFO);
     }
     Ok(())
 }

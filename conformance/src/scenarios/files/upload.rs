@@ -60,6 +60,7 @@ async fn upload_takes_forms_and_raw_bodies(cx: Cx) -> Result {
     let form = raw(&sandbox, &path).form(Form::new().file("file", "other name", b"form")).send().await?;
     cx.check("form").status(&form, 200);
     cx.check("name").json(&form, "/name", "ünï x");
+    cx.check("type").should().json(&form, "/type", "file");
     cx.check("path").json(&form, "/path", path.as_str());
     cx.check("form-content").eq(sandbox.download(&path).await?.text(), "form");
     for kind in ["application/octet-stream", "text/plain", "application/json", ""] {

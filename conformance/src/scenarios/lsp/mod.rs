@@ -101,11 +101,22 @@ async fn answers_about_a_project(cx: Cx) -> Result {
     let circle = symbols.json.as_array().into_iter().flatten().find(|symbol| symbol["name"] == "Circle");
     let line = circle.map(|symbol| symbol.pointer("/location/range/start/line").cloned().unwrap_or_default());
     cx.check("where").on(&symbols).eq(line, Some(json!(0)));
+    let uri = circle.and_then(|symbol| symbol.pointer("/location/uri").cloned());
+    cx.check("uri").on(&symbols).eq(uri, Some(json!(format!("file://{}", project.file()))));
+    // The protocol's number of classes.
+    cx.check("kind").on(&symbols).eq(circle.map(|symbol| symbol["kind"].clone()), Some(json!(5)));
     let mut at = project.document();
     at["position"] = json!({"line": 5, "character": 2});
     let completions = project.post("completions", at.clone()).await?;
     cx.check("completions").status(&completions, 200);
     cx.check("area").on(&completions).contains(&completions["items"].to_string(), "area");
+    let mut items = completions["items"].as_array().into_iter().flatten();
+    let kind = items.find(|item| item["label"].as_str().is_some_and(|label| label.starts_with("area")));
+    cx.check("area-kind").should().on(&completions).that(
+        kind.is_some_and(|item| item["kind"].is_u64()),
+        "a number",
+        kind,
+    );
     let workspace = project.get("workspacesymbols", "query", "Circle").await?;
     // Not every language server knows this request.
     cx.check("workspace").status_in(&workspace, &[200, 400]);
@@ -171,7 +182,11 @@ async fn needs_a_start(cx: Cx) -> Result {
     for path in ["completions", "did-open", "did-close"] {
         cx.check(path).status(&project.post(path, body.clone()).await?, 400);
     }
-    cx.check("document-symbols").status(&project.symbols().await?, 400);
+    let refused = project.symbols().await?;
+    cx.check("document-symbols").status(&refused, 400);
+    if cx.is_since("0.200") {
+        cx.check("code").should().json(&refused, "/code", "LSP_SERVER_NOT_INITIALIZED");
+    }
     cx.check("workspacesymbols").status(&project.get("workspacesymbols", "query", "x").await?, 400);
     Ok(())
 }

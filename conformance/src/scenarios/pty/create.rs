@@ -61,8 +61,18 @@ async fn terminals_come_and_go(cx: Cx) -> Result {
         cx.check(format!("told-{name}")).json(&told, &format!("/{name}"), value);
     }
     let list = sandbox.get("/process/pty").send().await?;
-    let listed = list.array("/sessions")?.iter().filter(|session| session["id"] == id.as_str()).count();
-    cx.check("listed").on(&list).eq(listed, 1);
+    let listed: Vec<_> = list.array("/sessions")?.iter().filter(|session| session["id"] == id.as_str()).collect();
+    cx.check("listed").on(&list).eq(listed.len(), 1);
+    for item in listed {
+        cx.check_same(
+            "item",
+            &list,
+            item,
+            &told.json,
+            &["id", "cols", "rows", "cwd", "active", "lazyStart", "createdAt"],
+        );
+    }
+    cx.check_recent("created-at", &told, "/createdAt").await;
     let deleted = sandbox.delete(&format!("/process/pty/{id}")).send().await?;
     cx.check("deleted").status(&deleted, 200);
     cx.check("deleted-answer").json(&deleted, "/message", "PTY session deleted");

@@ -6,6 +6,10 @@ scenarios! { "sessions";
     /// deleted. (CreateSession, ListSessions, GetSession, DeleteSession)
     sessions_come_and_go: Must, covers ["CreateSession", "ListSessions", "GetSession", "DeleteSession"];
 
+    /// A session tells its commands, in a list too: each with its text, and with an exit code once it has ended.
+    /// (GetSession, ListSessions; observed)
+    sessions_tell_their_commands: Must, covers ["GetSession", "ListSessions"];
+
     /// Two sessions of one id can't be: 409; after a deletion the id is free. (CreateSession; observed)
     ids_are_unique: Must, covers ["CreateSession"];
 
@@ -93,10 +97,33 @@ async fn sessions_come_and_go(cx: Cx) -> Result {
     Ok(())
 }
 
+async fn sessions_tell_their_commands(cx: Cx) -> Result {
+    let session = Session::new(&cx).await?;
+    let id = session.start("read x").await?;
+    for (check, exit) in [("running", Value::Null), ("ended", json!(0))] {
+        let read = session.get("").send().await?;
+        let list = session.client.get("/process/session").send().await?;
+        let own = list.array("")?.iter().find(|one| one["sessionId"] == *session.id).cloned().unwrap_or_default();
+        for (where_, answer, told) in [("read", &read, &read.json), ("list", &list, &own)] {
+            let commands = told["commands"].as_array().into_iter().flatten();
+            let command = commands.into_iter().find(|one| one["id"] == *id).cloned().unwrap_or_default();
+            cx.check(format!("{check}-{where_}")).on(answer).eq(&command["command"], &json!("read x"));
+            cx.check(format!("{check}-{where_}-exit-code")).on(answer).eq(&command["exitCode"], &exit);
+        }
+        if exit.is_null() {
+            session.input(&id, "x").await?.ok()?;
+            session.exit_code(&cx, &id).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn ids_are_unique(cx: Cx) -> Result {
     let session = Session::new(&cx).await?;
     let again = || session.client.post("/process/session").json(json!({ "sessionId": session.id })).send();
-    cx.check("conflict").error(&again().await?, 409, "conflict: session already exists");
+    let conflict = again().await?;
+    cx.check("conflict").error(&conflict, 409, "conflict: session already exists");
+    cx.check("conflict-code").json(&conflict, "/code", "CONFLICT");
     cx.check("first-works").json(&session.exec("echo ok").await?, "/stdout", "ok\n");
     session.delete().await?.ok()?;
     cx.check("free-again").status(&again().await?, 201);

@@ -41,15 +41,24 @@ scenarios! { "sessions";
 }
 
 /// Everything, and the code of the close frame.
-async fn read(mut socket: Socket) -> Result<(Vec<u8>, u16)> {
+async fn read(socket: Socket) -> Result<(Vec<u8>, u16)> {
+    read_all(socket).await.map(|(seen, (code, _))| (seen, code))
+}
+
+/// Everything, and code and reason of the close frame.
+async fn read_all(mut socket: Socket) -> Result<(Vec<u8>, (u16, String))> {
     let mut seen = Vec::new();
     loop {
-        match socket.next(PATIENCE).await? {
-            Some(Message::Close(Some(frame))) => return Ok((seen, frame.code.into())),
-            Some(Message::Close(None)) => return Ok((seen, 1005)),
-            None => return Ok((seen, 1006)),
-            Some(message) => seen.extend_from_slice(&message.into_data()),
-        }
+        let (code, reason) = match socket.next(PATIENCE).await? {
+            Some(Message::Close(Some(frame))) => (frame.code.into(), frame.reason.to_string()),
+            Some(Message::Close(None)) => (1005, String::new()),
+            None => (1006, String::new()),
+            Some(message) => {
+                seen.extend_from_slice(&message.into_data());
+                continue;
+            }
+        };
+        return Ok((seen, (code, reason)));
     }
 }
 
@@ -63,7 +72,8 @@ async fn follow_to_the_end(cx: Cx) -> Result {
     session.logged(&cx, &id, "out").await?;
     let socket = session.ws(&follow(&id)).connect().await?;
     session.input(&id, "go").await?.ok()?;
-    let (log, code) = read(socket).await?;
+    let (log, (code, reason)) = read_all(socket).await?;
+    cx.check("close-reason").eq(reason, "");
     let (out, err) = streams(&log);
     cx.check("stdout").contains(&String::from_utf8_lossy(&out), "out\n");
     cx.check("stderr").eq(String::from_utf8_lossy(&err).into_owned(), "err\n");

@@ -20,13 +20,15 @@ scenarios! { "sessions";
 
 async fn input_is_read(cx: Cx) -> Result {
     let session = Session::new(&cx).await?;
-    let id = session.start("read -r a; read -r b; echo \"got [$a] [$b]\"").await?;
+    let id = session.start("read -r a; read -r b; read -r c; echo \"got [$a] [$b]\"; echo \"then [$c]\"").await?;
     cx.check("one").status(&session.input(&id, "one $HOME \\ 'q' ü").await?, 204);
     cx.check("two").status(&session.input(&id, "two\n").await?, 204);
+    cx.check("three").status(&session.input(&id, "three").await?, 204);
     cx.check("exit-code").eq(session.exit_code(&cx, &id).await?, 0);
     let logs = session.logs(&id).await?;
     let stdout = logs["stdout"].as_str().unwrap_or_default();
     cx.check("read").on(&logs).contains(stdout, "got [one $HOME \\ 'q' ü] [two]\n");
+    cx.check("no-line-between").on(&logs).contains(stdout, "then [three]\n");
     Ok(())
 }
 
