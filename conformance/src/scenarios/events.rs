@@ -188,10 +188,15 @@ async fn pings_keep_it_alive(cx: Cx) -> Result {
     let interval = Duration::from_millis(packet["pingInterval"].as_u64().unwrap_or(25_000));
     socket.send_text(&format!("40{}", json!({"token": cx.key()}))).await?;
     let deadline = tokio::time::Instant::now() + interval + Duration::from_secs(10);
+    let began = tokio::time::Instant::now();
     let pinged = async {
         while let Some(message) = socket.next(interval + Duration::from_secs(10)).await? {
             if message == crate::client::Message::text("2") {
-                return Ok(true);
+                // One at the very beginning says nothing of those to come.
+                if began.elapsed() > Duration::from_secs(1) {
+                    return Ok(true);
+                }
+                socket.send_text("3").await?;
             }
         }
         Ok::<_, Stop>(false)
