@@ -33,6 +33,8 @@ pub struct Launched {
     pub pid: i32,
     /// Why it ended; an error when the zygote ended first.
     pub exit: oneshot::Receiver<String>,
+    /// That was received already, and can't be once more.
+    gone: bool,
 }
 
 /// A running zygote. Dropping it ends the zygote and every process under it.
@@ -104,7 +106,7 @@ impl Nursery {
         }
         self.channel.send(&ZygoteRequest::Begin { launch }, &[]).await?;
         let (pid, pidfd) = answer.await.unwrap_or_else(|_| Err(gone()))?;
-        Ok(Launched { launch, pidfd, pid, exit })
+        Ok(Launched { launch, pidfd, pid, exit, gone: false })
     }
 
     /// Gives a process of this nursery its spec; `ctrl`, `lock` and the mounts of `disks` become its own. It ends unless
@@ -197,7 +199,15 @@ pub(super) fn spec_file(spec: &LaunchSpec) -> io::Result<OwnedFd> {
 impl Launched {
     /// Whether it, or its zygote, has ended.
     pub fn is_gone(&mut self) -> bool {
-        !matches!(self.exit.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+        self.gone = self.gone || !matches!(self.exit.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        self.gone
+    }
+
+    /// Returns when it has ended.
+    pub async fn ended(mut self) {
+        if !self.is_gone() {
+            let _ = self.exit.await;
+        }
     }
 
     /// Ends it; for one that never became a sandbox.

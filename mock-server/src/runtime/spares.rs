@@ -153,7 +153,7 @@ impl Spare {
     async fn end(self) {
         self.launched.kill();
         let Spare { launched, group, .. } = self;
-        let _ = launched.exit.await;
+        launched.ended().await;
         let _ = tokio::task::spawn_blocking(move || group.remove()).await;
     }
 }
