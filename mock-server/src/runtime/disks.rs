@@ -166,8 +166,8 @@ impl Disks {
         Ok(disk)
     }
 
-    /// A disk grows while nobody uses it, and the kernel unmounts that of a sandbox some time after its end. Who uses it
-    /// longer has the smaller one.
+    /// A disk grows while nobody uses it. The kernel unmounts that of a sandbox some time after its end, and tells nobody, so
+    /// this looks again and again. Who uses it longer has the smaller one.
     fn wait_until_free(&self, file: &File, id: (u64, u64)) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let is_used = || self.used.lock().get(&id).is_some_and(|disk| disk.strong_count() > 0);

@@ -8,7 +8,7 @@ use std::{
 use tokio::io::unix::AsyncFd;
 
 /// Descriptors in one message at most.
-pub const MAX_FDS: usize = 128;
+const MAX_FDS: usize = 128;
 
 /// Room for as many, and their header.
 const CONTROL: usize = MAX_FDS / 2 + 4;
@@ -21,7 +21,12 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message with up to [`MAX_FDS`] descriptors.
 pub fn send(socket: BorrowedFd, data: &[u8], fds: &[BorrowedFd]) -> io::Result<()> {
-    assert!(fds.len() <= MAX_FDS, "at most {MAX_FDS} descriptors in a message");
+    if fds.len() > MAX_FDS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("more than {MAX_FDS} descriptors in a message"),
+        ));
+    }
     let mut iov = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
     let mut control = [0u64; CONTROL];
     let raw: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
