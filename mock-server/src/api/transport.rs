@@ -121,12 +121,20 @@ async fn tagged(response: Response, method: &Method, known: Option<&HeaderValue>
     };
     parts.headers.insert(header::ETAG, tag.clone());
     let reads = matches!(*method, Method::GET | Method::HEAD) && parts.status == StatusCode::OK;
-    if reads && known.is_some_and(|known| known == tag || known == "*") {
+    if reads && known.is_some_and(|known| names(known, &tag)) {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(header::CONTENT_TYPE);
         return Response::from_parts(parts, axum::body::Body::empty());
     }
     Response::from_parts(parts, axum::body::Body::from(bytes))
+}
+
+/// Whether `If-None-Match` has the tag in its list; weak ones are equal to strong ones there (RFC 9110, 13.1.2).
+fn names(known: &HeaderValue, tag: &HeaderValue) -> bool {
+    let strong = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    let (Ok(known), Ok(tag)) = (known.to_str(), tag.to_str()) else { return false };
+    // Our tags have no comma.
+    known.split(',').map(str::trim).any(|one| one == "*" || strong(one) == strong(tag))
 }
 
 fn weak_tag(bytes: &Bytes) -> String {

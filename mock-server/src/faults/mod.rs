@@ -198,6 +198,11 @@ impl Fault {
         self.state.borrow().over
     }
 
+    /// Whether what it acts on has no answer until it is released.
+    pub fn hangs(&self) -> bool {
+        matches!(self.rule.effect, Effect::Hang {})
+    }
+
     /// Until it is released or removed.
     pub async fn released(&self) {
         // The sender is this fault's own, so it can't be gone.

@@ -196,6 +196,10 @@ impl Gateway {
         let (mut request, recording) = record::begin(self, &destination, request);
         let acting = |recording: &Recording| faulty::acting(self.cp(), recording.exchange());
         let faults = recording.as_ref().map(acting).unwrap_or_default();
+        if let Some(recording) = recording.as_ref().filter(|_| faults.iter().any(|fault| fault.hangs())) {
+            // It can be waited for: whoever made it hang wants to know when it does.
+            recording.again();
+        }
         if recording.as_ref().is_some_and(|recording| recording.exchange().place.plane == Plane::Events) {
             request.extensions_mut().insert(tap.clone());
         }

@@ -17,6 +17,7 @@
 //!   "host": "127.0.0.1:3986",
 //!   "secure": true,                 // it came by TLS
 //!   "client": {"source": "sdk-typescript", "version": "0.205.1", "userAgent": "…"},
+//!   "open": true,                   // a fault keeps it from its answer; what became of it comes with the entry's last form
 //!   "status": 200,                  // absent if there was no answer
 //!   "timing": {"firstByteMs": 1.204, "endMs": 3.4}, // until the answer's head and its last byte, real time
 //!   "aborted": true,                // the client went away, or was cut off, before the answer's end
@@ -107,6 +108,8 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "is_false")]
     secure: bool,
     client: Client<'a>,
+    #[serde(skip_serializing_if = "is_false")]
+    open: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     timing: Timing,
@@ -177,6 +180,11 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// Entered before there was an answer.
+fn waits(progress: &Progress) -> bool {
+    progress.status.is_none() && progress.end.is_none()
+}
+
 /// What is kept of an exchange as it is now.
 pub fn describe(exchange: &Exchange, revision: u64) -> Kept {
     let progress = exchange.progress.lock();
@@ -204,6 +212,7 @@ pub fn describe(exchange: &Exchange, revision: u64) -> Kept {
         host: text("host").map(redact::host),
         secure: exchange.place.secure,
         client: Client { source, version, user_agent: text("user-agent") },
+        open: waits(&progress),
         status,
         timing: Timing { first_byte_ms: progress.first_byte.map(ms), end_ms: progress.end.map(ms) },
         aborted: progress.aborted,
@@ -231,7 +240,7 @@ pub fn describe(exchange: &Exchange, revision: u64) -> Kept {
         method: method.to_owned(),
         status,
         source: source.unwrap_or_default().to_owned(),
-        open: progress.socket.as_ref().is_some_and(|socket| socket.open),
+        open: waits(&progress) || progress.socket.as_ref().is_some_and(|socket| socket.open),
         violations: !progress.violations.is_empty(),
         faults: !progress.faults.is_empty(),
         json,

@@ -372,7 +372,8 @@ impl ControlPlane {
         all
     }
 
-    pub(super) async fn wipe(self: Arc<Self>, id: String) -> Result<(), ModelError> {
+    /// Destroys a sandbox, whatever its state, and waits until nothing of it is left; nothing if there is none.
+    pub(crate) async fn wipe(self: Arc<Self>, id: String) -> Result<(), ModelError> {
         let doom = |sandbox: &mut Sandbox| {
             sandbox.set_phase(Phase { desired: DesiredState::Destroyed, ..sandbox.phase() });
             Ok(())

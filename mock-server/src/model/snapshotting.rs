@@ -380,7 +380,8 @@ impl ControlPlane {
         .await
     }
 
-    pub(super) async fn forget_snapshot(&self, id: &str) {
+    /// Forgets a snapshot, whatever its state; its files stay for who uses them.
+    pub(crate) async fn forget_snapshot(&self, id: &str) {
         let turn = self.store.turn().await;
         let snapshot = {
             let mut world = self.world.write();

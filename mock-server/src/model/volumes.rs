@@ -413,15 +413,21 @@ impl ControlPlane {
     /// Forgets the volumes of an organisation, records and files. Its sandboxes are gone by then.
     pub(super) async fn wipe_volumes(&self, organization_id: &str) -> Result<(), ModelError> {
         for volume in self.volumes(organization_id, true) {
-            let turn = self.store.turn().await;
-            let (world, id) = (self.world.clone(), volume.id.clone());
-            let write = Write::Delete { kind: Kind::Volume, key: id.clone() };
-            turn.commit(vec![write], move || drop(world.write().volumes.remove(&id))).wait().await?;
-            let _may = self.may_remove(organization_id).await;
-            if let Err(error) = self.runtime().remove_volume(&volume.id).await {
-                // The next start does, which knows them by having no record.
-                tracing::warn!(volume = volume.id, %error, "its files could not be removed");
-            }
+            self.wipe_volume(organization_id, &volume.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a volume that no sandbox has, whatever its state.
+    pub(crate) async fn wipe_volume(&self, organization_id: &str, id: &str) -> Result<(), ModelError> {
+        let turn = self.store.turn().await;
+        let (world, gone) = (self.world.clone(), id.to_owned());
+        let write = Write::Delete { kind: Kind::Volume, key: id.to_owned() };
+        turn.commit(vec![write], move || drop(world.write().volumes.remove(&gone))).wait().await?;
+        let _may = self.may_remove(organization_id).await;
+        if let Err(error) = self.runtime().remove_volume(id).await {
+            // The next start does, which knows them by having no record.
+            tracing::warn!(volume = id, %error, "its files could not be removed");
         }
         Ok(())
     }

@@ -34,8 +34,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Class, ControlPlane, Identity, MadeOf, ModelError, Mount, NewSandbox, NewSnapshot, REGION, Sandbox, State,
-    StringMap,
+    Class, ControlPlane, Identity, MadeOf, ModelError, Mount, NewSandbox, NewSnapshot, REGION, State, StringMap,
     secrets::{self, SecretChange},
 };
 
@@ -141,7 +140,7 @@ pub enum Wanted {
     Stopped,
 }
 
-/// Why a seed wasn't sown. What was made before stays.
+/// Why a seed wasn't sown. What was made before is gone again.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {reason}")]
 pub struct SeedError {
@@ -156,34 +155,96 @@ impl Seed {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// Makes everything in it, in order, in the world of `owner`. Answers names and ids.
+    /// Makes everything in it, in order, in the world of `owner`, or nothing. Answers names and ids.
     pub async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, SeedError> {
-        let (mut snapshots, mut volumes) = (Vec::new(), Vec::new());
-        let (mut secrets, mut sandboxes) = (Vec::new(), Vec::new());
+        let mut row = Row { cp: cp.clone(), owner: owner.clone(), made: Vec::new() };
+        let sown = async move {
+            match self.sow_into(&mut row).await {
+                Ok(()) => Ok(row.answer()),
+                Err(error) => Err((row.undo().await, error).1),
+            }
+        };
+        // A client that leaves doesn't leave half of it.
+        let gone = |error: tokio::task::JoinError| SeedError { what: "the seed".into(), reason: error.to_string() };
+        tokio::spawn(sown).await.unwrap_or_else(|error| Err(gone(error)))
+    }
+
+    async fn sow_into(self, row: &mut Row) -> Result<(), SeedError> {
         for (n, snapshot) in self.snapshots.into_iter().enumerate() {
             let what = format!("snapshots[{n}] ({})", snapshot.name);
-            let made = snapshot.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?;
-            snapshots.push(made);
+            snapshot.sow(row).await.map_err(|reason| SeedError { what, reason })?;
         }
         for (n, volume) in self.volumes.into_iter().enumerate() {
             let what = format!("volumes[{n}] ({})", volume.name);
-            volumes.push(volume.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?);
+            volume.sow(row).await.map_err(|reason| SeedError { what, reason })?;
         }
         for (n, secret) in self.secrets.into_iter().enumerate() {
             let what = format!("secrets[{n}] ({})", secret.name);
-            secrets.push(secret.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?);
+            secret.sow(row).await.map_err(|reason| SeedError { what, reason })?;
         }
         for (n, sandbox) in self.sandboxes.into_iter().enumerate() {
             let what = format!("sandboxes[{n}] ({})", sandbox.name.as_deref().unwrap_or("unnamed"));
-            let made = sandbox.sow(cp, owner).await.map_err(|reason| SeedError { what, reason })?;
-            sandboxes.push(json!({"id": made.id, "name": made.name}));
+            sandbox.sow(row).await.map_err(|reason| SeedError { what, reason })?;
         }
-        Ok(json!({"snapshots": snapshots, "volumes": volumes, "secrets": secrets, "sandboxes": sandboxes}))
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Snapshot,
+    Volume,
+    Secret,
+    Sandbox,
+}
+
+/// What a seed has made so far, and where.
+struct Row {
+    cp: Arc<ControlPlane>,
+    owner: Identity,
+    /// With id and name.
+    made: Vec<(Sort, String, String)>,
+}
+
+impl Row {
+    fn note(&mut self, sort: Sort, id: &str, name: &str) {
+        self.made.push((sort, id.to_owned(), name.to_owned()));
+    }
+
+    fn answer(&self) -> Value {
+        let of = |sort: Sort| -> Vec<Value> {
+            let all = self.made.iter().filter(|(is, ..)| *is == sort);
+            all.map(|(_, id, name)| json!({"id": id, "name": name})).collect()
+        };
+        json!({
+            "snapshots": of(Sort::Snapshot),
+            "volumes": of(Sort::Volume),
+            "secrets": of(Sort::Secret),
+            "sandboxes": of(Sort::Sandbox),
+        })
+    }
+
+    /// Newest first: sandboxes hold the others.
+    async fn undo(self) {
+        for (sort, id, name) in self.made.into_iter().rev() {
+            let done = match sort {
+                Sort::Snapshot => {
+                    self.cp.forget_snapshot(&id).await;
+                    Ok(())
+                }
+                Sort::Volume => self.cp.wipe_volume(&self.owner.organization_id, &id).await,
+                Sort::Secret => self.cp.remove_secret(&self.owner.organization_id, &id).await,
+                Sort::Sandbox => self.cp.clone().wipe(id).await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(name, reason = error.message, "what a failed seed made could not be removed");
+            }
+        }
     }
 }
 
 impl SeedSnapshot {
-    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, String> {
+    async fn sow(self, row: &mut Row) -> Result<(), String> {
         let made_of = match (self.image, self.dockerfile) {
             (Some(image), None) => MadeOf::Image(image),
             (None, Some(dockerfile)) => MadeOf::Build { dockerfile, context_hashes: Vec::new() },
@@ -199,28 +260,27 @@ impl SeedSnapshot {
             disk: None,
             class: Class::default(),
         };
-        let made = cp.create_snapshot_whole(owner, new).await.map_err(|error| error.message)?;
-        match &made.error_reason {
-            Some(reason) => Err(reason.clone()),
-            None => Ok(json!({"id": made.id, "name": made.name})),
-        }
+        let made = row.cp.create_snapshot_whole(&row.owner, new).await.map_err(|error| error.message)?;
+        row.note(Sort::Snapshot, &made.id, &made.name);
+        made.error_reason.clone().map_or(Ok(()), Err)
     }
 }
 
 impl SeedVolume {
-    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, String> {
-        let made = cp.create_volume(owner, self.name).await.map_err(|error| error.message)?;
+    async fn sow(self, row: &mut Row) -> Result<(), String> {
+        let made = row.cp.create_volume(&row.owner, self.name).await.map_err(|error| error.message)?;
+        row.note(Sort::Volume, &made.id, &made.name);
         for (path, content) in self.files {
             let bytes = content.bytes().map_err(|reason| format!("{path}: {reason}"))?;
-            let written = cp.runtime().write_to_volume(&made.id, path.clone().into(), bytes).await;
+            let written = row.cp.runtime().write_to_volume(&made.id, path.clone().into(), bytes).await;
             written.map_err(|error| format!("{path}: {error}"))?;
         }
-        Ok(json!({"id": made.id, "name": made.name}))
+        Ok(())
     }
 }
 
 impl SeedSecret {
-    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Value, String> {
+    async fn sow(self, row: &mut Row) -> Result<(), String> {
         if !secrets::is_name(&self.name) {
             return Err("a name has letters, digits, _ and -, and begins with a letter or _".into());
         }
@@ -232,8 +292,10 @@ impl SeedSecret {
             description: self.description,
             hosts: Some(self.hosts.iter().map(|host| host.to_lowercase()).collect()),
         };
-        let made = cp.add_secret(&owner.organization_id, self.name, new).await.map_err(|error| error.message)?;
-        Ok(json!({"id": made.id, "name": made.name}))
+        let made = row.cp.add_secret(&row.owner.organization_id, self.name, new).await;
+        let made = made.map_err(|error| error.message)?;
+        row.note(Sort::Secret, &made.id, &made.name);
+        Ok(())
     }
 }
 
@@ -244,7 +306,7 @@ impl SeedMount {
 }
 
 impl SeedSandbox {
-    async fn sow(self, cp: &Arc<ControlPlane>, owner: &Identity) -> Result<Arc<Sandbox>, String> {
+    async fn sow(self, row: &mut Row) -> Result<(), String> {
         let new = NewSandbox {
             name: self.name,
             snapshot: self.snapshot,
@@ -261,8 +323,14 @@ impl SeedSandbox {
             ..NewSandbox::default()
         };
         let text = |error: ModelError| error.message;
-        let record = cp.draft(owner, new).map_err(text)?;
-        let id = cp.create(record).await.map_err(text)?.id.clone();
+        let cp = row.cp.clone();
+        let record = cp.draft(&row.owner, new).map_err(text)?;
+        // Where it fails it may be there, in state error.
+        let drafted = (record.id.clone(), record.name.clone());
+        let created = cp.create(record).await;
+        let (id, name) = created.as_ref().map_or(drafted, |made| (made.id.clone(), made.name.clone()));
+        row.note(Sort::Sandbox, &id, &name);
+        created.map_err(text)?;
         let target = cp.toolbox_target(&id).and_then(|target| target.running);
         let machine = target.ok_or("it is not started, so nothing can be put into it")?;
         for (path, content) in self.files {
@@ -272,11 +340,11 @@ impl SeedSandbox {
         for command in self.run {
             inside::run(&machine, &command).await.map_err(|reason| format!("{command}: {reason}"))?;
         }
-        let sandbox = cp.find(&owner.organization_id, &id).map_err(text)?;
+        let sandbox = cp.find(&row.owner.organization_id, &id).map_err(text)?;
         if self.state == Wanted::Stopped && sandbox.state() == State::Started {
             cp.stop_whole(&sandbox).await.map_err(text)?;
         }
-        Ok(sandbox)
+        Ok(())
     }
 }
 

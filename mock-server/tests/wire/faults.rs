@@ -127,13 +127,17 @@ async fn a_hang_ends_when_it_is_released() {
     let short = api.request("GET", "/sandbox").timeout(Duration::from_millis(200)).send().await;
     assert!(short.is_err_and(|error| error.is_timeout()));
     assert_eq!(api.get("/config").await.0, 200);
-    assert_eq!(entries(&api, "operation=listSandboxes&until=1&status=none").await[0]["aborted"], true);
+    assert_eq!(entries(&api, "operation=listSandboxes&until=1&open=false").await[0]["aborted"], true);
     let waiting = tokio::spawn({
         let request = api.request("GET", "/sandbox");
         async move { request.send().await.expect("answer").status().as_u16() }
     });
+    let hung = &entries(&api, "operation=listSandboxes&until=1&open=true").await[0];
+    assert_eq!((&hung["open"], &hung["status"], &hung["faults"]), (&json!(true), &Value::Null, &json!([id])), "{hung}");
     assert_eq!(api.control("POST", &format!("/faults/{id}/release"), Value::Null).await.0, 200);
     assert_eq!(waiting.await.expect("no panic"), 200);
+    let over = &entries(&api, "operation=listSandboxes&until=1&status=200").await[0];
+    assert_eq!((&over["id"], &over["open"]), (&hung["id"], &Value::Null), "its entry says how it ended");
     assert_eq!(api.get("/sandbox").await.0, 200, "for good");
 }
 

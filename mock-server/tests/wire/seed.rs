@@ -110,6 +110,41 @@ async fn volumes_have_files_and_secrets_are_attached() {
 }
 
 #[tokio::test]
+async fn nothing_stays_of_a_seed_that_failed() {
+    let api = Api::new().await;
+    let before = json!({"volumes": [{"name": "mine"}], "sandboxes": [{"name": "mine"}]});
+    assert_eq!(api.control("POST", "/seed", before).await.0, 201);
+    let mut seed = json!({
+        "volumes": [{"name": "data", "files": {"one": "1"}}],
+        "secrets": [{"name": "TOKEN", "value": "v"}],
+        "sandboxes": [
+            {"name": "first", "secrets": {"T": "TOKEN"}, "state": "stopped"},
+            {"name": "second", "run": ["exit 3"]},
+        ],
+    });
+    if has_images() {
+        seed["snapshots"] = json!([{"name": "tools", "dockerfile": "FROM debian:12\nRUN true"}]);
+        seed["sandboxes"][0]["volumes"] = json!([{"name": "data", "mountPath": "/home/daytona/data"}]);
+        seed["sandboxes"][1]["snapshot"] = json!("tools");
+    }
+    let (status, told) = api.control("POST", "/seed", seed.clone()).await;
+    assert_eq!(status, 400, "{told}");
+    assert_eq!(names(&api.get("/sandbox").await.1), ["mine"]);
+    let names_of = |list: &Value| -> Vec<String> {
+        let all = list.as_array().expect("a list").iter();
+        all.map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(names_of(&api.get("/volumes").await.1), ["mine"]);
+    assert_eq!(api.get("/secret").await.1, json!([]));
+    let snapshots = api.get("/snapshots").await.1;
+    assert!(!names_of(&snapshots["items"]).contains(&"tools".to_owned()), "{snapshots}");
+    // Its names are free.
+    seed["sandboxes"][1]["run"] = json!(["exit 0"]);
+    let (status, told) = api.control("POST", "/seed", seed).await;
+    assert_eq!(status, 201, "{told}");
+}
+
+#[tokio::test]
 async fn a_server_starts_with_a_seed_and_sows_once() {
     let dir = tempfile::tempdir().expect("temp dir");
     let seed = dir.path().join("seed.yaml");

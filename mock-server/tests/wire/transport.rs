@@ -98,6 +98,11 @@ async fn json_has_a_weak_tag_and_304_follows() {
     let again = api.request("GET", "/config").header("if-none-match", &tag).send().await.expect("answer");
     assert_eq!(again.status(), 304);
     assert_eq!(again.text().await.expect("text"), "");
+    let strong = tag.trim_start_matches("W/");
+    for list in [format!("\"x\", {tag}"), strong.to_owned(), "*".to_owned()] {
+        let one = api.request("GET", "/config").header("if-none-match", &list).send().await.expect("answer");
+        assert_eq!(one.status(), 304, "{list}");
+    }
     let other = api.request("GET", "/config").header("if-none-match", "W/\"x\"").send().await.expect("answer");
     assert_eq!(other.status(), 200);
 }
