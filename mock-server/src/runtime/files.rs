@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Runtime, RuntimeError,
-    disks::{Disk, IMAGE},
+    Isolation, Runtime, RuntimeConfig, RuntimeError,
+    disks::{Disk, Disks, IMAGE},
     manager::blocking,
 };
 
@@ -79,6 +79,19 @@ impl Runtime {
         .await
     }
 
+    /// Those of a sandbox that starts: from its archive, as it left them, or new ones.
+    pub(super) async fn files_to_start(&self, id: &str, dir: &Path, gib: Option<u32>) -> io::Result<Files> {
+        // Until they are opened.
+        let _back = match self.has_archive(id) {
+            true => self.bring_back(id, gib).await?,
+            false => None,
+        };
+        match self.files(id, gib).await? {
+            Some(files) => Ok(files),
+            None => self.new_files(dir, gib).await,
+        }
+    }
+
     /// A place for the files of a sandbox that has none: a disk of so many GiB, where there are disks.
     pub(super) async fn new_files(&self, dir: &Path, gib: Option<u32>) -> io::Result<Files> {
         let made = self.new_disk(dir.join(IMAGE), gib).await?;
@@ -90,8 +103,34 @@ impl Runtime {
         let (Some(disks), Some(gib)) = (self.disks.clone(), gib) else { return Ok(None) };
         blocking(move || disks.take(&image, gib)).await.map(Some)
     }
+
+    /// For the next sandbox of that size.
+    pub(super) fn make_disks_ready(&self, gib: Option<u32>) {
+        let (Some(disks), Some(gib)) = (self.disks.clone(), gib) else { return };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = disks.make_ready(gib) {
+                tracing::debug!(%error, "no disk is ready for the next sandbox");
+            }
+        });
+    }
 }
 
 fn no_disks() -> io::Error {
     io::Error::other("its files are on a disk, and this machine can't mount any (see `doctor`)")
+}
+
+/// Why there are none, for people, where the machine or the tier has none.
+pub(super) async fn find_disks(config: &RuntimeConfig, isolation: Isolation) -> io::Result<Disks> {
+    if isolation != Isolation::Root {
+        return Err(io::Error::other("only in tier root"));
+    }
+    let data_dir = config.data_dir.clone();
+    blocking(move || Disks::probe(&data_dir)).await
+}
+
+/// A stopped sandbox's. Its own is the last; what was removed on it is given back to the machine.
+pub(super) fn release(disks: &[Arc<Disk>]) {
+    if let Some(own) = disks.last() {
+        own.trim();
+    }
 }

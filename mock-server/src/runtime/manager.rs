@@ -20,6 +20,7 @@ use super::{
     bounds::Cpus,
     ctrl::AgentLink,
     disks::{Disk, Disks},
+    files::{find_disks, release},
     groups::{Controller, Groups},
     idmap::{self, IdMap},
     launch::LaunchSpec,
@@ -152,19 +153,11 @@ impl Runtime {
             blocking(move || prepare_dir(&dir, isolation)).await.map_err(failed)?
         };
         let gib = spec.resources.map(|resources| resources.disk);
-        let back = match self.has_archive(&spec.id) {
-            true => self.bring_back(&spec.id, gib).await.map_err(failed)?,
-            false => None,
-        };
+        let files = self.files_to_start(&spec.id, &dir, gib).await.map_err(failed)?;
         let mut ground = self.ground(&spec.root, &spec.user).await?;
         let mut disks = std::mem::take(&mut ground.disks);
         let (secrets, authority) = self.secrets_of(spec).map_err(failed)?.unzip();
         let mut launch = LaunchSpec { authority, ..self.launch_spec(spec, dir.clone(), ground)? };
-        let files = match self.files(&spec.id, gib).await.map_err(failed)? {
-            Some(files) => files,
-            None => self.new_files(&dir, gib).await.map_err(failed)?,
-        };
-        drop(back);
         if let Some(own) = files.disk() {
             launch.dir = disk_at(disks.len());
             disks.push(own);
@@ -193,15 +186,6 @@ impl Runtime {
         self.spares.refill();
         self.make_disks_ready(gib);
         Ok(sandbox)
-    }
-
-    fn make_disks_ready(&self, gib: Option<u32>) {
-        let (Some(disks), Some(gib)) = (self.disks.clone(), gib) else { return };
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = disks.make_ready(gib) {
-                tracing::debug!(%error, "no disk is ready for the next sandbox");
-            }
-        });
     }
 
     /// What its gateway needs for its secrets, and the authority that it has to trust.
@@ -386,22 +370,6 @@ const DAEMON_VERSION: &str = "0.205.1";
 
 /// What a login shell would have, for bases that don't say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Why there are none, for people, where the machine or the tier has none.
-async fn find_disks(config: &RuntimeConfig, isolation: Isolation) -> io::Result<Disks> {
-    if isolation != Isolation::Root {
-        return Err(io::Error::other("only in tier root"));
-    }
-    let data_dir = config.data_dir.clone();
-    blocking(move || Disks::probe(&data_dir)).await
-}
-
-/// A stopped sandbox's. Its own is the last; what was removed on it is given back to the machine.
-fn release(disks: &[Arc<Disk>]) {
-    if let Some(own) = disks.last() {
-        own.trim();
-    }
-}
 
 /// Tier process: home and temporary files are in the sandbox's own directory.
 fn live_in(dir: &Path, user: &str, agent: &mut AgentConfig) {
