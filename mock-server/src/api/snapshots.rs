@@ -29,6 +29,7 @@ fn general_dto(snapshot: &GeneralSnapshot, runner: &str, organization: &str) -> 
         "name": snapshot.name,
         "imageName": snapshot.name,
         "enabled": true,
+        "skipValidation": false,
         "state": "active",
         "size": 0.1,
         "entrypoint": null,
@@ -59,6 +60,8 @@ pub(super) fn dto(snapshot: &Snapshot, runner: &str) -> Value {
         "imageName": snapshot.image_name,
         // Only the Python models of 0.21 still ask for it.
         "enabled": snapshot.state != SnapshotState::Inactive,
+        // Those of 0.116 to 0.123 for this.
+        "skipValidation": false,
         "state": snapshot.state,
         "size": snapshot.size.map(gigabytes),
         "entrypoint": snapshot.entrypoint,

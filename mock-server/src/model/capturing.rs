@@ -7,7 +7,7 @@ use super::{
     error::ModelError,
     layers::layer_name,
     lifecycle::apart,
-    rules::{Operation, Progress},
+    rules::{OUTRUN, Operation, Progress},
     sandbox::{DesiredState, Sandbox, State},
     snapshots::{Snapshot, SnapshotState},
     tokens,
@@ -25,19 +25,54 @@ impl ControlPlane {
         self.must_have_roots("Snapshots of sandboxes")?;
         let (cp, seen) = (self.clone(), sandbox.clone());
         apart(async move {
-            let record = cp.advance(&seen, Operation::Snapshot).await?;
-            tokio::spawn(async move {
-                if let Err(error) = cp.take_snapshot(&seen.id, name).await {
-                    tracing::warn!(sandbox = seen.id, %error, "no snapshot was made");
+            let edit = |sandbox: &mut Sandbox| {
+                if sandbox.phase() != seen.phase() {
+                    return Err(ModelError::conflict(OUTRUN));
                 }
-                drop(cp.report(&seen.id, Progress::Snapshotted).await);
+                sandbox.set_phase(sandbox.phase().begin(Operation::Snapshot, sandbox.nature())?);
+                sandbox.snapshotting_as = Some(name.clone());
+                Ok(())
+            };
+            let record = cp.change(&seen.id, edit).await?;
+            tokio::spawn(async move {
+                cp.try_snapshot(&seen.id, name, seen.desired_state == DesiredState::Stopped).await;
+                let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+                    sandbox.snapshotting_as = None;
+                    sandbox.set_phase(sandbox.phase().after(Progress::Snapshotted));
+                    Ok(())
+                };
+                drop(cp.note(&seen.id, edit).await);
             });
             Ok(record)
         })
         .await
     }
 
-    async fn take_snapshot(self: &Arc<Self>, id: &str, name: String) -> Result<(), ModelError> {
+    /// After a kill: makes the snapshot of the files, which are at rest now, before the sandbox goes on.
+    pub(super) async fn resume_snapshot(self: Arc<Self>, sandbox: &Sandbox) {
+        if let Some(name) = sandbox.snapshotting_as.clone() {
+            self.try_snapshot(&sandbox.id, name, true).await;
+        }
+        let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+            sandbox.snapshotting_as = None;
+            sandbox.set_phase(sandbox.phase().after_restart());
+            Ok(())
+        };
+        let rested = self.note(&sandbox.id, edit).await;
+        if rested.is_ok_and(|rested| rested.phase().is_pending()) {
+            // A failure is in the record by now.
+            drop(self.spawn_launch(&sandbox.id).await);
+        }
+    }
+
+    async fn try_snapshot(self: &Arc<Self>, id: &str, name: String, at_rest: bool) {
+        if let Err(error) = self.take_snapshot(id, name, at_rest).await {
+            tracing::warn!(sandbox = id, %error, "no snapshot was made");
+        }
+    }
+
+    /// Files at rest become the snapshot's; those of one that runs are copied.
+    async fn take_snapshot(self: &Arc<Self>, id: &str, name: String, at_rest: bool) -> Result<(), ModelError> {
         self.pass(id, Hold::Snapshotting).await;
         let Some(turn) = self.turn(id) else { return Ok(()) };
         let _turn = turn.lock().await;
@@ -48,11 +83,11 @@ impl ControlPlane {
         let failed = |error: crate::runtime::RuntimeError| ModelError::internal(error.to_string());
         let taken = self.own_snapshot(&sandbox.organization_id, &name).is_some();
         let mut root = Root::clone(&sandbox.root);
-        let (layer, cow) = (layer_name(&sandbox.id), sandbox.desired_state == DesiredState::Stopped);
+        let layer = layer_name(&sandbox.id);
         if taken {
             return Ok(());
         }
-        if cow {
+        if at_rest {
             self.runtime().commit(&sandbox.id, &layer).await.map_err(failed)?;
         } else {
             let machine = self.machine(&sandbox.id);
@@ -61,7 +96,7 @@ impl ControlPlane {
         }
         root.layers.push(layer.clone());
         let root = Arc::new(root);
-        if cow {
+        if at_rest {
             let own = root.clone();
             let edit = |sandbox: &mut Sandbox| {
                 sandbox.root = own;

@@ -216,6 +216,7 @@ impl ControlPlane {
             backup_state: BackupState::None,
             backup_created_at: None,
             resizing_to: None,
+            snapshotting_as: None,
             forked_from: None,
             linked_to: None,
             secrets: Vec::new(),

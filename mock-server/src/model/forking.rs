@@ -75,6 +75,7 @@ impl ControlPlane {
             backup_state: BackupState::None,
             backup_created_at: None,
             resizing_to: None,
+            snapshotting_as: None,
             forked_from: Some(source.id.clone()),
             linked_to: None,
             ..source.clone()

@@ -3,6 +3,7 @@
 mod admitting;
 mod archiving;
 mod building;
+mod busy;
 mod capturing;
 pub mod clock;
 mod create;
@@ -149,6 +150,7 @@ pub struct ControlPlane {
     timer: Arc<Notify>,
     /// Held while what is due is begun.
     firing: tokio::sync::Mutex<()>,
+    busy: busy::Busy,
     faults: Arc<crate::faults::Faults>,
     swept: broadcast::Sender<String>,
     strict: worlds::Strictnesses,

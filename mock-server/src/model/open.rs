@@ -91,6 +91,7 @@ impl ControlPlane {
             storage_key,
             timer,
             firing: tokio::sync::Mutex::default(),
+            busy: Default::default(),
             faults: Arc::default(),
             swept: broadcast::channel(EVENTS).0,
             strict: Strictnesses::new(config.strict),
@@ -130,7 +131,10 @@ impl ControlPlane {
             world.add_organization(Arc::new(organization.completed()));
         }
         for mut sandbox in self.parse::<Sandbox>(contents.of(Kind::Sandbox))? {
-            sandbox.set_phase(sandbox.phase().after_restart());
+            // Its snapshot comes first.
+            if sandbox.snapshotting_as.is_none() || sandbox.actual_state != State::Snapshotting {
+                sandbox.set_phase(sandbox.phase().after_restart());
+            }
             if let Some(resources) = sandbox.resizing_to {
                 // It was promised, and nothing runs that would have to be told.
                 sandbox.set_resources(resources);
@@ -235,6 +239,7 @@ impl ControlPlane {
         match record.desired_state {
             DesiredState::Destroyed => self.destroy(record.id.clone(), Duration::ZERO).await,
             DesiredState::Archived => self.store_away(record.id.clone()).await,
+            _ if record.actual_state == State::Snapshotting => self.resume_snapshot(record).await,
             _ if record.actual_state == State::PendingBuild => self.build_sandbox(record.id.clone()).await,
             // A failure is in the record by now.
             _ => drop(self.spawn_launch(&record.id).await),

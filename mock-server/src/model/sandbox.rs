@@ -177,6 +177,9 @@ pub struct Sandbox {
     /// What it is being resized to.
     #[serde(default)]
     pub resizing_to: Option<Resources>,
+    /// The snapshot that is being made of it, in state `snapshotting`: after a kill, the next start makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshotting_as: Option<String>,
     /// The sandbox that it was forked from.
     #[serde(default)]
     pub forked_from: Option<String>,

@@ -94,6 +94,7 @@ impl ControlPlane {
     /// Begins what is due by now; returns once it has begun, whoever began it.
     pub async fn do_what_is_due(self: &Arc<Self>) {
         let _one = self.firing.lock().await;
+        self.touch_busy_and_due();
         for (sandbox, due) in self.take_due() {
             match self.fire(&sandbox, due).await {
                 Ok(()) => {

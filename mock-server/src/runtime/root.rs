@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -339,7 +340,10 @@ fn tree_size(root: PathBuf) -> u64 {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => directories.push(entry.path()),
-                Ok(kind) if kind.is_file() => size += entry.metadata().map_or(0, |meta| meta.len()),
+                // Holes take no place.
+                Ok(kind) if kind.is_file() => {
+                    size += entry.metadata().map_or(0, |meta| meta.len().min(meta.blocks() * 512))
+                }
                 _ => {}
             }
         }

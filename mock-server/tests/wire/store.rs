@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
+    images::has_images,
     support::{binary, cache_dir, config, eventually, isolation},
 };
 
@@ -116,6 +117,56 @@ pub async fn spawn(data_dir: &Path, mut command: std::process::Command) -> Servi
     .await;
     let text = |name: &str| told[name].as_str().expect("text").to_owned();
     Serving { child, api: Api { url: text("apiUrl"), key: text("apiKey"), client: reqwest::Client::new() } }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_promised_is_made_after_sigkill() {
+    if !has_images() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("temp dir");
+    let first = serve(dir.path()).await;
+    let hold = json!({"effect": {"type": "slow", "state": "snapshotting"}, "match": {}});
+    assert_eq!(first.api.control("POST", "/faults", hold).await.0, 201);
+    for (name, rests) in [("runs", false), ("rests", true)] {
+        let sandbox = first.api.sandbox(json!({"name": name})).await;
+        note(&first.api, &sandbox, name).await;
+        if rests {
+            first.api.post(&format!("/sandbox/{name}/stop"), Value::Null).await;
+            first.api.until(name, "stopped").await;
+        }
+        let (status, told) = first.api.post(&format!("/sandbox/{name}/snapshot"), json!({"name": name})).await;
+        assert_eq!((status, &told["state"]), (200, &json!("snapshotting")), "{told}");
+    }
+    first.kill();
+    let second = serve(dir.path()).await;
+    for (name, state) in [("runs", "started"), ("rests", "stopped")] {
+        second.api.until(name, state).await;
+        let (status, snapshot) = second.api.get(&format!("/snapshots/{name}")).await;
+        assert_eq!((status, &snapshot["state"]), (200, &json!("active")), "it is there once the sandbox goes on");
+        let made = second.api.sandbox(json!({"name": format!("of-{name}"), "snapshot": name})).await;
+        assert_eq!(noted(&second.api, &made).await, name);
+    }
+    let (_, runs) = second.api.get("/sandbox/runs").await;
+    assert_eq!(noted(&second.api, &runs).await, "runs", "and so are its files");
+    second.kill();
+}
+
+fn toolbox(sandbox: &Value, path: &str) -> String {
+    let text = |field: &str| sandbox[field].as_str().expect("text").to_owned();
+    format!("{}/{}{path}", text("toolboxProxyUrl"), text("id"))
+}
+
+async fn note(api: &Api, sandbox: &Value, text: &str) {
+    let request = api.client.post(toolbox(sandbox, "/files/upload-v2?path=note")).bearer_auth(&api.key);
+    let request = request.header("content-type", "application/octet-stream").body(text.to_owned());
+    let status = request.send().await.expect("answer").status();
+    assert!(status.is_success(), "{status}");
+}
+
+async fn noted(api: &Api, sandbox: &Value) -> String {
+    let request = api.client.get(toolbox(sandbox, "/files/download?path=note")).bearer_auth(&api.key);
+    request.send().await.expect("answer").text().await.expect("text")
 }
 
 #[tokio::test]

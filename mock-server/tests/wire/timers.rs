@@ -3,7 +3,10 @@
 use daytona_mock::MockServer;
 use serde_json::{Value, json};
 
-use crate::{api::Api, support::config};
+use crate::{
+    api::Api,
+    support::{config, eventually},
+};
 
 pub async fn frozen() -> (MockServer, Api) {
     let server = MockServer::start(config()).await.expect("the server starts");
@@ -37,6 +40,39 @@ async fn idle_sandboxes_stop_and_stopped_ones_go() {
     assert_eq!(api.get("/sandbox/idle").await.1["state"], "stopped");
     advance(&api, 1).await;
     api.until_gone(&id).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_sandbox_that_somebody_uses_is_not_idle_however_far_the_clock_is_turned() {
+    let (server, api) = frozen().await;
+    for (round, request) in ["touch in; read wait < fifo", "touch in; read wait < fifo; exit 3"].iter().enumerate() {
+        let name = format!("used-{round}");
+        let sandbox = api.sandbox(json!({"name": name})).await;
+        let url = |path: &str| {
+            let text = |field: &str| sandbox[field].as_str().expect("text").to_owned();
+            format!("{}/{}{path}", text("toolboxProxyUrl"), text("id"))
+        };
+        let run = |command: &str| {
+            let body = json!({"command": command, "timeout": 60});
+            api.client.post(url("/process/execute")).bearer_auth(&api.key).json(&body).send()
+        };
+        run("mkfifo fifo").await.expect("answer");
+        let open = tokio::spawn(run(request));
+        eventually("it runs", async || {
+            let asked = api.client.get(url("/files/info?path=in")).bearer_auth(&api.key).send().await;
+            asked.ok().filter(|answer| answer.status() == 200)
+        })
+        .await;
+        for minutes in [15, 16, 1000] {
+            advance(&api, minutes).await;
+            assert_eq!(api.get(&format!("/sandbox/{name}")).await.1["state"], "started", "{minutes}");
+        }
+        run("echo > fifo").await.expect("answer");
+        assert_eq!(open.await.expect("no panic").expect("answer").status(), 200);
+        advance(&api, 16).await;
+        api.until(&name, "stopped").await;
+    }
     server.shutdown().await;
 }
 

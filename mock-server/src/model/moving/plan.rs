@@ -406,6 +406,7 @@ impl Planner<'_> {
         new.organization_id = self.owner.organization_id.clone();
         new.target = self.target(&old.target);
         new.set_phase(old.phase().after_restart());
+        new.snapshotting_as = None;
         if let Some(resources) = new.resizing_to {
             new.set_resources(resources);
         }

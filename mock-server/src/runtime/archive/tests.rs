@@ -3,7 +3,7 @@
 use std::{
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt, symlink},
+        fs::{FileExt, MetadataExt, PermissionsExt, symlink},
     },
     path::Path,
 };
@@ -206,4 +206,24 @@ proptest! {
         }
         round_trip(&dir);
     }
+}
+
+/// Reading the zeros of this hole would take minutes.
+#[test]
+fn a_file_with_a_large_hole_comes_back_at_once() {
+    let temp = tempfile::tempdir().expect("a temporary directory");
+    let (dir, out, archive) = (temp.path().join("in"), temp.path().join("out"), temp.path().join("a.tar.zst"));
+    fs::create_dir(&dir).expect("a directory");
+    let file = fs::File::create(dir.join("sparse")).expect("a file");
+    file.write_all_at(b"head", 0).and_then(|()| file.write_all_at(b"middle", 96 << 30)).expect("written");
+    file.set_len(128 << 30).expect("a hole");
+    file.set_permissions(fs::Permissions::from_mode(0o4751)).expect("a mode");
+    pack(&dir, &archive, Owners::Same, &|| false).expect("packed");
+    unpack(&archive, &out, Owners::Same).expect("unpacked");
+    let (meta, file) = (fs::metadata(out.join("sparse")).expect("there"), fs::File::open(out.join("sparse")));
+    assert_eq!((meta.len(), meta.mode() & 0o7777), (128 << 30, 0o4751));
+    assert!(meta.blocks() < 1024, "{} blocks", meta.blocks());
+    let mut read = [0; 6];
+    file.expect("open").read_exact_at(&mut read, 96 << 30).expect("read");
+    assert_eq!(&read, b"middle");
 }

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::{CString, OsStr},
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::{
         ffi::OsStrExt,
@@ -17,7 +17,7 @@ use nix::{
     sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat},
     sys::time::TimeSpec,
 };
-use tar::{Entry, EntryType, PaxExtensions};
+use tar::{Entry, EntryType, PaxExtensions, Unpacked};
 
 use super::{
     Owners, damaged,
@@ -89,6 +89,12 @@ impl Unpacker<'_> {
             }
             EntryType::Char => mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0)?,
             EntryType::Fifo => mknod(&path, SFlag::S_IFIFO, Mode::from_bits_truncate(facts.mode), 0)?,
+            // The holes of its map are sought over: reading them takes as long as they are large.
+            EntryType::GNUSparse => {
+                entry.set_preserve_mtime(false);
+                let Unpacked::File(file) = entry.unpack(&path)? else { return Err(damaged("a file")) };
+                return facts.finish(&file, &path);
+            }
             _ => return write_file(entry, &path, &facts, &mut self.buffer),
         }
         facts.own(&path)?;
@@ -194,6 +200,15 @@ impl Facts {
         xattr::set_all(path, self.attributes.iter().map(|(name, value)| (name.as_c_str(), value.as_slice())))
     }
 
+    /// The rest of a file whose content is there.
+    fn finish(&self, file: &File, path: &Path) -> io::Result<()> {
+        fchown(file, Some(self.uid), Some(self.gid))?;
+        // After the owner, which takes capabilities and the set-uid bit away.
+        self.set_attributes(path)?;
+        file.set_permissions(Permissions::from_mode(self.mode))?;
+        Ok(futimens(file, &self.modified, &self.modified)?)
+    }
+
     fn touch(&self, path: &Path) -> io::Result<()> {
         let flags = UtimensatFlags::NoFollowSymlink;
         Ok(utimensat(nix::fcntl::AT_FDCWD, path, &self.modified, &self.modified, flags)?)
@@ -221,11 +236,7 @@ fn write_file(entry: &mut impl Read, path: &Path, facts: &Facts, buffer: &mut [u
     if ends_in_hole {
         file.set_len(length)?;
     }
-    fchown(&file, Some(facts.uid), Some(facts.gid))?;
-    // After the owner, which takes capabilities and the set-uid bit away.
-    facts.set_attributes(path)?;
-    file.set_permissions(Permissions::from_mode(facts.mode))?;
-    Ok(futimens(&file, &facts.modified, &facts.modified)?)
+    facts.finish(&file, path)
 }
 
 /// Reads until the buffer is full or nothing is left.

@@ -10,6 +10,7 @@ use std::{
 
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use nix::sys::signal::SigSet;
 use tokio::{
     net::{TcpStream, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
@@ -84,6 +85,8 @@ fn serve(
         tokio::spawn(wake_reaper(signal(SignalKind::child())?, first_thread));
         let mut ending = signal(SignalKind::terminate())?;
         let mut killed = signal(SignalKind::interrupt())?;
+        // What came before waits (`inside::begin`).
+        SigSet::empty().thread_set_mask()?;
         let Open { ctx, stop, connections } = tokio::select! {
             result = serve_until_end(isolation, build, config, keeper, ctrl, &mut ending) => match result? {
                 Some(open) => open,

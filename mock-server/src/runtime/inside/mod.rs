@@ -13,7 +13,10 @@ use std::{
 };
 
 use nix::{
-    sys::{prctl, signal::SigSet},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+    },
     unistd::Pid,
 };
 
@@ -88,7 +91,8 @@ fn receive(socket: &OwnedFd) -> io::Result<Order> {
 /// What needs no spec. The TUN device, where the tier has one.
 fn begin(isolation: Isolation) -> io::Result<Option<io::Result<OwnedFd>>> {
     prctl::set_pdeathsig(reaper::death_signal(isolation))?;
-    SigSet::empty().thread_set_mask()?;
+    // SIGTERM waits until the agent hears it: without a handler the first process of a namespace never gets one.
+    SigSet::from_iter([Signal::SIGTERM]).thread_set_mask()?;
     process::default_signals();
     nix::unistd::setsid()?;
     // Now or never: in tier root this is still the host's root, whose device it is.

@@ -44,6 +44,17 @@ async fn an_idle_sandbox_stops_at_once() {
     world.runtime.shutdown().await;
 }
 
+/// The first process of a namespace never gets a signal that it doesn't listen for yet.
+#[tokio::test]
+async fn a_stop_right_after_the_start_is_heard() {
+    let world = World::start().await;
+    for _ in 0..10 {
+        let sandbox = world.launch().await;
+        let stopped = tokio::time::timeout(Duration::from_secs(30), sandbox.stop(Duration::from_secs(300))).await;
+        assert!(stopped.is_ok(), "it waits to be killed");
+    }
+}
+
 #[tokio::test]
 async fn stop_without_grace_is_at_once() {
     let world = World::start().await;
