@@ -2,13 +2,15 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     MockServer,
+    control::{organization, webhooks},
     faults::{Effect, Fault, Rule},
-    journal::{Filter, Kept, Scope},
+    journal::{Filter, Kept, Scope, har},
     model::{Clock, Identity, ModelError, Strict},
+    seed::Seed,
 };
 
 /// Why a control did nothing.
@@ -45,7 +47,7 @@ pub struct MintedKey {
 /// // The first create is carried out and then answered 502, as after a proxy's time-out.
 /// world.fault(json!({
 ///     "match": {"operation": "createSandbox"}, "nth": 1, "effect": {"type": "commitThenFail"},
-/// }))?;
+/// })).await?;
 /// // … the application under test runs here, with server.api_url and key.api_key …
 /// let creates = world.journal(&[("operation", "createSandbox")]).await?;
 /// assert_eq!(creates.len(), 1, "it must look before it creates again");
@@ -115,14 +117,57 @@ impl World<'_> {
         waited.map(|view| values(&view.entries)).map_err(|_| ControlError::TooLate)
     }
 
-    /// Adds a fault by its JSON; its id.
-    pub fn fault(&self, rule: Value) -> Result<String, ControlError> {
+    /// The same as an archive for browsers' developer tools (HAR 1.2).
+    pub async fn har(&self, filters: &[(&str, &str)]) -> Result<Value, ControlError> {
+        let filter = filter(filters)?;
+        let mut view = self.server.journal.read(&self.scope()).await.ok_or(ControlError::TooLate)?;
+        view.entries.retain(|entry| filter.matches(entry));
+        Ok(har::archive(&view.entries))
+    }
+
+    /// Forgets what clients did so far, and nothing else.
+    pub async fn clear_journal(&self) {
+        self.server.journal.clear(&self.scope()).await;
+    }
+
+    /// Makes what a seed describes ([`crate::seed`]), or nothing; names and ids of what was made.
+    pub async fn seed(&self, seed: Value) -> Result<Value, ControlError> {
+        let seed: Seed = serde_json::from_value(seed).map_err(|error| ControlError::Invalid(error.to_string()))?;
+        seed.sow(&self.server.cp, &self.identity).await.map_err(|error| ControlError::Invalid(error.to_string()))
+    }
+
+    /// The organisation and its quota, after what operators of the real product do to it: some of
+    /// `suspended: {reason, until} | false`, `limitedNetworkEgress`, `quota: {cpu, memory, …} | null`; all or nothing.
+    pub async fn organization(&self, changes: Value) -> Result<Value, ControlError> {
+        let id = &self.identity.organization_id;
+        let organization = self.server.cp.organization(id).ok_or(ControlError::UnknownKey)?;
+        let changed = organization::change(&self.server.cp, organization, &object(changes)?).await;
+        changed.map_err(|error| ControlError::Invalid(error.message))
+    }
+
+    /// Adds a webhook `{url, eventTypes, secret}`; what was made, with its secret.
+    pub async fn webhook(&self, new: Value) -> Result<Value, ControlError> {
+        let made = webhooks::new_endpoint(&self.server.cp, &self.identity.organization_id, &object(new)?).await;
+        made.map_err(|error| ControlError::Invalid(error.message))
+    }
+
+    /// `{endpoints, eventTypes}`.
+    pub fn webhooks(&self) -> Value {
+        webhooks::endpoints(&self.server.cp, &self.identity.organization_id)
+    }
+
+    /// What a webhook was told, newest first: `{items: [{eventType, payload, state, attempts, …}]}`.
+    pub fn deliveries(&self, webhook: &str) -> Result<Value, ControlError> {
+        let told = webhooks::told(&self.server.cp, &self.identity.organization_id, webhook);
+        told.map_err(|error| ControlError::Invalid(error.message))
+    }
+
+    /// Adds a fault by its JSON; its id. What dies at once is dead when this returns.
+    pub async fn fault(&self, rule: Value) -> Result<String, ControlError> {
         let rule: Rule = serde_json::from_value(rule).map_err(|error| ControlError::Invalid(error.to_string()))?;
         let fault = self.server.cp.faults().add(&self.identity.organization_id, rule).map_err(ControlError::Invalid)?;
         if fault.rule.effect == (Effect::Die {}) && fault.rule.matcher.is_only_sandbox() {
-            let (cp, organization, fault) =
-                (self.server.cp.clone(), self.identity.organization_id.clone(), fault.clone());
-            tokio::spawn(async move { cp.kill_matching(&organization, &fault).await });
+            self.server.cp.kill_matching(&self.identity.organization_id, &fault).await;
         }
         Ok(fault.id.clone())
     }
@@ -130,6 +175,17 @@ impl World<'_> {
     /// The faults of this world, oldest first.
     pub fn faults(&self) -> Vec<Arc<Fault>> {
         self.server.cp.faults().list(&self.identity.organization_id)
+    }
+
+    /// What a fault holds goes on, now and later. False if there is none of this id.
+    pub fn release_fault(&self, id: &str) -> bool {
+        let found = self.server.cp.faults().get(&self.identity.organization_id, id);
+        found.inspect(|fault| fault.release()).is_some()
+    }
+
+    /// Takes all faults away.
+    pub fn clear_faults(&self) {
+        self.server.cp.faults().clear(&self.identity.organization_id);
     }
 
     /// Takes a fault away. False if there is none of this id.
@@ -162,6 +218,13 @@ impl World<'_> {
         self.server.cp.reset(&self.identity.organization_id).await?;
         self.server.journal.clear(&self.scope()).await;
         Ok(())
+    }
+}
+
+fn object(value: Value) -> Result<Map<String, Value>, ControlError> {
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(ControlError::Invalid("an object is needed".into())),
     }
 }
 

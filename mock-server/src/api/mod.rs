@@ -44,7 +44,7 @@ use axum::{
 pub use self::{
     auth::{Caller, token},
     body::{Body, read as read_body, read_document},
-    error::{ApiError, ApiResult, created, ok, render as render_error},
+    error::{ApiError, ApiResult, created, ok, render as render_error, time},
     organizations::dto as organization_dto,
     rate_limits::{Peer, RateLimit, RateLimits, limit_of, throttled},
 };

@@ -51,6 +51,13 @@ enum Ctl {
         #[arg(long, value_name = "MODE", value_parser = ["journal", "reject", "off"])]
         strict: Option<String>,
     },
+    /// The organisation and its quota, or change them: ctl organization '{"quota": {"cpu": 4}, "suspended": true}'.
+    Organization { changes: Option<String> },
+    /// Who is told what happens; without more, those that there are.
+    Webhooks {
+        #[command(subcommand)]
+        what: Option<WebhookArg>,
+    },
     /// Make what a JSON or YAML file describes.
     Seed { file: PathBuf },
     /// Write all that is in the world to a new file: sandboxes with their files, snapshots, volumes, settings.
@@ -76,6 +83,23 @@ enum Faults {
     Remove { id: String },
     /// Take all away.
     Clear,
+}
+
+#[derive(Subcommand)]
+enum WebhookArg {
+    /// Tell this URL.
+    Add {
+        url: String,
+        /// Only of these, separated by commas: sandbox.created, ...
+        #[arg(long, value_delimiter = ',', value_name = "EVENT")]
+        events: Vec<String>,
+    },
+    /// Tell it no more.
+    Remove { id: String },
+    /// What it was told, newest first.
+    Deliveries { id: String },
+    /// Tell it once more.
+    Replay { id: String, delivery: String },
 }
 
 #[derive(Subcommand)]
@@ -150,6 +174,13 @@ fn call(what: &Ctl) -> Result<Call, String> {
             let strict = strict.as_ref().map(|mode| if mode == "off" { json!(false) } else { json!(mode) });
             Call::new("POST", "/keys").with(json!({"name": name, "ttlSeconds": ttl, "strict": strict}))
         }
+        Ctl::Organization { changes: None } => Call::new("GET", "/organization"),
+        Ctl::Organization { changes: Some(changes) } => {
+            let changes = serde_json::from_str(changes).map_err(|error| format!("the changes are no JSON: {error}"))?;
+            Call::new("PATCH", "/organization").with(changes)
+        }
+        Ctl::Webhooks { what: None } => Call::new("GET", "/webhooks"),
+        Ctl::Webhooks { what: Some(what) } => webhook(what),
         Ctl::Seed { file } => {
             let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
             let seed: Value = serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -158,6 +189,19 @@ fn call(what: &Ctl) -> Result<Call, String> {
         Ctl::Save { .. } | Ctl::Restore { .. } => return Err("this is a stream, not a call".into()),
         Ctl::Reset => Call::new("POST", "/reset"),
     })
+}
+
+fn webhook(what: &WebhookArg) -> Call {
+    match what {
+        WebhookArg::Add { url, events } => {
+            Call::new("POST", "/webhooks").with(json!({"url": url, "eventTypes": events}))
+        }
+        WebhookArg::Remove { id } => Call::new("DELETE", format!("/webhooks/{id}")),
+        WebhookArg::Deliveries { id } => Call::new("GET", format!("/webhooks/{id}/deliveries")),
+        WebhookArg::Replay { id, delivery } => {
+            Call::new("POST", format!("/webhooks/{id}/deliveries/{delivery}/replay"))
+        }
+    }
 }
 
 fn query(filters: &[String]) -> Result<String, String> {

@@ -21,9 +21,9 @@
 mod faults;
 mod journal;
 mod moving;
-mod organization;
+pub(crate) mod organization;
 mod seed;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 

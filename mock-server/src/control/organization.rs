@@ -20,15 +20,23 @@ pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller) -> ApiResu
     Ok(ok(&told(&cp, &organization)))
 }
 
-/// Changes what is named, all or nothing.
 pub async fn update(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
-    let mut organization = caller.member_of(&cp, caller.organization())?;
+    let organization = caller.member_of(&cp, caller.organization())?;
+    Ok(ok(&change(&cp, organization, &body).await?))
+}
+
+/// Changes what is named, all or nothing; the organisation as it is then.
+pub(crate) async fn change(
+    cp: &ControlPlane,
+    mut organization: Arc<Organization>,
+    body: &Map<String, Value>,
+) -> ApiResult<Value> {
     let changes: Vec<Settings> =
-        body.iter().map(|(name, value)| read(&cp, &organization, name, value)).collect::<ApiResult<_>>()?;
+        body.iter().map(|(name, value)| read(cp, &organization, name, value)).collect::<ApiResult<_>>()?;
     for change in changes {
         organization = cp.set_organization(&organization.id, change).await?;
     }
-    Ok(ok(&told(&cp, &organization)))
+    Ok(told(cp, &organization))
 }
 
 fn told(cp: &ControlPlane, organization: &Organization) -> Value {

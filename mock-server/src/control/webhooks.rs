@@ -14,12 +14,11 @@ use axum::{
     response::Response,
     routing::{delete, get, post},
 };
-use chrono::SecondsFormat;
 use http::{StatusCode, request::Parts};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{ApiError, ApiResult, Body, Caller, created, ok, token},
+    api::{ApiError, ApiResult, Body, Caller, created, ok, time, token},
     gateway::{portal, seal::Seal},
     model::{
         ControlPlane,
@@ -61,7 +60,7 @@ fn dto(endpoint: &Endpoint) -> Value {
         "url": endpoint.url,
         "eventTypes": endpoint.events,
         "source": if endpoint.organization_id.is_some() { "organization" } else { "server" },
-        "createdAt": endpoint.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        "createdAt": time(endpoint.created_at),
     })
 }
 
@@ -79,17 +78,26 @@ fn delivery_dto(delivery: &Delivery) -> Value {
         "payload": delivery.body,
         "state": state,
         "attempts": delivery.attempts,
-        "nextAttemptAt": delivery.next_at,
-        "createdAt": delivery.created_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        "nextAttemptAt": delivery.next_at.map(time),
+        "createdAt": time(delivery.created_at),
     })
 }
 
 async fn list(State(cp): State<Arc<ControlPlane>>, Whose(id): Whose) -> Response {
-    let endpoints: Vec<Value> = cp.webhooks(&id).iter().map(|endpoint| dto(endpoint)).collect();
-    ok(&json!({"endpoints": endpoints, "eventTypes": EVENTS}))
+    ok(&endpoints(&cp, &id))
+}
+
+pub(crate) fn endpoints(cp: &ControlPlane, organization_id: &str) -> Value {
+    let all: Vec<Value> = cp.webhooks(organization_id).iter().map(|endpoint| dto(endpoint)).collect();
+    json!({"endpoints": all, "eventTypes": EVENTS})
 }
 
 async fn add(State(cp): State<Arc<ControlPlane>>, Whose(id): Whose, Body(body): Body) -> ApiResult {
+    Ok(created(&new_endpoint(&cp, &id, &body).await?))
+}
+
+/// Adds one; what was made, with its secret.
+pub(crate) async fn new_endpoint(cp: &ControlPlane, id: &str, body: &Map<String, Value>) -> ApiResult<Value> {
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(String::from);
     let events = match body.get("eventTypes") {
         None | Some(Value::Null) => Some(Vec::new()),
@@ -98,10 +106,10 @@ async fn add(State(cp): State<Arc<ControlPlane>>, Whose(id): Whose, Body(body): 
     };
     let events = events.ok_or_else(|| ApiError::bad_request("eventTypes must be an array of strings"))?;
     let new = NewEndpoint { url: text("url").unwrap_or_default(), events, secret: text("secret") };
-    let endpoint = cp.add_webhook(&id, new).await?;
+    let endpoint = cp.add_webhook(id, new).await?;
     let mut answer = dto(&endpoint);
     answer["secret"] = json!(endpoint.secret);
-    Ok(created(&answer))
+    Ok(answer)
 }
 
 async fn remove(
@@ -123,9 +131,14 @@ async fn secret(State(cp): State<Arc<ControlPlane>>, Whose(id): Whose, Path(endp
 }
 
 async fn deliveries(State(cp): State<Arc<ControlPlane>>, Whose(id): Whose, Path(endpoint): Path<String>) -> ApiResult {
-    let endpoint = cp.webhook(&id, &endpoint)?;
-    let all = cp.deliveries(&id, &endpoint.id);
-    Ok(ok(&json!({"items": all.iter().map(|one| delivery_dto(one)).collect::<Vec<_>>()})))
+    Ok(ok(&told(&cp, &id, &endpoint)?))
+}
+
+/// What an endpoint was told, newest first.
+pub(crate) fn told(cp: &ControlPlane, organization_id: &str, endpoint: &str) -> ApiResult<Value> {
+    let endpoint = cp.webhook(organization_id, endpoint)?;
+    let all = cp.deliveries(organization_id, &endpoint.id);
+    Ok(json!({"items": all.iter().map(|one| delivery_dto(one)).collect::<Vec<_>>()}))
 }
 
 async fn replay(

@@ -343,6 +343,15 @@ fn the_controls_work_from_a_shell() {
     assert_eq!(ctl(&["faults"])["items"].as_array().map(Vec::len), Some(1));
     ctl(&["faults", "remove", id]);
     ctl(&["faults", "clear"]);
+    assert_eq!(
+        ctl(&["organization", r#"{"quota": {"cpu": 7}}"#])["quota"]["cpu"],
+        ctl(&["organization"])["quota"]["cpu"]
+    );
+    let hook = ctl(&["webhooks", "add", "http://127.0.0.1:1/", "--events", "sandbox.created"])["id"].clone();
+    assert_eq!(ctl(&["webhooks"])["endpoints"][0]["id"], hook);
+    let hook = hook.as_str().expect("an id");
+    assert_eq!(ctl(&["webhooks", "deliveries", hook])["items"], serde_json::json!([]));
+    ctl(&["webhooks", "remove", hook]);
     assert_eq!(ctl(&["clock", "freeze"])["frozen"], true);
     ctl(&["clock", "advance", "60"]);
     assert_eq!(ctl(&["clock", "run"])["frozen"], false);

@@ -107,8 +107,8 @@ async fn the_controls_are_methods_too() {
     assert!(server.world("dtn_wrong").is_err());
     let api = Api { url: server.api_url.clone(), key: key.api_key.clone(), client: reqwest::Client::new() };
     let rule = json!({"match": {"operation": "listSandboxes"}, "effect": {"type": "status", "status": 500}});
-    let id = world.fault(rule).expect("a fault");
-    assert!(world.fault(json!({"effect": {"type": "nope"}})).is_err());
+    let id = world.fault(rule).await.expect("a fault");
+    assert!(world.fault(json!({"effect": {"type": "nope"}})).await.is_err());
     assert_eq!(api.get("/sandbox").await.0, 500);
     assert!(world.remove_fault(&id) && world.faults().is_empty());
     api.named("a").await;
@@ -118,6 +118,30 @@ async fn the_controls_are_methods_too() {
     let patience = std::time::Duration::from_millis(10);
     assert!(world.until(&[("operation", "createSandbox")], 2, patience).await.is_err());
     assert_eq!(world.until(&[("operation", "createSandbox")], 1, patience).await.expect("one").len(), 1);
+    world.clear_journal().await;
+    assert_eq!(world.har(&[]).await.expect("an archive")["log"]["entries"], json!([]));
+    api.get("/sandbox").await;
+    assert_eq!(world.har(&[]).await.expect("an archive")["log"]["entries"].as_array().map(Vec::len), Some(1));
+    let seed = json!({"secrets": [{"name": "S", "value": "v"}], "sandboxes": [{"name": "b", "state": "stopped"}]});
+    let sown = world.seed(seed).await.expect("sown");
+    assert_eq!(
+        (&sown["sandboxes"][0]["name"], api.get("/sandbox/b").await.1["state"].as_str()),
+        (&json!("b"), Some("stopped"))
+    );
+    assert!(world.seed(json!({"sandboxes": [{"nam": "c"}]})).await.is_err());
+    let changed = world.organization(json!({"suspended": {"reason": "late"}})).await.expect("changed");
+    assert_eq!((&changed["suspended"], api.post("/sandbox", json!({})).await.0), (&json!(true), 403));
+    world.organization(json!({"suspended": false, "quota": {"cpu": 3}})).await.expect("changed");
+    assert!(world.organization(json!({"quota": {"wheels": 4}})).await.is_err());
+    let hook = world.webhook(json!({"url": "http://127.0.0.1:1/"})).await.expect("a webhook");
+    assert_eq!(world.webhooks()["endpoints"][0]["id"], hook["id"]);
+    assert_eq!(world.deliveries(hook["id"].as_str().expect("an id")).expect("none yet")["items"], json!([]));
+    let dies = json!({"match": {"sandbox": "a"}, "effect": {"type": "die"}});
+    let id = world.fault(dies).await.expect("a fault");
+    assert_ne!(api.get("/sandbox/a").await.1["state"], "started", "it is dead already");
+    assert!(world.release_fault(&id) && !world.release_fault("none"));
+    world.clear_faults();
+    assert!(world.faults().is_empty());
     server.clock().freeze();
     let before = server.clock().now();
     server.advance(std::time::Duration::from_secs(60)).await;
