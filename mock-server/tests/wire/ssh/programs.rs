@@ -61,12 +61,14 @@ async fn sftp_lists_copies_and_changes() {
     let mut sftp = access.copier("sftp");
     sftp.args(["-b", "-", &access.host()]).current_dir(&dir);
     let batch = "pwd\nmkdir made\nput up made/a\nrename made/a made/b\nln -s b made/c\nchmod 640 made/b\n\
-                 ls -l made\nget made/b down\ndf made\nrm made/c\nrm made/b\nrmdir made\nls -a made\n";
+                 ls -la made\nget made/b down\ndf made\nrm made/c\nrm made/b\nrmdir made\nls -a made\n";
     let output = run(sftp, batch.as_bytes()).await;
     let shown = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "the last one fails: {output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("not found"), "{output:?}");
     assert!(shown.contains("Remote working directory: /"), "{shown}");
+    let itself = shown.lines().filter(|line| line.starts_with('d') && line.ends_with('.')).count();
+    assert_eq!(itself, 2, "it and what it is in: {shown}");
     assert!(shown.contains("-rw-r-----") && shown.contains("lrwxrwxrwx"), "{shown}");
     assert!(std::fs::read(dir.path().join("down")).expect("downloaded") == bytes);
 }

@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
-    fs::{self, File, ReadDir},
+    ffi::{OsStr, OsString},
+    fs::{self, File},
     io,
     os::unix::{
         ffi::OsStrExt,
@@ -61,8 +61,11 @@ pub struct Server {
 
 enum Open {
     File(File, PathBuf),
-    Directory(ReadDir),
+    Directory(Names),
 }
+
+/// What is still to be told of a directory: names and where they are.
+type Names = Box<dyn Iterator<Item = io::Result<(OsString, PathBuf)>> + Send>;
 
 /// Why a request has no other answer.
 struct Refusal(Status, String);
@@ -177,8 +180,11 @@ impl Server {
     }
 
     fn open_directory(&mut self, id: u32, fields: &mut Fields<'_>) -> Answered {
-        let directory = fs::read_dir(self.path(fields)?)?;
-        self.keep(id, Open::Directory(directory))
+        let path = self.path(fields)?;
+        let entries = fs::read_dir(&path)?.map(|entry| entry.map(|entry| (entry.file_name(), entry.path())));
+        // As OpenSSH's server tells them.
+        let dots = [".", ".."].map(|name| Ok((name.into(), path.join(name))));
+        self.keep(id, Open::Directory(Box::new(dots.into_iter().chain(entries))))
     }
 
     fn close(&mut self, id: u32, fields: &mut Fields<'_>) -> Answered {
@@ -207,10 +213,10 @@ impl Server {
         let Some(Open::Directory(directory)) = self.open.get_mut(&handle(fields)?) else { return Err(no_handle()) };
         let mut names = Vec::new();
         for entry in directory.by_ref().take(MAX_NAMES) {
-            let entry = entry?;
+            let (name, path) = entry?;
             // What is gone by now isn't there.
-            if let Ok(meta) = entry.path().symlink_metadata() {
-                names.push((entry.file_name(), meta));
+            if let Ok(meta) = path.symlink_metadata() {
+                names.push((name, meta));
             }
         }
         if names.is_empty() {
