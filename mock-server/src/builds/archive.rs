@@ -71,12 +71,9 @@ mod tests {
         };
         let mut bzip = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
         bzip.write_all(&tar).expect("written");
-        for packed in [
-            tar.clone(),
-            gzip(&tar),
-            bzip.finish().expect("pressed"),
-            zstd::encode_all(&tar[..], 1).expect("pressed"),
-        ] {
+        for packed in
+            [tar.clone(), gzip(&tar), bzip.finish().expect("pressed"), zstd::encode_all(&tar[..], 1).expect("pressed")]
+        {
             assert_eq!(read(&packed), Some(tar.clone()));
         }
         for other in [&b""[..], b"text", &[0; 1024], &gzip(b"text"), &tar[1..], b"BZh9", b"\xfd7zXZ\0\0\0"] {

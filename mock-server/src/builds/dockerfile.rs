@@ -82,7 +82,10 @@ fn sources<'a>(instruction: &'a Instruction) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::lines::{Line, prepare}, *};
+    use super::{
+        super::lines::{Line, prepare},
+        *,
+    };
 
     fn runs(text: &str) -> Vec<String> {
         let prepared = prepare(text).expect(text);
@@ -133,6 +136,9 @@ mod tests {
         assert_eq!(needs(text), [true, false, true]);
         let text = "FROM a AS one\nFROM one AS two\nFROM x\nFROM two\n";
         assert_eq!(needs(text), [true, true, false, true]);
-        assert_eq!(needs("ARG N=one\nFROM a AS one\nFROM b AS two\nFROM $N\nCOPY --chown=1 /x /x\n"), [true, false, true]);
+        assert_eq!(
+            needs("ARG N=one\nFROM a AS one\nFROM b AS two\nFROM $N\nCOPY --chown=1 /x /x\n"),
+            [true, false, true]
+        );
     }
 }

@@ -51,7 +51,8 @@ pub async fn fetch(url: &str, own: &OwnPorts, limit: u64, dir: &Path, log: &Buil
     if !answer.status().is_success() {
         return Err(format!("ADD {url}: status {}", answer.status()));
     }
-    let modified = answer.headers().get("last-modified").and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
+    let modified =
+        answer.headers().get("last-modified").and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
     let total = answer.content_length();
     let too_large = || format!("ADD {url}: larger than {limit} bytes (--limit build_download)");
     if total.is_some_and(|total| total > limit) {

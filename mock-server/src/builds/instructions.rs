@@ -102,8 +102,10 @@ pub struct Builder<'a> {
 /// What Docker sets for every build (Dockerfile reference, "Automatic platform ARGs in the global scope").
 fn platform() -> BTreeMap<String, String> {
     let whole = format!("linux/{ARCH}");
-    let of = |name: &str| [("PLATFORM", whole.as_str()), ("OS", "linux"), ("ARCH", ARCH), ("VARIANT", "")]
-        .map(|(part, value)| (format!("{name}{part}"), value.to_owned()));
+    let of = |name: &str| {
+        [("PLATFORM", whole.as_str()), ("OS", "linux"), ("ARCH", ARCH), ("VARIANT", "")]
+            .map(|(part, value)| (format!("{name}{part}"), value.to_owned()))
+    };
     of("TARGET").into_iter().chain(of("BUILD")).collect()
 }
 

@@ -110,7 +110,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn next(&mut self) -> Option<&'a str> {
-        let next = self.lines.get(self.at)?;
+        let next = *self.lines.get(self.at)?;
         self.at += 1;
         Some(next)
     }
@@ -190,8 +190,7 @@ pub fn document(text: &str) -> Option<Document> {
 
 /// What the grammar's parser sees of an instruction.
 fn shown(line: &str, escape: char) -> String {
-    static NONE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(?i)^ENTRYPOINT\s+\[\s*\]$").expect("a good pattern"));
+    static NONE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?i)^ENTRYPOINT\s+\[\s*\]$").expect("a good pattern"));
     if NONE.is_match(line) {
         // It wants a word; without one it means that there is no entrypoint any more.
         return "ENTRYPOINT [\"\"]".into();
@@ -236,7 +235,14 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_document_is_none() {
-        for text in ["RUN cat <<< word", "RUN [\"cat\", \"<<EOF\"]", "RUN echo '<<EOF'", "RUN x << EOF", "ENV A=<<B", "RUN it's <<E"] {
+        for text in [
+            "RUN cat <<< word",
+            "RUN [\"cat\", \"<<EOF\"]",
+            "RUN echo '<<EOF'",
+            "RUN x << EOF",
+            "ENV A=<<B",
+            "RUN it's <<E",
+        ] {
             let prepared = prepare(text).expect(text);
             assert!(prepared.lines[0].documents.is_empty(), "{text}");
         }

@@ -166,7 +166,8 @@ mod tests {
         let bind = parse("target=$D,source=x,rw").expect("a bind");
         assert_eq!((bind.kind, bind.target.as_deref(), bind.read_only), (Kind::Bind, Some("/w/d"), false));
         assert!(parse("type=bind,dst=/x").expect("a bind").read_only);
-        let cache = parse("type=cache,target=/c,uid=5,gid=6,mode=0770,sharing=locked,id=i,from=s,src=/y").expect("a cache");
+        let cache =
+            parse("type=cache,target=/c,uid=5,gid=6,mode=0770,sharing=locked,id=i,from=s,src=/y").expect("a cache");
         assert_eq!((cache.uid, cache.gid, cache.mode, cache.read_only), (Some(5), Some(6), Some(0o770), false));
         assert_eq!(parse("type=tmpfs,target=/t,size=64m").expect("a tmpfs").size, Some(64 << 20));
         assert!(parse("type=secret,id=x,required").expect("a secret").required);

@@ -17,12 +17,7 @@ use crate::{
 };
 
 impl Builder<'_> {
-    pub(super) async fn run(
-        &self,
-        stage: &mut Stage,
-        argv: Vec<String>,
-        options: &[Flag<'_>],
-    ) -> Result<(), String> {
+    pub(super) async fn run(&self, stage: &mut Stage, argv: Vec<String>, options: &[Flag<'_>]) -> Result<(), String> {
         only(options, &["mount", "network", "security"])?;
         let block_all = self.confinement(options)?;
         let texts = options.iter().filter(|option| option.name.value == "mount");
@@ -179,16 +174,18 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What a bind shows, so that other content is another step.
+    /// What the mounts show, so that other content is another step. What is in a cache doesn't count, but whose it is.
     fn shown(&self, mounts: &[Mount]) -> Result<String, String> {
-        if !mounts.iter().any(|mount| mount.kind == Kind::Bind || mount.from.is_some()) {
-            return Ok(String::new());
+        let is_cached = mounts.iter().any(|mount| mount.kind == Kind::Cache);
+        let mut shown = if is_cached { self.build.caches.display().to_string() } else { String::new() };
+        if mounts.iter().any(|mount| mount.kind == Kind::Bind && mount.from.is_none()) {
+            shown += &self.digest(&self.context.find(".")?)?;
         }
-        // Of the stages that are shown, too: a number or a name alone doesn't say what was built.
-        let stages = mounts.iter().filter_map(|mount| self.stage(mount.from.as_deref()?));
-        let keys: Vec<&str> = stages.map(|stage| stage.key.as_str()).collect();
-        let all = self.context.find(".")?;
-        Ok(format!("{}{}", self.digest(&all)?, keys.join(" ")))
+        // A stage's number or name alone doesn't say what was built.
+        for stage in mounts.iter().filter_map(|mount| self.stage(mount.from.as_deref()?)) {
+            shown += &stage.key;
+        }
+        Ok(shown)
     }
 }
 

@@ -96,12 +96,7 @@ impl Lex<'_> {
 }
 
 /// `-`, `+` and `?` of a variable that has a value, or none.
-fn choose(
-    name: &str,
-    value: Option<String>,
-    (modifier, lack): (char, &str),
-    other: String,
-) -> Result<String, String> {
+fn choose(name: &str, value: Option<String>, (modifier, lack): (char, &str), other: String) -> Result<String, String> {
     match (modifier, value) {
         ('+', Some(_)) => Ok(other),
         ('+', None) => Ok(String::new()),

@@ -113,7 +113,7 @@ pub fn change_ids(command: &mut std::process::Command, uid: u32, gid: u32, group
     use std::os::unix::process::CommandExt;
     let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    let change = move || {
+    let change = move || -> io::Result<()> {
         setgroups(&groups)?;
         setresgid(gid, gid, gid)?;
         Ok(setresuid(uid, uid, uid)?)
