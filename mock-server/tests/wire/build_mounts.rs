@@ -60,11 +60,12 @@ async fn mounts_are_what_their_options_say() {
          RUN --mount=type=cache,target=/c,from=maker,source=/seed cat /c/s >> /listed && echo twice\n\
          RUN --mount=type=cache,target=/o,uid=1234,gid=77,mode=0750 stat -c '%u:%g %a' /o >> /owner\n\
          RUN --mount=type=tmpfs,target=/t,size=1m seq 1 9999 > /t/few && ! seq 1 999999 > /t/many && stat -f -c %T /t >> /listed\n\
-         RUN --mount=type=tmpfs,target=/t stat -c %a /t >> /listed\n"
+         RUN --mount=type=tmpfs,target=/t stat -c %a /t >> /listed\n\
+         RUN ln -s /srv /link\nRUN --mount=type=tmpfs,target=/link/t touch /srv/t/x && ls /srv/t >> /listed\n"
     );
     let built = build(account, "mounts", &dockerfile, &[hash.clone()]).await;
     let said = run_in(&built, "mounts", "cat /listed /owner").await;
-    let listed = "a.txt\nd\nchanged\na\nseed\nmore\nseed\nseed\nagain\ntmpfs\n1777\n";
+    let listed = "a.txt\nd\nchanged\na\nseed\nmore\nseed\nseed\nagain\ntmpfs\n1777\nx\n";
     // Where there is one id only, nothing else can own anything.
     let expected = if tier() == Isolation::Root { format!("{listed}1234:77 750\n") } else { listed.to_owned() };
     assert!(said.starts_with(&expected), "{said}");
