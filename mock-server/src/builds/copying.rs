@@ -31,7 +31,7 @@ impl Builder<'_> {
         let owner = flag(options, "chown").map(|text| stage.text(text)).transpose()?;
         let mode = flag(options, "chmod").map(|text| stage.text(text)).transpose()?;
         mode.as_deref().map(str::parse::<Mode>).transpose()?;
-        let is_dir = dest.ends_with('/') || dest == "." || sources.len() > 1;
+        let is_dir = dest.ends_with('/') || dest == "." || dest.ends_with("/.") || sources.len() > 1;
         let plan = Plan { path, is_dir, owner, mode };
         if let Some(from) = flag(options, "from") {
             return self.copy_from(stage, from, sources, plan).await;
