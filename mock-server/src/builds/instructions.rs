@@ -137,10 +137,9 @@ fn declare(
             (Some(default), _) => Some(words::word(default, &look_up)?),
             (None, given) => given.cloned(),
         };
-        match value {
-            Some(value) => drop(args.insert(name.to_owned(), value)),
-            // What a stage below said still holds (BuildKit).
-            None => {}
+        // Without a value, what a stage below said still holds (BuildKit).
+        if let Some(value) = value {
+            args.insert(name.to_owned(), value);
         }
     }
     Ok(())
