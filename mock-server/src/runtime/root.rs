@@ -227,7 +227,11 @@ impl Runtime {
     pub(crate) async fn empty_all(&self, dir: PathBuf) -> io::Result<()> {
         let stay = self.info().isolation == Isolation::Root;
         for path in blocking(move || inner(&dir, stay)).await? {
-            userns::remove_tree(&self.config.binary, &self.idmap, path).await?;
+            if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+                self.remove_foreign(path).await?;
+            } else {
+                blocking(move || fs::remove_file(path)).await?;
+            }
         }
         Ok(())
     }

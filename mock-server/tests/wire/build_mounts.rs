@@ -63,7 +63,7 @@ async fn mounts_are_what_their_options_say() {
          RUN --mount=type=tmpfs,target=/t stat -c %a /t >> /listed\n\
          RUN ln -s /srv /link\nRUN --mount=type=tmpfs,target=/link/t touch /srv/t/x && ls /srv/t >> /listed\n"
     );
-    let built = build(account, "mounts", &dockerfile, &[hash.clone()]).await;
+    let built = build(account, "mounts", &dockerfile, std::slice::from_ref(&hash)).await;
     let said = run_in(&built, "mounts", "cat /listed /owner").await;
     let listed = "a.txt\nd\nchanged\na\nseed\nmore\nseed\nseed\nagain\ntmpfs\n1777\nx\n";
     // Where there is one id only, nothing else can own anything.
@@ -83,7 +83,8 @@ async fn mounts_are_what_their_options_say() {
     .enumerate()
     {
         let account = Account { key: built.account.key.clone(), client: built.account.client.clone() };
-        let failed = build(account, &format!("bad-{n}"), &format!("FROM {image}\n{line}\n"), &[hash.clone()]).await;
+        let failed =
+            build(account, &format!("bad-{n}"), &format!("FROM {image}\n{line}\n"), std::slice::from_ref(&hash)).await;
         let told = failed.snapshot["errorReason"].as_str().expect("a reason");
         assert!(failed.snapshot["state"] == "error" && told.contains(reason), "{line}: {told}");
     }

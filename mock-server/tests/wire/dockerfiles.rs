@@ -91,9 +91,9 @@ async fn stages_and_values_are_named_by_arguments() {
     let registry = Registry::start().await;
     let image = base_image(&registry).await;
     let dockerfile = format!(
-        "ARG KIND=one\nFROM {image} AS stage-one\nARG V=hello\nRUN echo $V > /v\n\
+        "ARG KIND=one\nFROM --platform=linux/s390x {image} AS stage-one\nARG V=hello\nRUN echo $V > /v\n\
          FROM {image} AS stage-two\nRUN false\n\
-         FROM --platform=linux/s390x stage-${{KIND}}\nARG BUILDOS\nARG BUILDARCH\nARG V\n\
+         FROM stage-${{KIND}}\nARG BUILDOS\nARG BUILDARCH\nARG V\n\
          ENV FILE=/usr/lib/a.tar.gz\nENV NAME=${{FILE##*/}} PLAIN=${{FILE%.gz}} OTHER=${{FILE/lib/share}}\n\
          RUN echo \"$V $BUILDOS $BUILDARCH $NAME $PLAIN $OTHER\" >> /v\n\
          CMD [\"60\"]\nENTRYPOINT [\"sleep\"]\nVOLUME /data\nVOLUME [\"/more/data\"]\n"
@@ -147,7 +147,7 @@ async fn what_is_made_belongs_to_whom_it_is_made_for() {
          USER app\nWORKDIR /home/app/w\nRUN id -u > /tmp/app && id -g >> /tmp/app && id -G >> /tmp/app\n\
          USER app:grp\nRUN id -g > /tmp/grp && id -G >> /tmp/grp\nUSER 1234:77\nRUN id -g > /tmp/number\nUSER root\n"
     );
-    let built = build(account, "owned", &dockerfile, &[hash.clone()]).await;
+    let built = build(account, "owned", &dockerfile, std::slice::from_ref(&hash)).await;
     let paths =
         "/srv/new /srv/new/app /srv/new/app/sub /srv/new/app/f /x /x/sub /x/f /old /old/f /home/app /home/app/w";
     let command = format!(
@@ -169,7 +169,7 @@ async fn what_is_made_belongs_to_whom_it_is_made_for() {
         ("COPY --chown=nobody-here dir /y", "unable to find user nobody-here"),
     ] {
         let name = format!("bad-{}", line.len());
-        let failed = build(again(&built), &name, &format!("FROM {image}\n{line}\n"), &[hash.clone()]).await;
+        let failed = build(again(&built), &name, &format!("FROM {image}\n{line}\n"), std::slice::from_ref(&hash)).await;
         let told = failed.snapshot["errorReason"].as_str().expect("a reason");
         assert!(told.contains(reason), "{line}: {told}");
     }
