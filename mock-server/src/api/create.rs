@@ -15,7 +15,8 @@ use super::{
 };
 use crate::model::{ControlPlane, Mount, NewSandbox, Outward};
 
-const GPU_TYPES: [&str; 8] = ["H100", "RTX-PRO-6000", "H200", "RTX-4090", "RTX-5090", "B200", "B300", "MI355X"];
+pub(super) const GPU_TYPES: [&str; 8] =
+    ["H100", "RTX-PRO-6000", "H200", "RTX-4090", "RTX-5090", "B200", "B300", "MI355X"];
 
 /// Waits until the sandbox is started, but answers what it was before: `creating` (observed).
 pub async fn create(

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     auth::Caller,
     body::Body,
-    create::build_info,
+    create::{GPU_TYPES, build_info},
     error::{ApiError, ApiResult, ok},
     snapshots::dto,
     validate::Checks,
@@ -30,6 +30,7 @@ pub async fn create(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(bo
     let entrypoint = words(&mut checks, "entrypoint");
     let [cpu, memory, disk] = ["cpu", "memory", "disk"].map(|name| whole(&mut checks, name));
     let gpu = whole(&mut checks, "gpu").unwrap_or(0);
+    checks.words("gpuType", &GPU_TYPES);
     let build = checks.object("buildInfo").map(build_info);
     let region = checks.string("regionId").filter(|region| !region.is_empty());
     let class = checks.string("sandboxClass").filter(|class| !class.is_empty());

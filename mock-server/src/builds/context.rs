@@ -99,6 +99,35 @@ impl Context {
         Ok(())
     }
 
+    /// Whether `.dockerignore` says anything.
+    pub fn leaves_something_out(&self) -> bool {
+        !self.ignore.is_empty()
+    }
+
+    /// Copies a source into an empty directory: a directory's content, or a file by its own name.
+    pub fn lay_out(&self, source: &Source, into: &Path) -> io::Result<()> {
+        let real = fs::canonicalize(&source.path)?;
+        if !real.is_dir() {
+            return fs::copy(&real, into.join(source.path.file_name().unwrap_or_default())).map(drop);
+        }
+        for (path, relative) in self.below(source, &real)? {
+            let (meta, target) = (path.symlink_metadata()?, into.join(relative));
+            if meta.is_dir() {
+                fs::create_dir_all(&target)?;
+                fs::set_permissions(&target, meta.permissions())?;
+                continue;
+            }
+            // What is left out itself may have something in it that isn't.
+            fs::create_dir_all(target.parent().unwrap_or(into))?;
+            if meta.is_symlink() {
+                std::os::unix::fs::symlink(fs::read_link(&path)?, target)?;
+            } else if meta.is_file() {
+                fs::copy(&path, target)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Says what is in a source, so that the same content is known again.
     pub fn digest(&self, source: &Source, hash: &mut Sha256) -> io::Result<()> {
         let real = fs::canonicalize(&source.path)?;
@@ -210,6 +239,11 @@ mod tests {
         for none in ["leak", "../out", "b.txt", "nothing", "src/../../out"] {
             assert!(names(none).is_empty(), "{none}");
         }
+        let copy = dir.path().join("copy");
+        fs::create_dir(&copy).expect("a directory");
+        context.lay_out(&context.find("src").expect("src")[0], &copy).expect("copied");
+        let there = |name: &str| copy.join(name).exists();
+        assert!(there("sub/y.py") && there("x.py") && !there("z.log") && context.leaves_something_out());
         let mut out = tar::Builder::new(Vec::new());
         context.pack(&context.find("src").expect("src")[0], None, &mut out).expect("packed");
         let bytes = out.into_inner().expect("done");

@@ -1,15 +1,19 @@
 //! `COPY` and `ADD`: of the context, of other stages and images, of the network.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path, time::SystemTime};
 
 use parse_dockerfile::{Flag, Source as CopySource, UnescapedString};
 
 use super::{
+    archive,
     context::{Context, Source},
     fetch::{self, Fetched},
     instructions::{Builder, Stage, flag, only},
+    lines::{Document, document, restored},
     machine::{Machine, Target},
+    modes::Mode,
     run::absolute,
+    words,
 };
 
 impl Builder<'_> {
@@ -17,7 +21,7 @@ impl Builder<'_> {
         &self,
         stage: &mut Stage,
         options: &[Flag<'_>],
-        sources: &[CopySource<'_>],
+        (sources, documents): (&[CopySource<'_>], &[Document]),
         dest: &UnescapedString<'_>,
         add: bool,
     ) -> Result<(), String> {
@@ -26,34 +30,31 @@ impl Builder<'_> {
         let path = absolute(&stage.config.work_dir, &dest);
         let owner = flag(options, "chown").map(|text| stage.text(text)).transpose()?;
         let mode = flag(options, "chmod").map(|text| stage.text(text)).transpose()?;
-        let is_dir = dest.ends_with('/') || dest == "." || sources.len() > 1;
+        mode.as_deref().map(str::parse::<Mode>).transpose()?;
+        let is_dir = dest.ends_with('/') || dest == "." || dest.ends_with("/.") || sources.len() > 1;
         let plan = Plan { path, is_dir, owner, mode };
         if let Some(from) = flag(options, "from") {
             return self.copy_from(stage, from, sources, plan).await;
         }
-        let (mut found, mut fetched, mut documents) = (Vec::new(), Vec::new(), Vec::new());
+        let mut parts = Parts { found: Vec::new(), fetched: Vec::new(), texts: Vec::new() };
         for source in sources {
-            match source {
-                CopySource::Path(path) => {
-                    let name = stage.word(path)?;
-                    if add && is_git(&name) {
-                        return Err(format!("ADD {name}: repositories can't be added; use RUN with git clone"));
-                    }
-                    if add && is_url(&name) {
-                        let checksum = flag(options, "checksum").map(|text| stage.text(text)).transpose()?;
-                        fetched.push(self.fetch(&name, checksum.as_deref(), &plan).await?);
-                    } else {
-                        found.extend(self.context.find(&name)?);
-                    }
-                }
-                CopySource::HereDoc(document) => {
-                    let value = document.value.to_string();
-                    documents.push(if document.expand { stage.text(&value)? } else { value });
-                }
-                _ => return Err("this source is not supported".into()),
+            let path = plain(source)?;
+            if let Some(text) = inline(stage, &path, documents)? {
+                parts.texts.push(text);
+                continue;
+            }
+            let name = stage.text(&path)?;
+            if add && is_git(&name) {
+                return Err(format!("ADD {name}: repositories can't be added; use RUN with git clone"));
+            }
+            if add && is_url(&name) {
+                let checksum = flag(options, "checksum").map(|text| stage.text(text)).transpose()?;
+                parts.fetched.push(self.fetch(&name, checksum.as_deref(), &plan).await?);
+            } else {
+                parts.found.extend(self.context.find(&name)?);
             }
         }
-        self.copy_found(stage, Parts { found, fetched, documents }, plan, add).await
+        self.copy_found(stage, parts, plan, add).await
     }
 
     /// A file of the network, before anything else is done: what it is names the layer.
@@ -68,11 +69,10 @@ impl Builder<'_> {
     }
 
     async fn copy_found(&self, stage: &mut Stage, parts: Parts, plan: Plan, add: bool) -> Result<(), String> {
-        let Parts { found, fetched, documents } = parts;
+        let Parts { found, fetched, texts } = parts;
         let digest = self.digest(&found)?;
         let files: Vec<String> = fetched.iter().map(|file| format!("{} {}", file.name, file.digest)).collect();
-        let texts = documents.join("\0");
-        let key = stage.next_key(&["COPY", &digest, &files.join("\0"), &texts, &format!("{plan:?} {add}")]);
+        let key = stage.next_key(&["COPY", &digest, &files.join("\0"), &format!("{texts:?} {plan:?} {add}")]);
         let layer = format!("b-{key}");
         if self.cached(stage, &layer, &key) {
             return Ok(());
@@ -91,7 +91,7 @@ impl Builder<'_> {
                 copied = put_fetched(&machine, file, &plan).await;
             }
         }
-        for text in documents {
+        for text in texts {
             if copied.is_ok() {
                 copied = put_text(&machine, text, &plan).await;
             }
@@ -104,12 +104,11 @@ impl Builder<'_> {
 
     async fn put(&self, machine: &Machine, source: &Source, plan: &Plan, add: bool) -> Result<(), String> {
         let file = source.path.clone();
-        if add && file.is_file() && is_archive(&source.name) {
-            // What is in it comes with its own owners.
-            let target = Target { is_dir: true, ..plan.target() };
-            return machine
-                .put(&target, move |mut pipe| io::copy(&mut open_archive(&file)?, &mut pipe).map(drop))
-                .await;
+        if add && file.is_file() && is_archive(&file).await? {
+            // What is in it comes with its own owners and modes.
+            let target = Target { is_dir: true, mode: None, ..plan.target() };
+            let unpressed = move || archive::open(&file)?.ok_or_else(|| io::Error::other("an archive no more"));
+            return machine.put(&target, move |mut pipe| io::copy(&mut unpressed()?, &mut pipe).map(drop)).await;
         }
         let context = Context::open(&self.build.context).map_err(|error| error.to_string())?;
         let source = Source { path: file, name: source.name.clone() };
@@ -132,8 +131,11 @@ impl Builder<'_> {
         let other = self.other(from).await?;
         let mut paths = Vec::new();
         for source in sources {
-            let CopySource::Path(path) = source else { return Err("--from takes no here-document".into()) };
-            paths.push(absolute("/", &stage.word(path)?));
+            let path = plain(source)?;
+            if document(&path).is_some() {
+                return Err("--from takes no here-document".into());
+            }
+            paths.push(absolute("/", &stage.text(&path)?));
         }
         let key = stage.next_key(&["COPY --from", &other.key, &paths.join("\0"), &format!("{plan:?}")]);
         let layer = format!("b-{key}");
@@ -170,7 +172,26 @@ impl Plan {
 struct Parts {
     found: Vec<Source>,
     fetched: Vec<Fetched>,
-    documents: Vec<String>,
+    /// Files of the Dockerfile itself: their names and what is in them.
+    texts: Vec<(String, String)>,
+}
+
+/// A source as it is written.
+fn plain(source: &CopySource) -> Result<String, String> {
+    match source {
+        // The character at a line's end, if any, is the target's.
+        CopySource::Path(path) => Ok(restored(&path.value, '\\')),
+        _ => Err("this source is not supported".into()),
+    }
+}
+
+/// The file that a source is the here-document of, if it is one: its name is the document's (BuildKit).
+fn inline(stage: &Stage, source: &str, documents: &[Document]) -> Result<Option<(String, String)>, String> {
+    let Some(begun) = document(source) else { return Ok(None) };
+    let Some(document) = documents.iter().rev().find(|one| one.name == begun.name) else { return Ok(None) };
+    let text = document.text();
+    let text = if begun.expand { words::document(&text, &|name| stage.look_up(name))? } else { text };
+    Ok(Some((document.name.clone(), text)))
 }
 
 /// Copies paths of one machine, which may be patterns, to another.
@@ -190,8 +211,9 @@ async fn copy_between(from: &Machine, to: &Machine, paths: Vec<String>, plan: Pl
     Ok(())
 }
 
-async fn put_text(machine: &Machine, text: String, plan: &Plan) -> Result<(), String> {
-    put_file(machine, ("heredoc".to_owned(), 0o644, text.len() as u64), io::Cursor::new(text), plan).await
+async fn put_text(machine: &Machine, (name, text): (String, String), plan: &Plan) -> Result<(), String> {
+    let new = New { name, mode: 0o644, size: text.len() as u64, modified: SystemTime::now() };
+    put_file(machine, new, io::Cursor::new(text), plan).await
 }
 
 /// Readable by root alone, as container engines have it.
@@ -199,23 +221,33 @@ async fn put_fetched(machine: &Machine, fetched: Fetched, plan: &Plan) -> Result
     let file = fetched.file.reopen().map_err(|error| error.to_string())?;
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let name = if fetched.name.is_empty() { "file".to_owned() } else { fetched.name };
-    put_file(machine, (name, 0o600, size), file, plan).await
+    let new = New { name, mode: 0o600, size, modified: fetched.modified };
+    put_file(machine, new, file, plan).await
+}
+
+/// A file of no context.
+struct New {
+    name: String,
+    mode: u32,
+    size: u64,
+    modified: SystemTime,
 }
 
 async fn put_file(
     machine: &Machine,
-    (name, mode, size): (String, u32, u64),
+    new: New,
     content: impl io::Read + Send + 'static,
     plan: &Plan,
 ) -> Result<(), String> {
     let pack = move |pipe| {
         let mut header = tar::Header::new_gnu();
-        header.set_mode(mode);
+        header.set_mode(new.mode);
         header.set_uid(0);
         header.set_gid(0);
-        header.set_size(size);
+        header.set_size(new.size);
+        header.set_mtime(new.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs());
         let mut out = tar::Builder::new(pipe);
-        out.append_data(&mut header, name, content)?;
+        out.append_data(&mut header, new.name, content)?;
         out.into_inner().map(drop)
     };
     machine.put(&Target { owner: plan.owner.as_deref().or(Some("0:0")), ..plan.target() }, pack).await
@@ -230,16 +262,8 @@ fn is_git(name: &str) -> bool {
     name.starts_with("git@") || name.contains("://") && (!is_url(name) || bare.ends_with(".git"))
 }
 
-fn is_archive(name: &str) -> bool {
-    [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|end| name.ends_with(end))
-}
-
-fn open_archive(path: &Path) -> io::Result<Box<dyn io::Read>> {
-    let file = io::BufReader::new(fs::File::open(path)?);
-    let name = path.to_string_lossy();
-    Ok(match () {
-        () if name.ends_with("gz") => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        () if name.ends_with("zst") => Box::new(zstd::Decoder::with_buffer(file)?),
-        () => Box::new(file),
-    })
+async fn is_archive(path: &Path) -> Result<bool, String> {
+    let path = path.to_owned();
+    let known = tokio::task::spawn_blocking(move || archive::open(&path).map(|archive| archive.is_some()));
+    known.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }

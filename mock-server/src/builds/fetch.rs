@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use http_client::{
@@ -32,6 +32,8 @@ pub struct Fetched {
     pub name: String,
     /// SHA-256 in hexadecimal digits.
     pub digest: String,
+    /// When its server says that it was changed (Dockerfile reference); now, if it doesn't.
+    pub modified: SystemTime,
 }
 
 /// Downloads `url` into a file in `dir`, at most `limit` bytes.
@@ -49,6 +51,8 @@ pub async fn fetch(url: &str, own: &OwnPorts, limit: u64, dir: &Path, log: &Buil
     if !answer.status().is_success() {
         return Err(format!("ADD {url}: status {}", answer.status()));
     }
+    let modified =
+        answer.headers().get("last-modified").and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
     let total = answer.content_length();
     let too_large = || format!("ADD {url}: larger than {limit} bytes (--limit build_download)");
     if total.is_some_and(|total| total > limit) {
@@ -71,7 +75,7 @@ pub async fn fetch(url: &str, own: &OwnPorts, limit: u64, dir: &Path, log: &Buil
     }
     let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     log.line(&format!("Downloaded {}, sha256:{digest}", megabytes(length)));
-    Ok(Fetched { file, name: name_of(&parsed), digest })
+    Ok(Fetched { file, name: name_of(&parsed), digest, modified: modified.unwrap_or_else(SystemTime::now) })
 }
 
 /// `--checksum=sha256:…`, if there is one.

@@ -64,6 +64,10 @@ impl Ignore {
         Ignore(lines.filter_map(rule).collect())
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a path from the context's root is left out: the last pattern that fits it, or a directory above, decides.
     pub fn leaves_out(&self, path: &str) -> bool {
         let mut out = false;

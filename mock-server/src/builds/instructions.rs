@@ -2,33 +2,29 @@
 
 use std::collections::BTreeMap;
 
-use parse_dockerfile::{ArgInstruction, Flag, Instruction, UnescapedString};
+use parse_dockerfile::{ArgInstruction, Dockerfile, Flag, Instruction, JsonOrStringArray, Spanned, UnescapedString};
 use sha2::{Digest, Sha256};
 
 use super::{
     Build,
     context::{Context, Source},
-    dockerfile::{argv, needed, prepare, run_argv, start_of, text_at},
+    dockerfile::{argv, needed, run_argv},
+    lines::{Line, Prepared, prepare},
     machine::{Machine, Target},
-    run::{Mount, Mounts, absolute},
+    run::absolute,
     words,
 };
-use crate::{
-    images::ImageConfig,
-    runtime::{NetworkPolicy, Root},
-    toolbox::build::RunStep,
-};
+use crate::{images::ImageConfig, runtime::Root};
 
 /// Instructions of one Dockerfile.
 const MAX_STEPS: usize = 1_000;
 
-/// What Docker sets for every build.
-const PLATFORM: [(&str, &str); 4] =
-    [("TARGETPLATFORM", ""), ("TARGETOS", "linux"), ("TARGETARCH", ""), ("BUILDPLATFORM", "")];
+/// What Docker calls this machine.
+const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// Lines with which the SDKs' `Image.debianSlim` begins. They need the network, and what they bring is a matter of
 /// convenience: over a stand-in for an image they may fail.
-const OPTIONAL: [&str; 3] =
+pub const OPTIONAL: [&str; 3] =
     ["apt-get update", "apt-get install -y gcc gfortran build-essential", "pip install --upgrade pip"];
 
 /// A stage as far as it is built.
@@ -37,39 +33,40 @@ pub struct Stage {
     pub root: Root,
     pub config: ImageConfig,
     /// Values of `ARG`s.
-    args: BTreeMap<String, String>,
-    substitute: bool,
+    pub args: BTreeMap<String, String>,
+    pub substitute: bool,
+    /// Whether `CMD` is this stage's own.
+    has_cmd: bool,
     /// What the next layer's name depends on.
     pub key: String,
 }
 
 pub async fn build(build: &Build, text: &str) -> Result<Root, String> {
-    let text = &prepare(text);
-    let file = parse_dockerfile::parse(text).map_err(|error| format!("the Dockerfile: {error}"))?;
-    if file.instructions.len() > MAX_STEPS {
-        return Err(format!("the Dockerfile has more than {MAX_STEPS} instructions"));
-    }
-    let escape = file.parser_directives.escape.as_ref().map_or('\\', |escape| escape.value.value);
-    let needed = needed(&file);
-    let total = file.instructions.len() - file.global_args().len();
+    let wrong = |reason: &dyn std::fmt::Display| format!("the Dockerfile: {reason}");
+    let prepared = prepare(text).map_err(|reason| wrong(&reason))?;
+    let file = parse(&prepared).map_err(|reason| wrong(&reason))?;
     let mut global = platform();
     for arg in file.global_args() {
         declare(arg, &mut global, &BTreeMap::new(), &BTreeMap::new())?;
     }
+    let needed = needed(&file, &|name| global.get(name).cloned());
     let context = Context::open(&build.context).map_err(|error| format!("the build context: {error}"))?;
+    let (first, escape) = (file.global_args().len(), prepared.escape);
+    let total = file.instructions.len() - first;
     let mut builder = Builder { build, context, escape, global, stages: Vec::new(), step: 0, total };
+    let mut lines = prepared.lines[first..].iter();
     for (n, stage) in file.stages().enumerate() {
+        let lines: Vec<&Line> = lines.by_ref().take(1 + stage.instructions.len()).collect();
         if !needed[n] {
             builder.stages.push((None, None));
             continue;
         }
         let name = stage.from.as_.as_ref().map(|(_, name)| name.value.to_lowercase());
-        builder.announce(text_at(text, &file, stage.from.from.span.start));
+        builder.announce(&lines[0].written);
         let mut current = builder.from(&stage.from.image, &stage.from.options).await?;
         builder.triggers(&mut current).await?;
-        for instruction in stage.instructions {
-            let line = text_at(text, &file, start_of(instruction));
-            builder.announce(line);
+        for (instruction, line) in stage.instructions.iter().zip(&lines[1..]) {
+            builder.announce(&line.written);
             builder.apply(&mut current, instruction, line).await?;
         }
         builder.stages.push((name, Some(current)));
@@ -77,6 +74,18 @@ pub async fn build(build: &Build, text: &str) -> Result<Root, String> {
     let last = builder.stages.pop().and_then(|(_, stage)| stage);
     let last = last.ok_or("the Dockerfile has no FROM")?;
     Ok(Root { config: Some(last.config), ..last.root })
+}
+
+/// The instructions, one for each line.
+fn parse(prepared: &Prepared) -> Result<Dockerfile<'_>, String> {
+    let file = parse_dockerfile::parse(&prepared.text).map_err(|error| error.to_string())?;
+    if file.instructions.len() > MAX_STEPS {
+        return Err(format!("more than {MAX_STEPS} instructions"));
+    }
+    if file.instructions.len() != prepared.lines.len() {
+        return Err("a line is not one instruction".into());
+    }
+    Ok(file)
 }
 
 pub struct Builder<'a> {
@@ -90,14 +99,14 @@ pub struct Builder<'a> {
     total: usize,
 }
 
+/// What Docker sets for every build (Dockerfile reference, "Automatic platform ARGs in the global scope").
 fn platform() -> BTreeMap<String, String> {
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    let value = |name: &str, value: &str| match (name, value) {
-        ("TARGETARCH", _) => arch.to_owned(),
-        (_, "") => format!("linux/{arch}"),
-        _ => value.to_owned(),
+    let whole = format!("linux/{ARCH}");
+    let of = |name: &str| {
+        [("PLATFORM", whole.as_str()), ("OS", "linux"), ("ARCH", ARCH), ("VARIANT", "")]
+            .map(|(part, value)| (format!("{name}{part}"), value.to_owned()))
     };
-    PLATFORM.iter().map(|(name, given)| ((*name).to_owned(), value(name, given))).collect()
+    of("TARGET").into_iter().chain(of("BUILD")).collect()
 }
 
 pub fn flag<'a>(options: &'a [Flag], name: &str) -> Option<&'a str> {
@@ -128,20 +137,21 @@ fn declare(
             (Some(default), _) => Some(words::word(default, &look_up)?),
             (None, given) => given.cloned(),
         };
-        match value {
-            Some(value) => drop(args.insert(name.to_owned(), value)),
-            None => drop(args.remove(name)),
+        // Without a value, what a stage below said still holds (BuildKit).
+        if let Some(value) = value {
+            args.insert(name.to_owned(), value);
         }
     }
     Ok(())
 }
 
 /// `ONBUILD instruction`: kept for whoever builds on this.
-fn leave(stage: &mut Stage, instruction: &Instruction, line: &str) -> Result<(), String> {
+fn leave(stage: &mut Stage, instruction: &Instruction, line: &Line) -> Result<(), String> {
     if matches!(instruction, Instruction::From(_) | Instruction::Maintainer(_) | Instruction::Onbuild(_)) {
         return Err("this instruction can't be a build trigger".into());
     }
-    let (_, trigger) = line.trim_start().split_at_checked("ONBUILD".len()).ok_or("no instruction")?;
+    let whole = line.whole();
+    let (_, trigger) = whole.split_at_checked("ONBUILD".len()).ok_or("no instruction")?;
     stage.config.on_build.push(trigger.trim().to_owned());
     Ok(())
 }
@@ -167,6 +177,8 @@ impl Stage {
     /// The name of the layer that this makes of the stage so far.
     pub fn next_key(&self, parts: &[&str]) -> String {
         let mut hash = Sha256::new();
+        // Another number: what earlier versions made isn't used any more.
+        hash.update("2");
         let config = serde_json::to_string(&(&self.config, &self.args)).expect("plain data");
         for part in [self.key.as_str(), &config].iter().chain(parts) {
             hash.update((part.len() as u64).to_le_bytes());
@@ -191,9 +203,16 @@ impl Builder<'_> {
 
     async fn from(&self, image: &UnescapedString<'_>, options: &[Flag<'_>]) -> Result<Stage, String> {
         only(options, &["platform"])?;
-        let name = words::word(&image.value, &|name| self.global.get(name).cloned())?;
+        let global = |name: &str| self.global.get(name).cloned();
+        let name = words::word(&image.value, &global)?;
         if let Some(stage) = self.stage(&name) {
-            return Ok(Stage { args: BTreeMap::new(), ..stage.clone() });
+            return Ok(Stage { has_cmd: false, ..stage.clone() });
+        }
+        let platform = words::word(flag(options, "platform").unwrap_or_default(), &global)?;
+        let own = ["linux", ARCH, if ARCH == "amd64" { "x86_64" } else { "aarch64" }];
+        if !platform.split('/').take(2).all(|part| part.is_empty() || own.contains(&part)) {
+            let line = format!("warning: --platform={platform}: this machine builds for linux/{ARCH}");
+            self.build.log.line(&line);
         }
         if name == "scratch" {
             return self.scratch().await;
@@ -208,7 +227,7 @@ impl Builder<'_> {
         runtime.unpack(&image).await.map_err(|error| error.to_string())?;
         let (key, config) = (image.digest.clone(), image.config.clone());
         let root = Root { image: Some(image), config: Some(config.clone()), ..Root::default() };
-        Ok(Stage { root, config, args: BTreeMap::new(), substitute: false, key })
+        Ok(Stage { root, config, args: BTreeMap::new(), substitute: false, has_cmd: false, key })
     }
 
     pub async fn image(&self, name: &str) -> Result<Stage, String> {
@@ -216,7 +235,8 @@ impl Builder<'_> {
         let config = base.root.config.clone().unwrap_or_default();
         let digest = base.root.image.as_ref().map(|image| image.digest.clone());
         let key = digest.unwrap_or_else(|| format!("base {}", self.build.runtime.base_key()));
-        Ok(Stage { root: base.root, config, args: BTreeMap::new(), substitute: base.substitute, key })
+        let substitute = base.substitute;
+        Ok(Stage { root: base.root, config, args: BTreeMap::new(), substitute, has_cmd: false, key })
     }
 
     /// What the base's `ONBUILD` lines left, as if it stood behind `FROM`; once, as they are not the new image's.
@@ -225,41 +245,55 @@ impl Builder<'_> {
         if triggers.is_empty() {
             return Ok(());
         }
-        let text = &prepare(&format!("FROM scratch\n{}\n", triggers.join("\n")));
-        let file = parse_dockerfile::parse(text).map_err(|error| format!("ONBUILD of the base: {error}"))?;
-        if file.instructions.len() > MAX_STEPS {
-            return Err(format!("the base has more than {MAX_STEPS} build triggers"));
-        }
-        for instruction in &file.instructions[1..] {
-            let line = text_at(text, &file, start_of(instruction));
-            self.build.log.line(&format!("Build trigger of the base : {}", line.trim_end()));
+        let wrong = |reason: &dyn std::fmt::Display| format!("ONBUILD of the base: {reason}");
+        let prepared = prepare(&format!("FROM scratch\n{}\n", triggers.join("\n"))).map_err(|reason| wrong(&reason))?;
+        let file = parse(&prepared).map_err(|reason| wrong(&reason))?;
+        for (instruction, line) in file.instructions.iter().zip(&prepared.lines).skip(1) {
+            self.build.log.line(&format!("Build trigger of the base : {}", line.written));
             self.apply(stage, instruction, line).await?;
         }
         Ok(())
     }
 
-    /// Does what an instruction says, of which `line` is the text.
-    async fn apply(&mut self, stage: &mut Stage, instruction: &Instruction<'_>, line: &str) -> Result<(), String> {
+    /// Does what an instruction says, which stands in `line`.
+    async fn apply(&mut self, stage: &mut Stage, instruction: &Instruction<'_>, line: &Line) -> Result<(), String> {
         let done = match instruction {
             Instruction::Onbuild(trigger) => leave(stage, &trigger.instruction, line),
-            other => self.act(stage, other).await,
+            other => self.act(stage, other, line).await,
         };
-        done.map_err(|reason| format!("{}: {reason}", line.lines().next().unwrap_or_default()))
+        done.map_err(|reason| format!("{}: {reason}", line.written.lines().next().unwrap_or_default()))
     }
 
-    async fn act(&mut self, stage: &mut Stage, instruction: &Instruction<'_>) -> Result<(), String> {
+    async fn act(&mut self, stage: &mut Stage, instruction: &Instruction<'_>, line: &Line) -> Result<(), String> {
         match instruction {
             Instruction::Run(run) => {
-                only(&run.options, &["mount", "network", "security"])?;
-                let argv = run_argv(run, &stage.shell(), self.escape);
+                let argv = run_argv(run, &line.documents, &stage.shell(), self.escape);
                 self.run(stage, argv, &run.options).await
             }
-            Instruction::Copy(copy) => self.copy(stage, &copy.options, &copy.src, &copy.dest, false).await,
-            Instruction::Add(add) => self.copy(stage, &add.options, &add.src, &add.dest, true).await,
+            Instruction::Copy(copy) => {
+                let what = (copy.src.as_slice(), line.documents.as_slice());
+                self.copy(stage, &copy.options, what, &copy.dest, false).await
+            }
+            Instruction::Add(add) => {
+                let what = (add.src.as_slice(), line.documents.as_slice());
+                self.copy(stage, &add.options, what, &add.dest, true).await
+            }
             Instruction::Workdir(dir) => {
                 let path = absolute(&stage.config.work_dir, &stage.word(&dir.arguments)?);
                 stage.config.work_dir = path.clone();
-                self.make_dir(stage, &path).await
+                // Of the user, if there is none yet (BuildKit).
+                let owner = Some(stage.config.user.clone()).filter(|user| !user.is_empty());
+                self.make_dir(stage, &path, owner).await
+            }
+            Instruction::Volume(volume) => {
+                self.build.log.line("warning: VOLUME makes a directory, no volume, in a sandbox");
+                let (JsonOrStringArray::String(paths) | JsonOrStringArray::Json(Spanned { value: paths, .. })) =
+                    &volume.arguments;
+                for path in paths {
+                    let path = absolute("/", &stage.word(path)?);
+                    self.make_dir(stage, &path, None).await?;
+                }
+                Ok(())
             }
             other => self.configure(stage, other),
         }
@@ -285,72 +319,22 @@ impl Builder<'_> {
             }
             Instruction::Entrypoint(entrypoint) => {
                 stage.config.entrypoint = argv(&entrypoint.arguments, &stage.shell(), self.escape);
-                stage.config.cmd.clear();
+                // Only what was inherited goes.
+                if !stage.has_cmd {
+                    stage.config.cmd.clear();
+                }
             }
-            Instruction::Cmd(cmd) => stage.config.cmd = argv(&cmd.arguments, &stage.shell(), self.escape),
+            Instruction::Cmd(cmd) => {
+                stage.config.cmd = argv(&cmd.arguments, &stage.shell(), self.escape);
+                stage.has_cmd = true;
+            }
             // Nothing in a sandbox depends on these.
             Instruction::Expose(_) | Instruction::Maintainer(_) | Instruction::Stopsignal(_) => {}
             Instruction::Healthcheck(_) => self.build.log.line("warning: HEALTHCHECK has no effect in a sandbox"),
-            Instruction::Volume(_) => self.build.log.line("warning: VOLUME makes no volume in a sandbox"),
             Instruction::From(_) => return Err("FROM in the middle of a stage".into()),
             _ => return Err("this instruction is not supported".into()),
         }
         Ok(())
-    }
-
-    async fn run(&self, stage: &mut Stage, argv: Vec<String>, options: &[Flag<'_>]) -> Result<(), String> {
-        let mounts: Vec<&str> = options
-            .iter()
-            .filter(|o| o.name.value == "mount")
-            .filter_map(|o| Some(&*o.value.as_ref()?.value))
-            .collect();
-        let text = argv.join("\0");
-        let network = flag(options, "network").unwrap_or_default();
-        let shown = self.mounted(&mounts)?;
-        let key = stage.next_key(&[&["RUN", network, &text].concat(), &mounts.join("\0"), &shown]);
-        let layer = format!("b-{key}");
-        if self.cached(stage, &layer, &key) {
-            return Ok(());
-        }
-        let prepared = self.mounts(stage, &mounts).await?;
-        let mut env = self.build.env.clone();
-        env.extend(stage.args.clone());
-        env.extend(stage.config.env.clone());
-        env.entry("PATH".into()).or_insert_with(|| crate::runtime::base::DEFAULT_PATH.into());
-        let user = if stage.config.user.is_empty() { "root" } else { &stage.config.user };
-        let step = RunStep { argv, env, cwd: stage.config.work_dir.clone(), user: user.to_owned() };
-        let block_all = network == "none";
-        let network = NetworkPolicy { block_all, ..NetworkPolicy::default() };
-        let machine = Machine::start_with(&self.build.runtime, &stage.root, prepared.binds.clone(), network).await?;
-        let code = match machine.run(&step, &self.build.log).await {
-            Ok(code) => code,
-            Err(reason) => return machine.end(None).await.and(Err(reason)),
-        };
-        let command = step.argv.last().map(String::as_str).unwrap_or_default();
-        let optional = stage.substitute && OPTIONAL.contains(&command);
-        if code != 0 && !optional {
-            machine.end(None).await?;
-            return Err(format!("the command returned a non-zero code: {code}"));
-        }
-        if code != 0 {
-            self.build.log.line(&format!("warning: code {code}; going on, as the base only stands in for the image"));
-        }
-        self.keep(machine, stage, layer, key).await
-    }
-
-    async fn mounts(&self, stage: &Stage, mounts: &[&str]) -> Result<Mounts, String> {
-        let mut prepared = Mounts::default();
-        for mount in mounts {
-            let mount = Mount::parse(mount, &stage.config.work_dir, &|name| stage.look_up(name))?;
-            match mount.from.clone() {
-                Some(from) if mount.kind == "bind" => {
-                    let other = self.other(&from).await?;
-                    prepared.copy_from(self.build, &mount, &other.root).await?;
-                }
-                _ => prepared.add(self.build, &mount)?,
-            }
-        }
-        Ok(prepared)
     }
 
     /// A stage that was built, else an image.
@@ -359,19 +343,6 @@ impl Builder<'_> {
             Some(other) => Ok(other.clone()),
             None => self.image(name).await,
         }
-    }
-
-    /// What a bind from the context shows, so that other content is another step.
-    fn mounted(&self, mounts: &[&str]) -> Result<String, String> {
-        if !mounts.iter().any(|mount| !mount.contains("type=") || mount.contains("type=bind")) {
-            return Ok(String::new());
-        }
-        // Of the stages that are shown, too: a number or a name alone doesn't say what was built.
-        let stages = mounts.iter().flat_map(|mount| mount.split(',')).filter_map(|word| word.strip_prefix("from="));
-        let keys = stages.filter_map(|name| self.stage(name)).map(|stage| stage.key.as_str());
-        let keys: Vec<&str> = keys.collect();
-        let all = self.context.find(".")?;
-        Ok(format!("{}{}", self.digest(&all)?, keys.join(" ")))
     }
 
     pub fn digest(&self, sources: &[Source]) -> Result<String, String> {
@@ -399,14 +370,14 @@ impl Builder<'_> {
         Ok(())
     }
 
-    async fn make_dir(&self, stage: &mut Stage, path: &str) -> Result<(), String> {
-        let key = stage.next_key(&["WORKDIR", path]);
+    async fn make_dir(&self, stage: &mut Stage, path: &str, owner: Option<String>) -> Result<(), String> {
+        let key = stage.next_key(&["WORKDIR", path, owner.as_deref().unwrap_or_default()]);
         let layer = format!("b-{key}");
         if self.cached(stage, &layer, &key) {
             return Ok(());
         }
         let machine = Machine::start(&self.build.runtime, &stage.root, Vec::new()).await?;
-        let target = Target { path, is_dir: true, owner: None, mode: None };
+        let target = Target { path, is_dir: true, owner: owner.as_deref(), mode: None };
         let empty = |pipe| tar::Builder::new(pipe).into_inner().map(drop);
         match machine.put(&target, empty).await {
             Ok(()) => self.keep(machine, stage, layer, key).await,

@@ -14,7 +14,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::BuildLog;
 use crate::{
     runtime::{NetworkPolicy, Root, Runtime, Sandbox, SandboxSpec, base::Bind},
-    toolbox::build::{RunStep, TAIL},
+    toolbox::build::{IS_DIRECTORY, RunStep, TAIL},
 };
 
 /// Pieces of an archive on their way.
@@ -28,6 +28,7 @@ pub struct Machine {
 }
 
 /// What a `COPY` does with an archive.
+#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// Absolute.
     pub path: &'a str,
@@ -35,7 +36,7 @@ pub struct Target<'a> {
     pub is_dir: bool,
     /// `user[:group]`; the owners in the archive if there is none.
     pub owner: Option<&'a str>,
-    /// Octal.
+    /// Octal or symbolic.
     pub mode: Option<&'a str>,
 }
 
@@ -97,10 +98,10 @@ impl Machine {
         answer
     }
 
-    /// Copies a path of another machine here.
+    /// Copies a path of another machine here: of a directory what is in it, into the target, which becomes one.
     pub async fn put_from(&self, target: &Target<'_>, other: &Machine, path: &str) -> Result<(), String> {
-        let request = other.request("GET", &format!("/build/get?path={}", encode(path)));
-        let mut archive = other.send(request.body(full(Vec::new())).expect("a request")).await?;
+        let (mut archive, is_dir) = other.get(path).await?;
+        let target = Target { is_dir: target.is_dir || is_dir, ..*target };
         let (sender, receiver) = mpsc::channel(QUEUE);
         let reading = async {
             while let Some(frame) = archive.frame().await {
@@ -112,7 +113,7 @@ impl Machine {
             drop(sender);
             Ok(())
         };
-        let (read, put): (Result<(), String>, _) = tokio::join!(reading, self.put_stream(target, receiver));
+        let (read, put): (Result<(), String>, _) = tokio::join!(reading, self.put_stream(&target, receiver));
         put.and(read)
     }
 
@@ -124,10 +125,16 @@ impl Machine {
         serde_json::from_slice(&body).map_err(|error| error.to_string())
     }
 
-    /// Unpacks what is at a path inside into a directory of the host, for everybody to read.
-    pub async fn take(&self, path: &str, to: PathBuf) -> Result<(), String> {
+    /// An archive of what is at a path inside, and whether that is a directory.
+    async fn get(&self, path: &str) -> Result<(Incoming, bool), String> {
         let request = self.request("GET", &format!("/build/get?path={}", encode(path)));
-        let answer = self.send(request.body(full(Vec::new())).expect("a request")).await?;
+        let (head, body) = self.exchange(request.body(full(Vec::new())).expect("a request")).await?;
+        Ok((body, head.headers.contains_key(IS_DIRECTORY)))
+    }
+
+    /// Unpacks what is at a path inside into a directory of the host, for everybody to read; whether it is a directory.
+    pub async fn take(&self, path: &str, to: PathBuf) -> Result<bool, String> {
+        let (answer, is_dir) = self.get(path).await?;
         let pieces = answer.into_data_stream();
         let pieces = futures_util::TryStreamExt::map_err(pieces, io::Error::other);
         let reader = SyncIoBridge::new(StreamReader::new(pieces));
@@ -141,7 +148,7 @@ impl Machine {
             Ok(())
         };
         let unpacked: io::Result<()> = tokio::task::spawn_blocking(unpack).await.map_err(|e| e.to_string())?;
-        unpacked.map_err(|error| format!("{path}: {error}"))
+        unpacked.map(|()| is_dir).map_err(|error| format!("{path}: {error}"))
     }
 
     async fn put_stream(&self, target: &Target<'_>, mut pieces: mpsc::Receiver<Bytes>) -> Result<(), String> {
@@ -163,6 +170,13 @@ impl Machine {
     }
 
     async fn send(&self, request: Request<BoxBody<Bytes, io::Error>>) -> Result<Incoming, String> {
+        self.exchange(request).await.map(|(_, body)| body)
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<BoxBody<Bytes, io::Error>>,
+    ) -> Result<(http::response::Parts, Incoming), String> {
         let failed = |error: &dyn std::fmt::Display| format!("the step's sandbox: {error}");
         let stream = self.sandbox.connect().await.map_err(|e| failed(&e))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
@@ -170,7 +184,7 @@ impl Machine {
         let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
         let (parts, body) = answer.into_parts();
         if parts.status == StatusCode::OK {
-            return Ok(body);
+            return Ok((parts, body));
         }
         let text = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         Err(String::from_utf8_lossy(&text).into_owned())

@@ -1,6 +1,7 @@
 //! Builds from Dockerfiles: each instruction that writes runs in a sandbox of its own over the layers so far, and what it
 //! wrote becomes a layer, named by what it depends on, so that the same build finds it again.
 
+mod archive;
 mod context;
 mod copying;
 mod dockerfile;
@@ -8,8 +9,11 @@ mod engine;
 mod fetch;
 pub(crate) mod glob;
 mod instructions;
+mod lines;
 mod log;
 mod machine;
+pub(crate) mod modes;
+mod mount;
 mod run;
 mod words;
 
@@ -40,7 +44,7 @@ pub struct Build {
     pub env: BTreeMap<String, String>,
     /// The unpacked context; empty if there is none.
     pub context: PathBuf,
-    /// Where `RUN --mount=type=cache` keeps its directories.
+    /// Where `RUN --mount=type=cache` keeps its directories: the organisation's own.
     pub caches: PathBuf,
     /// Bytes that one `ADD` may download.
     pub download: u64,

@@ -108,7 +108,7 @@ impl ControlPlane {
                 log,
                 env: self.config().env.iter().cloned().collect(),
                 context: context.path().to_owned(),
-                caches: self.config().data_dir.join("build-cache"),
+                caches: self.build_caches(organization_id),
                 download: self.config().limits.build_download as u64,
                 engine: self.config().builder.clone().map(|engine| (engine, engine_tag(info))),
             };

@@ -366,6 +366,7 @@ impl ControlPlane {
         self.reset_regions(organization_id).await?;
         self.audit().forget(organization_id).await;
         self.wipe_volumes(organization_id).await?;
+        self.wipe_build_caches(organization_id).await;
         self.wipe_objects(organization_id).await;
         self.wipe_uploads(organization_id).await;
         self.wipe_pushed(organization_id).await;

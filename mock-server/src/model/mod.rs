@@ -2,6 +2,7 @@
 
 mod admitting;
 mod archiving;
+mod build_caches;
 mod building;
 mod busy;
 mod capturing;

@@ -115,6 +115,7 @@ impl ControlPlane {
         let debris = cp.take_stock().await;
         worlds.into_iter().for_each(|terms| cp.keep_terms(terms));
         cp.admit_given(own_key.as_deref()).await?;
+        cp.tidy_build_caches().await;
         let world = Arc::downgrade(&cp.world);
         cp.runtime.set_neighbours(Arc::new(move |id, name| world.upgrade()?.read().neighbour(id, name)));
         tokio::spawn(timers::run(Arc::downgrade(&cp)));

@@ -41,7 +41,7 @@ pub struct LaunchSpec {
     pub volumes: Vec<VolumeSpec>,
     /// Layers' owners on disk already fit the id map.
     pub shifted: bool,
-    /// Name looked up in the sandbox's own `/etc/passwd`.
+    /// Name looked up in the sandbox's own `/etc/passwd`, maybe with `:group`.
     pub user: String,
     /// Whom it trusts for the sake of its secrets, as PEM.
     pub authority: Option<String>,

@@ -154,7 +154,7 @@ impl Runtime {
         };
         let gib = spec.resources.map(|resources| resources.disk);
         let files = self.files_to_start(&spec.id, &dir, gib).await.map_err(failed)?;
-        let mut ground = self.ground(&spec.root, &spec.user).await?;
+        let mut ground = self.ground(&spec.root, &spec.login()).await?;
         let mut disks = std::mem::take(&mut ground.disks);
         let (secrets, authority) = self.secrets_of(spec).map_err(failed)?.unzip();
         let mut launch = LaunchSpec { authority, ..self.launch_spec(spec, dir.clone(), ground)? };
@@ -272,7 +272,7 @@ impl Runtime {
             binds: [ground.binds, spec.binds.clone()].concat(),
             volumes: self.volume_specs(&spec.volumes)?,
             shifted: base.shifted,
-            user: spec.user.clone(),
+            user: spec.login(),
             authority: None,
             build: spec.build,
             cpus: spec.resources.map(|resources| self.cpus.take(resources.cpu)).unwrap_or_default(),

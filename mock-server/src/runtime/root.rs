@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Isolation, Runtime, RuntimeError, Sandbox,
+    Isolation, Runtime, RuntimeError, Sandbox, SandboxSpec,
     archive::make_like,
     base::{self, Bind, OverlaySpec, Place},
     disks::{Disk, IMAGE},
@@ -56,6 +56,38 @@ impl Root {
             user => user,
         }
     }
+}
+
+impl SandboxSpec {
+    /// Whom its processes run as: with the image's group, if the user is the image's. A build's agent is root.
+    pub(super) fn login(&self) -> String {
+        let own = self.root.config.as_ref().and_then(|config| config.user.split_once(':'));
+        match own {
+            Some((_, group)) if !self.build && !group.is_empty() && self.user == self.root.user() => {
+                format!("{}:{group}", self.user)
+            }
+            _ => self.user.clone(),
+        }
+    }
+}
+
+/// What is in the directories of a directory, or, unless they `stay`, those themselves.
+fn inner(dir: &Path, stay: bool) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if stay && path.is_dir() {
+            let inner: io::Result<Vec<PathBuf>> = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect();
+            all.extend(inner?);
+        } else {
+            all.push(path);
+        }
+    }
+    Ok(all)
 }
 
 /// A root as the runtime mounts it.
@@ -121,7 +153,7 @@ impl Runtime {
         Place { cache_dir: &self.config.cache_dir, shifted: self.base.shifted }
     }
 
-    /// Stacks a root for `user`.
+    /// Stacks a root for `user[:group]`.
     pub(super) async fn ground(&self, root: &Root, user: &str) -> Result<Ground, RuntimeError> {
         let mut overlays = match &root.image {
             None => self.base.overlays.clone(),
@@ -170,7 +202,8 @@ impl Runtime {
     }
 
     /// In tier single the one id inside is the user's.
-    fn idmap_for(&self, overlays: &[OverlaySpec], user: &str) -> io::Result<IdMap> {
+    fn idmap_for(&self, overlays: &[OverlaySpec], login: &str) -> io::Result<IdMap> {
+        let (user, group) = login.split_once(':').unwrap_or((login, ""));
         if self.info().isolation != Isolation::Single || user == self.base.user.name {
             return Ok(self.idmap.clone());
         }
@@ -185,7 +218,28 @@ impl Runtime {
             Some(found) => (found.uid, found.gid),
             None => user.parse().map_or((0, 0), |id| (id, id)),
         };
+        // By number only: names are the image's.
+        let ids = (ids.0, group.parse().unwrap_or(ids.1));
         idmap::map_for(Isolation::Single, ids)
+    }
+
+    /// Empties the directories in `dir`, whoever owns what is in them. In tier root they themselves stay: the zygote may
+    /// have mounts of them. It need not be there.
+    pub(crate) async fn empty_all(&self, dir: PathBuf) -> io::Result<()> {
+        let stay = self.info().isolation == Isolation::Root;
+        for path in blocking(move || inner(&dir, stay)).await? {
+            if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+                self.remove_foreign(path).await?;
+            } else {
+                blocking(move || fs::remove_file(path)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a directory and everything in it, whoever owns it.
+    pub(crate) async fn remove_foreign(&self, dir: PathBuf) -> io::Result<()> {
+        userns::remove_tree(&self.config.binary, &self.idmap, dir).await
     }
 
     fn layers_dir(&self) -> PathBuf {

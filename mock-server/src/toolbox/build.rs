@@ -23,14 +23,21 @@ use axum::{
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use http::StatusCode;
+use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncReadExt, net::unix::pipe, process::Command, sync::mpsc};
 use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 
-use crate::{builds::glob::pattern, runtime::users};
+use crate::{
+    builds::{glob::pattern, modes::Mode},
+    runtime::users,
+};
 
 /// Bytes of the exit code at the end of an output.
 pub const TAIL: usize = 4;
+
+/// The header of an archive that is a directory's content.
+pub const IS_DIRECTORY: &str = "x-is-directory";
 
 const PIECE: usize = 16 << 10;
 
@@ -42,6 +49,26 @@ pub struct RunStep {
     pub cwd: String,
     /// Name or number, maybe with `:group`.
     pub user: String,
+    /// Directories of the step that belong to somebody.
+    pub owned: Vec<Owned>,
+    pub tmpfs: Vec<Tmpfs>,
+}
+
+/// Whose a directory is made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Owned {
+    pub path: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+/// A file system in memory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tmpfs {
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// Routes that are added to those of the toolbox.
@@ -97,8 +124,13 @@ async fn run(Json(step): Json<RunStep>) -> Response {
 }
 
 fn start(step: &RunStep) -> io::Result<(tokio::process::Child, pipe::Receiver)> {
-    let account = users::find(step.user.split(':').next().unwrap_or("root"))?;
+    let account = users::find_in_group(&step.user)?;
     let program = step.argv.first().ok_or_else(|| io::Error::other("an empty command"))?;
+    step.tmpfs.iter().try_for_each(mount_tmpfs)?;
+    for owned in &step.owned {
+        lchown(&owned.path, Some(owned.uid), Some(owned.gid))?;
+        fs::set_permissions(&owned.path, fs::Permissions::from_mode(owned.mode))?;
+    }
     // An image may name a directory that none of its layers has; every engine makes it.
     fs::create_dir_all(&step.cwd)?;
     let (output, input) = io::pipe()?;
@@ -106,13 +138,18 @@ fn start(step: &RunStep) -> io::Result<(tokio::process::Child, pipe::Receiver)> 
     let mut command = Command::new(program);
     command.args(&step.argv[1..]).env_clear().env("HOME", &account.home).envs(&step.env).current_dir(&step.cwd);
     command.stdin(Stdio::null()).stdout(input).stderr(errors).process_group(0).kill_on_drop(true);
-    if account.uid != 0 {
-        command.uid(account.uid).gid(account.gid);
-    }
+    users::run_as(command.as_std_mut(), &account);
     let child = command.spawn().map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
     // With it goes the last writing end but the child's.
     drop(command);
     Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(output))?))
+}
+
+fn mount_tmpfs(tmpfs: &Tmpfs) -> io::Result<()> {
+    fs::create_dir_all(&tmpfs.path)?;
+    let options = format!("mode=1777,size={}", tmpfs.size);
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    Ok(mount(Some("tmpfs"), tmpfs.path.as_str(), Some("tmpfs"), flags, Some(options.as_str()))?)
 }
 
 #[derive(Deserialize)]
@@ -141,10 +178,10 @@ fn whole(error: &dyn std::error::Error) -> String {
 
 fn unpack_all(query: &PutQuery, mut reader: impl Read) -> io::Result<()> {
     let owner = query.owner.as_deref().map(ids).transpose()?;
-    let mode = query.mode.as_deref().map(|mode| u32::from_str_radix(mode, 8).map_err(io::Error::other)).transpose()?;
+    let mode = query.mode.as_deref().map(str::parse::<Mode>).transpose().map_err(io::Error::other)?;
     let into = query.dir || query.path.is_dir();
     let parent = if into { query.path.as_path() } else { query.path.parent().unwrap_or(Path::new("/")) };
-    fs::create_dir_all(parent)?;
+    make_dirs(parent, owner)?;
     let base = fs::canonicalize(parent)?;
     let mut archive = tar::Archive::new(&mut reader);
     archive.set_preserve_permissions(true);
@@ -169,7 +206,8 @@ fn unpack_all(query: &PutQuery, mut reader: impl Read) -> io::Result<()> {
         let (uid, gid) = owner.unwrap_or(given);
         lchown(&target, Some(uid), Some(gid))?;
         if !kind.is_symlink() {
-            let mode = mode.unwrap_or(entry.header().mode()? & 0o7777);
+            let given = entry.header().mode()? & 0o7777;
+            let mode = mode.as_ref().map_or(given, |mode| mode.of(given, kind.is_dir()));
             fs::set_permissions(&target, fs::Permissions::from_mode(mode))?;
         }
     }
@@ -177,20 +215,23 @@ fn unpack_all(query: &PutQuery, mut reader: impl Read) -> io::Result<()> {
     io::copy(&mut reader, &mut io::sink()).map(drop)
 }
 
-/// `user[:group]`, names or numbers.
-fn ids(owner: &str) -> io::Result<(u32, u32)> {
-    let (user, group) = owner.split_once(':').map_or((owner, None), |(user, group)| (user, Some(group)));
-    let account = users::find(user)?;
-    let Some(group) = group.filter(|group| !group.is_empty()) else {
-        return Ok((account.uid, if user.parse::<u32>().is_ok() { account.uid } else { account.gid }));
-    };
-    if let Ok(gid) = group.parse() {
-        return Ok((account.uid, gid));
+/// Makes a directory and what is missing above it; they are the owner's, with an ordinary mode (BuildKit).
+fn make_dirs(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.is_dir()).collect();
+    fs::create_dir_all(path)?;
+    for dir in missing {
+        if let Some((uid, gid)) = owner {
+            lchown(dir, Some(uid), Some(gid))?;
+        }
     }
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    let found = groups.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == group);
-    let gid = found.and_then(|fields| fields.get(2)?.parse().ok());
-    Ok((account.uid, gid.ok_or_else(|| io::Error::other(format!("unable to find group {group}")))?))
+    Ok(())
+}
+
+/// `user[:group]`, names or numbers. A number alone is the group, too.
+fn ids(owner: &str) -> io::Result<(u32, u32)> {
+    let account = users::find_in_group(owner)?;
+    let is_number = owner.parse::<u32>().is_ok();
+    Ok((account.uid, if is_number { account.uid } else { account.gid }))
 }
 
 #[derive(Deserialize)]
@@ -204,12 +245,13 @@ async fn pack(Query(query): Query<GetQuery>) -> Response {
         Ok(path) => path,
         Err(error) => return refuse(format!("{}: {error}", query.path.display())),
     };
+    let is_dir = path.is_dir();
     let (reader, writer) = tokio::io::duplex(1 << 16);
     tokio::task::spawn_blocking(move || {
         let mut out = tar::Builder::new(SyncIoBridge::new(writer));
         out.follow_symlinks(false);
         // A broken archive tells the other side.
-        let packed = if path.is_dir() {
+        let packed = if is_dir {
             append_tree(&mut out, &path)
         } else {
             let name = query.path.file_name().unwrap_or(path.file_name().unwrap_or_default()).to_owned();
@@ -219,7 +261,8 @@ async fn pack(Query(query): Query<GetQuery>) -> Response {
             let _ = out.finish();
         }
     });
-    Body::from_stream(ReaderStream::new(reader)).into_response()
+    let body = Body::from_stream(ReaderStream::new(reader));
+    if is_dir { ([(IS_DIRECTORY, "true")], body).into_response() } else { body.into_response() }
 }
 
 /// What is in a directory, but what only a kernel makes.

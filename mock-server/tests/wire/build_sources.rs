@@ -19,7 +19,7 @@ use crate::{
 async fn files() -> String {
     let own = server().base_url.clone();
     let answer = async move |request: Request| match request.uri().path() {
-        "/d/tool.txt" => "a tool\n".into_response(),
+        "/d/tool.txt" => ([("last-modified", "Tue, 14 Nov 2023 22:13:20 GMT")], "a tool\n").into_response(),
         "/to-tool" => (StatusCode::FOUND, [("location", "/d/tool.txt".to_owned())]).into_response(),
         "/to-loopback" => (StatusCode::FOUND, [("location", "http://127.0.0.1:9/x".to_owned())]).into_response(),
         "/to-server" => (StatusCode::FOUND, [("location", format!("{own}/health"))]).into_response(),
@@ -32,7 +32,7 @@ async fn files() -> String {
 }
 
 /// What a sandbox of a build says to a command.
-async fn run_in(built: &Built, snapshot: &str, command: &str) -> String {
+pub async fn run_in(built: &Built, snapshot: &str, command: &str) -> String {
     assert_eq!(built.snapshot["state"], "active", "{}", built.log);
     let one = built.account.sandbox(json!({"snapshot": snapshot})).await;
     one.until("started").await;
@@ -52,8 +52,8 @@ async fn files_of_the_network_are_added() {
          ADD --checksum={digest} --chmod=755 --chown=app:app $URL/to-tool /renamed\n"
     );
     let built = build(Account::new().await, "added", &dockerfile, &[]).await;
-    let said = run_in(&built, "added", "cat /opt/tool.txt /renamed; stat -c %a /opt/tool.txt /renamed").await;
-    assert_eq!(said, "a tool\na tool\n600\n755\n");
+    let said = run_in(&built, "added", "cat /opt/tool.txt /renamed; stat -c '%a %Y' /opt/tool.txt /renamed").await;
+    assert_eq!(said, "a tool\na tool\n600 1700000000\n755 1700000000\n");
     assert!(
         built.log.contains(&format!("Downloading {url}/d/tool.txt")) && built.log.contains(&digest),
         "{}",

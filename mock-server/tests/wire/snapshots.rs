@@ -284,6 +284,10 @@ async fn bad_snapshots_are_refused_with_the_known_messages() {
         ),
         (json!({"name": "a", "imageName": "x:1", "gpu": 1}), "No available runners"),
         (
+            json!({"name": "a", "imageName": "x:1", "gpuType": ["H100", "foo"]}),
+            "each value in gpuType must be one of the following values: H100, RTX-PRO-6000, H200, RTX-4090, RTX-5090, B200, B300, MI355X",
+        ),
+        (
             json!({"name": "a", "imageName": "x:1", "sandboxClass": "windows"}),
             "No runners are configured in region 'us' for sandbox class 'windows'. Try a different region or sandbox class.",
         ),

@@ -122,10 +122,12 @@ fn set_up(
     } else {
         meminfo = mounts::set_up(&spec, trees)?;
         let trusted = trust::install(spec.authority.as_deref());
-        let user = step("user", users::find(&spec.user))?;
+        let user = step("user", users::find_in_group(&spec.user))?;
         network = step("network", connect(tun))?;
-        step("user", users::become_user(&user, spec.isolation))?;
         complete(&mut config, &user);
+        // As root, as container engines do it (runc: `prepareRootfs`). If it can't be, it is missing.
+        let _ = std::fs::create_dir_all(&config.work_dir);
+        step("user", users::become_user(&user, spec.isolation))?;
         for (name, value) in trusted {
             config.env.entry(name.to_owned()).or_insert(value);
         }
@@ -136,6 +138,7 @@ fn set_up(
     // A missing work directory must not keep a sandbox from starting: the way to make it leads through the toolbox.
     if std::env::set_current_dir(&config.work_dir).is_err() {
         std::env::set_current_dir("/")?;
+        config.work_dir = "/".into();
     }
     let memory = spec.memory.map(|limit| Memory { limit, file: meminfo, guard: spec.guard });
     Ok((config, network, memory))

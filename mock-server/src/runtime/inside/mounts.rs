@@ -1,6 +1,7 @@
 //! The sandbox's view of the file system: overlays, `/dev`, `/proc`, `/sys`, binds, then nothing else.
 
 use std::{
+    ffi::OsString,
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -136,6 +137,38 @@ fn inside(target: &Path) -> PathBuf {
     std::iter::once(Component::Normal(ROOT.as_ref())).chain(normal).collect()
 }
 
+/// Links on the way to a bind's target.
+const MAX_LINKS: usize = 40;
+
+/// The same, where the sandbox's own links lead: before the pivot the kernel would follow them to the host.
+fn resolved(root: &Path, target: &Path) -> io::Result<PathBuf> {
+    let parts = |path: &Path| -> Vec<OsString> {
+        let named = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+        named.rev().map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let (mut todo, mut real, mut links) = (parts(target), PathBuf::new(), 0);
+    while let Some(name) = todo.pop() {
+        if name == ".." {
+            real.pop();
+            continue;
+        }
+        let next = real.join(&name);
+        let Ok(link) = fs::read_link(root.join(&next)) else {
+            real = next;
+            continue;
+        };
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(nix::errno::Errno::ELOOP.into());
+        }
+        if link.is_absolute() {
+            real = PathBuf::new();
+        }
+        todo.extend(parts(&link));
+    }
+    Ok(root.join(real))
+}
+
 fn devices(spec: &LaunchSpec) -> io::Result<()> {
     let dev = PathBuf::from(ROOT).join("dev");
     let nosuid = MsFlags::MS_NOSUID;
@@ -176,7 +209,7 @@ fn kernel_files() -> io::Result<()> {
 }
 
 fn mount_bind(spec: &LaunchSpec, source: &Path, target: &Path, read_only: bool) -> io::Result<()> {
-    let target = inside(target);
+    let target = resolved(Path::new(ROOT), target)?;
     if fs::metadata(source)?.is_dir() {
         ensure_dir(&target)?;
     } else if !target.exists() {
@@ -243,6 +276,26 @@ mod tests {
     #[test]
     fn option_separators_are_escaped() {
         assert_eq!(escape(Path::new(r"/a:b,c\d")), r"/a\:b\,c\\d");
+    }
+
+    #[test]
+    fn links_on_the_way_lead_nowhere_outside() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path();
+        fs::create_dir_all(root.join("srv/deep")).expect("directories");
+        for (to, name) in [("/srv", "abs"), ("../../../etc", "srv/up"), ("deep/../x", "srv/rel"), ("loop", "loop")] {
+            symlink(to, root.join(name)).expect("a link");
+        }
+        for (target, expected) in [
+            ("/abs/c", "srv/c"),
+            ("/srv/up/passwd", "etc/passwd"),
+            ("/abs/rel/y", "srv/x/y"),
+            ("/../new/./a", "new/a"),
+            ("/", ""),
+        ] {
+            assert_eq!(resolved(root, Path::new(target)).expect(target), root.join(expected), "{target}");
+        }
+        assert!(resolved(root, Path::new("/loop/x")).is_err());
     }
 
     #[test]

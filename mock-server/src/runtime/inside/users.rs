@@ -42,6 +42,27 @@ pub fn find(name: &str) -> io::Result<Account> {
     Ok(account)
 }
 
+/// The same for `user[:group]`. With a group, that one is all that the user has (observed with container engines).
+pub fn find_in_group(text: &str) -> io::Result<Account> {
+    let (name, given) = text.split_once(':').unwrap_or((text, ""));
+    let mut account = find(if name.is_empty() { "root" } else { name })?;
+    if !given.is_empty() {
+        let gid = group(given);
+        account.gid = gid.ok_or_else(|| {
+            io::Error::other(format!("unable to find group {given}: no matching entries in group file"))
+        })?;
+        account.groups = vec![account.gid];
+    }
+    Ok(account)
+}
+
+/// Lets a command run as somebody; root without another group stays as it is.
+pub fn run_as(command: &mut std::process::Command, account: &Account) {
+    if (account.uid, account.gid) != (0, 0) {
+        process::change_ids(command, account.uid, account.gid, account.groups.clone());
+    }
+}
+
 /// An image need not name its users: numbers and root do as they are.
 fn unnamed(name: &str) -> Option<Account> {
     let uid = if name == "root" { 0 } else { name.parse().ok()? };

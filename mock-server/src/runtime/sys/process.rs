@@ -6,7 +6,11 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-use nix::{sched::CloneFlags, sys::signal::Signal, unistd::Pid};
+use nix::{
+    sched::CloneFlags,
+    sys::signal::Signal,
+    unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid},
+};
 
 /// Which side of a fork this is.
 pub enum Fork<T> {
@@ -102,6 +106,20 @@ pub fn take_stdin() -> io::Result<OwnedFd> {
         0 => Ok(socket),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A command runs with these ids, its supplementary groups among them, which the standard library can't set.
+pub fn change_ids(command: &mut std::process::Command, uid: u32, gid: u32, groups: Vec<u32>) {
+    use std::os::unix::process::CommandExt;
+    let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    let change = move || -> io::Result<()> {
+        setgroups(&groups)?;
+        setresgid(gid, gid, gid)?;
+        Ok(setresuid(uid, uid, uid)?)
+    };
+    // SAFETY: between fork and exec these are system calls on memory that was made before; nothing is allocated.
+    unsafe { command.pre_exec(change) };
 }
 
 /// Gives up every capability of this process (a user with one id keeps them all after `clone`, as no id changes).
