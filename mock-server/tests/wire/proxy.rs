@@ -51,7 +51,7 @@ async fn a_request_arrives_as_it_was_sent() {
 #[tokio::test]
 async fn whoever_asked_before_is_still_told() {
     let (tb, port, _) = serving().await;
-    let request = tb.client.put(format!("{}/proxy/{port}/", tb.url));
+    let request = tb.client.get(format!("{}/proxy/{port}/", tb.url));
     let request = request.header("X-Forwarded-For", "10.1.1.1").header("X-Forwarded-For", "10.2.2.2, 10.3.3.3");
     let seen: Value = request.send().await.expect("answer").json().await.expect("JSON");
     let headers = seen["headers"].as_array().expect("headers").iter();
