@@ -4,23 +4,29 @@ mod client;
 mod ctl;
 mod serve;
 mod trusted;
+mod twins;
+mod values;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
+use self::values::{
+    Told, parse_api_key, parse_base, parse_host, parse_limit, parse_offline, parse_strict, parse_version,
+};
 use crate::{
     api::RateLimit,
     builds::Engine,
-    config::{Config, SshListen, Tls},
+    config::{Config, SshListen, Tls, parse_address},
     data_dir,
     limits::{self, Limits},
-    model::{OfflineBase, quota::Quota, webhooks::NewEndpoint},
+    model::{OfflineBase, quota::Quota},
     runtime::{BaseChoice, Isolation, IsolationChoice},
     strict::Strictness,
 };
 
-const TWINS: &str = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, …";
+const TWINS: &str = "Each option can be given as a variable, too: DAYTONA_MOCK_LISTEN, DAYTONA_MOCK_DATA_DIR, … An empty one is \
+                     as if it weren't there; a switch is turned on by 1, yes, true or on, and left off by 0, no, false or off.";
 
 fn long_help() -> String {
     format!("{TWINS}\n\n{}", limits::help())
@@ -61,8 +67,8 @@ enum Command {
 
 #[derive(Args)]
 struct ServeArgs {
-    /// Address to listen on; port 0 picks a free one.
-    #[arg(long, env = "DAYTONA_MOCK_LISTEN", hide_env = true, default_value = "127.0.0.1:3986", value_name = "ADDR")]
+    /// Address or name, and port, to listen on; port 0 picks a free one.
+    #[arg(long, env = "DAYTONA_MOCK_LISTEN", hide_env = true, default_value = "127.0.0.1:3986", value_name = "ADDR", value_parser = parse_address)]
     listen: std::net::SocketAddr,
     /// Address to serve SSH on, or off; port 0 picks a free one [default: port 2222 of the same address, or a free one if
     /// it is taken].
@@ -72,7 +78,7 @@ struct ServeArgs {
     #[arg(long, env = "DAYTONA_MOCK_DATA_DIR", hide_env = true, value_name = "DIR", conflicts_with = "ephemeral")]
     data_dir: Option<PathBuf>,
     /// Keep data in a temporary directory that is removed at exit.
-    #[arg(long, env = "DAYTONA_MOCK_EPHEMERAL", hide_env = true)]
+    #[arg(long, env = "DAYTONA_MOCK_EPHEMERAL", hide_env = true, value_parser = BoolishValueParser::new())]
     ephemeral: bool,
     /// API key to accept (repeatable; each has an organisation of its own) [default: one made at first start and kept].
     #[arg(
@@ -81,6 +87,7 @@ struct ServeArgs {
         hide_env = true,
         value_name = "KEY",
         value_delimiter = ',',
+        value_parser = parse_api_key,
         hide_env_values = true
     )]
     api_keys: Vec<String>,
@@ -109,7 +116,8 @@ struct ServeArgs {
         env = "DAYTONA_MOCK_ALLOW_HOST",
         hide_env = true,
         value_name = "NAME",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = parse_host
     )]
     allow_hosts: Vec<String>,
     /// Domain that previews live below, {port}-{id}.DOMAIN; none: each has a port of its own [default: localhost where
@@ -117,7 +125,7 @@ struct ServeArgs {
     #[arg(long, env = "DAYTONA_MOCK_PREVIEW_DOMAIN", hide_env = true, value_name = "DOMAIN|none")]
     preview_domain: Option<String>,
     /// Version that answers report (X-Daytona-Api-Version) [default: 0.205.1].
-    #[arg(long, env = "DAYTONA_MOCK_API_VERSION", hide_env = true, value_name = "VERSION")]
+    #[arg(long, env = "DAYTONA_MOCK_API_VERSION", hide_env = true, value_name = "VERSION", value_parser = parse_version)]
     api_version: Option<String>,
     /// How sandboxes are isolated; auto takes the best that this machine allows.
     #[arg(long, env = "DAYTONA_MOCK_ISOLATION", hide_env = true, value_enum, default_value_t = IsolationArg::Auto)]
@@ -135,7 +143,8 @@ struct ServeArgs {
     /// Host directory to bind read-only into every sandbox at the same path (repeatable).
     #[arg(long, env = "DAYTONA_MOCK_BASE_INCLUDE", hide_env = true, value_name = "DIR", value_delimiter = ',')]
     base_include: Vec<PathBuf>,
-    /// Bare repositories <host>/<owner>/<repo>.git that https:// remotes resolve to.
+    /// Bare repositories <host>/<owner>/<repo>.git that https:// remotes resolve to. In shells of sandboxes not those whose
+    /// URL has credentials in it (https://user:token@host/…), which only the API's own git operations resolve.
     #[arg(long, env = "DAYTONA_MOCK_GIT_MIRRORS", hide_env = true, value_name = "DIR")]
     git_mirrors: Option<PathBuf>,
     /// Certificate authority to trust besides the system's, when secrets of sandboxes go to HTTPS servers: a PEM file
@@ -148,7 +157,8 @@ struct ServeArgs {
         value_delimiter = ','
     )]
     upstream_ca: Vec<PathBuf>,
-    /// Variable given to every sandbox and build (repeatable; in the environment a line each).
+    /// Variable given to every sandbox and build (repeatable; in DAYTONA_MOCK_ENV a line each). NAME alone has the value that
+    /// the server has.
     #[arg(long = "env", env = "DAYTONA_MOCK_ENV", hide_env = true, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// Bound a size or a count (repeatable; `--help` lists names and defaults).
@@ -168,7 +178,7 @@ struct ServeArgs {
     quota: Option<Quota>,
     /// Tell this URL what happens in every organisation, all or some of the events (repeatable; in the environment a line
     /// each). More endpoints: `webhooks app-portal-access`, or /__control/webhooks.
-    #[arg(long = "webhook", env = "DAYTONA_MOCK_WEBHOOK", hide_env = true, value_name = "URL[,EVENT…]", value_parser = parse_webhook)]
+    #[arg(long = "webhook", env = "DAYTONA_MOCK_WEBHOOK", hide_env = true, value_name = "URL[,EVENT…]", value_parser = values::parse_webhook)]
     webhooks: Vec<Told>,
     /// Signs what --webhook sends, whsec_… [default: one made at first start and kept].
     #[arg(long, env = "DAYTONA_MOCK_WEBHOOK_SECRET", hide_env = true, hide_env_values = true, value_name = "SECRET")]
@@ -188,8 +198,8 @@ struct ServeArgs {
         long,
         env = "DAYTONA_MOCK_STRICT",
         hide_env = true,
-        value_enum,
-        value_name = "journal|reject",
+        value_name = "journal|reject|off",
+        value_parser = parse_strict,
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "journal"
@@ -212,7 +222,7 @@ struct ServeArgs {
     )]
     log: String,
     /// Print the start-up information as one JSON line, and log as JSON.
-    #[arg(long, env = "DAYTONA_MOCK_JSON", hide_env = true)]
+    #[arg(long, env = "DAYTONA_MOCK_JSON", hide_env = true, value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
@@ -227,20 +237,9 @@ struct Locate {
     ready_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum StrictArg {
-    Journal,
-    Reject,
-}
-
-impl From<StrictArg> for Strictness {
-    fn from(arg: StrictArg) -> Self {
-        match arg {
-            StrictArg::Journal => Strictness::Journal,
-            StrictArg::Reject => Strictness::Reject,
-        }
-    }
-}
+/// `None` is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StrictArg(Option<Strictness>);
 
 #[derive(Clone, Copy, ValueEnum)]
 enum TlsArg {
@@ -303,13 +302,13 @@ impl ServeArgs {
             base_include: self.base_include.clone(),
             git_mirrors: self.git_mirrors.clone(),
             upstream_ca: self.upstream_ca.clone(),
-            env: self.env.iter().flat_map(|text| text.lines()).filter_map(parse_env).collect(),
+            env: self.env.iter().filter_map(|text| values::parse_env(text)).collect(),
             quota: self.quota,
             webhooks: self.webhooks.iter().flat_map(|Told(lines)| lines.clone()).collect(),
             webhook_secret: self.webhook_secret.clone(),
             limits: self.limits(),
             rate_limits: self.rate_limits.clone(),
-            strict: self.strict.map(Into::into),
+            strict: self.strict.and_then(|StrictArg(strictness)| strictness),
             seed: self.seed.clone(),
             // Whatever it was renamed to, this is the program.
             binary: std::env::current_exe().ok(),
@@ -317,54 +316,9 @@ impl ServeArgs {
     }
 }
 
-/// Endpoints, a line each.
-#[derive(Clone)]
-struct Told(Vec<NewEndpoint>);
-
-fn parse_webhook(text: &str) -> Result<Told, String> {
-    text.lines().map(str::parse).collect::<Result<_, _>>().map(Told)
-}
-
-/// Refuses what [`Limits::set`] refuses.
-fn parse_limit(text: &str) -> Result<String, String> {
-    Limits::default().set(text).map(|()| text.to_owned())
-}
-
-/// `NAME=VALUE`, or `NAME` for the value that the server itself has (nothing if it has none).
-fn parse_env(text: &str) -> Option<(String, String)> {
-    match text.split_once('=') {
-        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-        None => std::env::var(text).ok().map(|value| (text.to_owned(), value)),
-    }
-    .filter(|(name, _)| !name.is_empty())
-}
-
-/// Whatever is no word is a path, which must be there.
-fn parse_offline(text: &str) -> Result<OfflineBase, String> {
-    match text {
-        "host" => Ok(OfflineBase::Host),
-        "error" => Ok(OfflineBase::Error),
-        path if std::path::Path::new(path).exists() => Ok(OfflineBase::Path(path.into())),
-        _ => Err("expected host, error, or the path of a directory or tarball".into()),
-    }
-}
-
-/// Files and directories are told apart by looking; whatever isn't one is an image reference.
-fn parse_base(text: &str) -> Result<BaseChoice, String> {
-    let path = PathBuf::from(text);
-    match text {
-        "" => Err("expected host, a directory, a tarball or an image reference".into()),
-        "host" => Ok(BaseChoice::Host),
-        _ if path.is_dir() => Ok(BaseChoice::Directory(path)),
-        _ if path.is_file() => Ok(BaseChoice::Tarball(path)),
-        _ if text.starts_with(['/', '.', '~']) => Err("no such file or directory".into()),
-        _ => Ok(BaseChoice::Image(text.into())),
-    }
-}
-
 /// Parses the arguments and runs the command they name. Exit code 0, 1 (failed), 2 (usage).
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse().unwrap_or_else(|error| error.exit());
     let done = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
@@ -383,10 +337,33 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// With the variables that stand for flags.
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = twins::without_unset(Cli::command()).get_matches();
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let of_command = matches.subcommand().map_or(&matches, |(_, of_command)| of_command);
+    if twins::gave(of_command, "env")
+        && let Some(args) = cli.serve_args()
+    {
+        args.env = args.env.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+        args.env.retain(|line| !line.trim().is_empty());
+    }
+    Ok(cli)
+}
+
+impl Cli {
+    /// The options of a server, where the command has any.
+    fn serve_args(&mut self) -> Option<&mut ServeArgs> {
+        match &mut self.command {
+            None => Some(&mut self.serve),
+            Some(Command::Serve(args) | Command::Doctor(args)) => Some(args),
+            Some(_) => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -402,22 +379,5 @@ mod tests {
             assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(twin.as_str()), "--{flag}");
             assert!(arg.get_help().is_some(), "--{flag}");
         }
-    }
-
-    #[test]
-    fn variables_are_named_or_given() {
-        assert_eq!(parse_env("A=b=c,d"), Some(("A".into(), "b=c,d".into())));
-        assert_eq!(parse_env("PATH").map(|(name, _)| name), Some("PATH".into()));
-        assert_eq!(parse_env("NO_SUCH_VARIABLE_HERE"), None);
-        assert_eq!(parse_env("=x"), None);
-    }
-
-    #[test]
-    fn bases_are_told_apart() {
-        assert_eq!(parse_base("host"), Ok(BaseChoice::Host));
-        assert_eq!(parse_base("/usr"), Ok(BaseChoice::Directory("/usr".into())));
-        assert_eq!(parse_base("/etc/passwd"), Ok(BaseChoice::Tarball("/etc/passwd".into())));
-        assert_eq!(parse_base("debian:12"), Ok(BaseChoice::Image("debian:12".into())));
-        assert!(parse_base("./no-such-thing").is_err());
     }
 }

@@ -1,6 +1,11 @@
 //! What the server is told at start. One field per flag; `cli.rs` fills it, embedding code may too.
 
-use std::path::PathBuf;
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+};
+
+use crate::variables;
 
 /// Options of [`crate::MockServer`]. `Default` is what a test wants: port 0, temporary data, one minted key.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +70,40 @@ impl Config {
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
+
+    /// Why keys, names or variables can't be used, if so.
+    pub fn check(&self) -> Result<(), String> {
+        let named = |flag: &'static str| move |why: String| format!("{flag}: {why}");
+        self.api_keys.iter().try_for_each(|key| check_api_key(key)).map_err(named("--api-key"))?;
+        self.allow_hosts.iter().try_for_each(|name| check_host(name)).map_err(named("--allow-host"))?;
+        self.env.iter().try_for_each(|(name, value)| variables::check(name, value)).map_err(named("--env"))
+    }
+}
+
+/// A key comes in a header, behind a space: nothing around it counts, and an empty one would be everybody's.
+pub fn check_api_key(key: &str) -> Result<(), String> {
+    let plain = !key.is_empty() && key.trim() == key && key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if plain { Ok(()) } else { Err("expected a key: printable ASCII, and not empty".into()) }
+}
+
+/// A name as a `Host` header has it, without a port.
+pub fn check_host(name: &str) -> Result<(), String> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if plain && !name.is_empty() { Ok(()) } else { Err(format!("{name:?} is no host name (without a port)")) }
+}
+
+/// An address, or a name that has one, with a port. IPv4 first. Blocking where it is a name.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let expected = "expected an address or a name, with a port: 127.0.0.1:3986, localhost:0";
+    let found: Vec<SocketAddr> = match text.to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(error) => return Err(format!("{error}; {expected}")),
+    };
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| expected.to_owned())
 }
 
 /// What HTTPS is served with.
@@ -90,7 +129,40 @@ impl std::str::FromStr for SshListen {
     fn from_str(text: &str) -> Result<SshListen, String> {
         match text {
             "off" => Ok(SshListen::Off),
-            address => address.parse().map(SshListen::At).map_err(|_| "expected off or an address with a port".into()),
+            address => parse_address(address).map(SshListen::At).map_err(|why| format!("{why}, or off")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_names() {
+        assert_eq!(parse_address("127.0.0.1:1"), Ok(([127, 0, 0, 1], 1).into()));
+        assert_eq!(parse_address("localhost:2"), Ok(([127, 0, 0, 1], 2).into()));
+        assert_eq!(parse_address("[::1]:3").map(|address| address.port()), Ok(3));
+        for bad in ["", "localhost", "127.0.0.1", "localhost:99999", ":"] {
+            assert!(parse_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_no_header_and_no_process_can_have_is_refused() {
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check()
+        };
+        assert_eq!(with(|config| config.api_keys.push("dtn_x y".into())), Ok(()));
+        assert!(with(|config| config.api_keys.push(String::new())).is_err_and(|why| why.starts_with("--api-key: ")));
+        for bad in [" ", "a ", "a\nb", "ä"] {
+            assert!(check_api_key(bad).is_err(), "{bad:?}");
+        }
+        assert!(
+            with(|config| config.allow_hosts.push("a b".into())).is_err_and(|why| why.starts_with("--allow-host: "))
+        );
+        assert!(with(|config| config.env.push(Default::default())).is_err_and(|why| why.starts_with("--env: ")));
     }
 }

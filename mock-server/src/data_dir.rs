@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{runtime::Isolation, server::StartupError};
+use crate::{
+    runtime::{Isolation, base},
+    server::StartupError,
+};
 
 const LOCK: &str = "lock";
 const RUNNING: &str = "server.json";
@@ -82,6 +85,17 @@ impl DataDir {
     }
 }
 
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        let Some(temporary) = self.temporary.take() else { return };
+        // Some directories in it may not be entered as they are: [`base::remove_tree`].
+        let path = temporary.keep();
+        if let Err(error) = base::remove_tree(&path) {
+            tracing::warn!(path = %path.display(), %error, "temporary data stays behind");
+        }
+    }
+}
+
 /// The server that runs on a data directory, if one does.
 pub fn running(data_dir: &Path) -> Option<Ready> {
     let lock = OpenOptions::new().read(true).open(data_dir.join(LOCK)).ok()?;
@@ -90,6 +104,24 @@ pub fn running(data_dir: &Path) -> Option<Ready> {
         // Nobody holds it: what the file says is left from a server that was killed.
         Ok(()) | Err(TryLockError::Error(_)) => None,
     }
+}
+
+/// Removes a ready file, unless it is that of another server that runs: this one may be on its way to being refused.
+pub fn forget_ready(path: &Path) -> io::Result<()> {
+    let named = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Ready>(&bytes).ok());
+    if named.is_some_and(|ready| ready.pid != std::process::id() && is_server(ready.pid)) {
+        return Ok(());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a process is of this program, by its name.
+fn is_server(pid: u32) -> bool {
+    let name = |pid: &str| fs::read(Path::new("/proc").join(pid).join("comm")).ok();
+    name(&pid.to_string()).is_some_and(|theirs| Some(theirs) == name("self"))
 }
 
 /// Writes JSON that contains a key: mode 0600, all of it or nothing.

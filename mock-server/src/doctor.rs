@@ -9,9 +9,10 @@ use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 
-use self::programs::{Manager, PROGRAMS};
+use self::programs::PROGRAMS;
 use crate::{
     config::Config,
+    packages::Manager,
     runtime::{BaseChoice, Capability, Runtime, RuntimeInfo, Sandbox, SandboxSpec, base},
 };
 

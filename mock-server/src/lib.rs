@@ -34,6 +34,7 @@ pub mod images;
 pub mod journal;
 pub mod limits;
 pub mod model;
+mod packages;
 pub mod registry;
 pub mod runtime;
 pub mod seed;
@@ -42,6 +43,7 @@ pub mod storage;
 pub mod strict;
 mod surrogates;
 pub mod toolbox;
+mod variables;
 pub mod webhooks;
 
 pub use data_dir::Ready;

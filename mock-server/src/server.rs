@@ -80,7 +80,7 @@ pub struct MockServer {
 impl MockServer {
     /// Starts a server and returns once it serves requests.
     pub async fn start(config: Config) -> Result<MockServer, StartupError> {
-        gateway::check(&config).map_err(StartupError::Config)?;
+        config.check().and_then(|()| gateway::check(&config)).map_err(StartupError::Config)?;
         let listener = bind(config.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).await?;
         let address = listener.local_addr()?;
         let data = DataDir::open(config.data_dir.as_deref())?;
@@ -136,6 +136,11 @@ impl MockServer {
         self.runtime.info()
     }
 
+    /// What runs its sandboxes, for who can't wait for [`MockServer::shutdown`].
+    pub(crate) fn runtime(&self) -> Arc<Runtime> {
+        self.runtime.clone()
+    }
+
     /// Where its state is.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -175,10 +180,8 @@ async fn run(
     tokio::join!(http, ssh::serve(ssh, gateway.clone(), stop.clone()), stopping);
     // Writing the last entries blocks.
     _ = tokio::task::spawn_blocking(move || journal.close()).await;
-    if data.is_temporary()
-        && let Err(error) = runtime.purge().await
-    {
-        tracing::warn!(%error, "temporary data stays behind");
+    if data.is_temporary() {
+        runtime.purge().await;
     }
     // Removing temporary data may take a while.
     _ = tokio::task::spawn_blocking(move || drop(data)).await;

@@ -41,7 +41,7 @@ impl Serialize for Full<'_> {
         if is_known {
             map.serialize_entry("snapshot", &s.snapshot)?;
         }
-        map.serialize_entry("user", user(s))?;
+        map.serialize_entry("user", s.told_user())?;
         map.serialize_entry("env", &Strings(&s.env))?;
         map.serialize_entry("cpu", &s.cpu)?;
         map.serialize_entry("gpu", &s.gpu)?;
@@ -79,13 +79,6 @@ impl Serialize for Full<'_> {
         map.serialize_entry("toolboxProxyUrl", &toolbox_proxy_url(s, self.origin))?;
         map.end()
     }
-}
-
-/// Whoever the image makes the user, this is told where nobody said (observed for built sandboxes and images).
-pub const USER: &str = "daytona";
-
-fn user(s: &Sandbox) -> &str {
-    if s.user.is_empty() { USER } else { &s.user }
 }
 
 /// `class` of clients from 2025: the crate `daytona-client` requires it, SDKs of that time know these three values.
@@ -161,7 +154,7 @@ impl Serialize for Item<'_> {
         map.serialize_entry("state", &s.phase().listed())?;
         map.serialize_entry("desiredState", &s.desired_state)?;
         map.serialize_entry("snapshot", &s.snapshot)?;
-        map.serialize_entry("user", user(s))?;
+        map.serialize_entry("user", s.told_user())?;
         map.serialize_entry("errorReason", &s.error_reason)?;
         map.serialize_entry("recoverable", &s.recoverable)?;
         map.serialize_entry("public", &s.public)?;

@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 use super::{
     auth::Caller,
     body::Body,
-    dto::USER,
     error::{ApiResult, created, ok, time},
     validate::Checks,
 };
-use crate::model::{ControlPlane, warm_pools::WarmPool};
+use crate::model::{ControlPlane, USER, warm_pools::WarmPool};
 
 /// `WarmPool` of the contract.
 fn dto(cp: &ControlPlane, pool: &WarmPool) -> Value {

@@ -1,6 +1,10 @@
 //! `daytona-mock serve`: a server in the foreground, until a signal.
 
-use std::{io::Write, path::Path};
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+    time::Duration,
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +20,10 @@ use crate::{
 
 /// Threads that block (file work of the store and the runtime); idle ones end by themselves.
 const BLOCKING_THREADS: usize = 64;
+/// What is left to do after an orderly end is for nobody who waits; it is done, or given up, in this time.
+const LAST: Duration = Duration::from_secs(2);
+/// How long the processes of sandboxes may take to die when the end is forced: they are gone in milliseconds.
+const DYING: Duration = Duration::from_secs(1);
 /// More don't help a program that mostly moves bytes, and each costs memory.
 const MAX_WORKERS: usize = 8;
 
@@ -29,7 +37,13 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    runtime.block_on(serve(args))
+    let done = runtime.block_on(serve(args));
+    match done {
+        Ok(()) => runtime.shutdown_timeout(LAST),
+        // Who forces the end waits for no file to be removed. What was acknowledged is on the disk by then.
+        Err(_) => runtime.shutdown_background(),
+    }
+    done
 }
 
 /// With the options of a server, and its `--json`.
@@ -41,6 +55,10 @@ pub fn doctor(args: &ServeArgs) -> Result<(), String> {
 }
 
 async fn serve(args: &ServeArgs) -> Result<(), String> {
+    if let Some(path) = &args.ready_file {
+        // Whoever waits for it waits for this server.
+        data_dir::forget_ready(path).map_err(|error| format!("--ready-file {}: {error}", path.display()))?;
+    }
     let mut signals = Signals::new().map_err(|error| error.to_string())?;
     let server = tokio::select! {
         server = MockServer::start(args.config()) => server.map_err(|error| error.to_string())?,
@@ -52,10 +70,19 @@ async fn serve(args: &ServeArgs) -> Result<(), String> {
     }
     signals.next().await;
     withdraw(args.ready_file.as_deref());
+    let (runtime, stays) = (server.runtime(), stays(args, &server));
     tokio::select! {
-        () = server.shutdown() => Ok(()),
-        () = signals.next() => Err("forced to stop; sandboxes are killed".into()),
+        () = server.shutdown() => return Ok(()),
+        () = signals.next() => {}
     }
+    _ = tokio::time::timeout(DYING, runtime.kill()).await;
+    Err(format!("forced to stop; sandboxes are killed{stays}"))
+}
+
+/// What a forced end leaves to people.
+fn stays(args: &ServeArgs, server: &MockServer) -> String {
+    let dir = server.data_dir().display();
+    if args.ephemeral { format!(", and what is left of their files stays in {dir}") } else { String::new() }
 }
 
 /// Tells people and programs that the server is ready.
@@ -76,7 +103,7 @@ fn announce(args: &ServeArgs, server: &MockServer) -> Result<(), String> {
 
 fn withdraw(ready_file: Option<&Path>) {
     if let Some(path) = ready_file {
-        _ = std::fs::remove_file(path);
+        _ = data_dir::forget_ready(path);
     }
 }
 
@@ -119,9 +146,15 @@ fn log(args: &ServeArgs) -> Result<(), String> {
     // It logs what clients do wrong as errors of its own, and whole requests.
     let filter = filter.add_directive("s3s=off".parse().map_err(|error| format!("{error}"))?);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = subscriber.with_ansi(has_colours());
     // Embedding code may have installed its own subscriber; then that one stays.
     _ = if args.json { subscriber.json().try_init() } else { subscriber.try_init() };
     Ok(())
+}
+
+/// Colours are for terminals whose people want any (no-color.org).
+fn has_colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// SIGINT and SIGTERM mean the same.

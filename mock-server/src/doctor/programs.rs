@@ -1,6 +1,6 @@
 //! Which programs a base should have, and the command that brings each.
 
-use std::path::Path;
+use crate::packages::{Manager, sudo};
 
 /// One line of the doctor's table.
 pub struct Program {
@@ -124,41 +124,10 @@ impl Program {
 
     /// The command that brings it to this machine.
     pub fn mend(&self, manager: Manager) -> String {
-        let sudo = if nix::unistd::geteuid().is_root() { "" } else { "sudo " };
         match self.mend {
             // Not into a prefix below somebody's home, which no base has.
-            Mend::Npm(packages) => format!("{sudo}npm install --global --prefix /usr/local {packages}"),
-            Mend::Package(names) => format!("{sudo}{} {}", manager.install(), names[manager as usize]),
-        }
-    }
-}
-
-/// Package managers, in the order of [`Mend::Package`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manager {
-    Apt,
-    Dnf,
-    Pacman,
-    Apk,
-}
-
-impl Manager {
-    /// This machine's; apt when it is unknown, for its package names are the best known.
-    pub fn of_host() -> Manager {
-        let known = [("dnf", Manager::Dnf), ("pacman", Manager::Pacman), ("apk", Manager::Apk)];
-        let has = |name: &str| ["/usr/bin", "/sbin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(name).exists());
-        if has("apt-get") {
-            return Manager::Apt;
-        }
-        known.into_iter().find(|(name, _)| has(name)).map_or(Manager::Apt, |(_, manager)| manager)
-    }
-
-    fn install(self) -> &'static str {
-        match self {
-            Manager::Apt => "apt-get install -y",
-            Manager::Dnf => "dnf install -y",
-            Manager::Pacman => "pacman -S --noconfirm",
-            Manager::Apk => "apk add",
+            Mend::Npm(packages) => format!("{}npm install --global --prefix /usr/local {packages}", sudo()),
+            Mend::Package(names) => manager.install(names),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
     tokens,
     volumes::Mount,
 };
+use crate::variables;
 
 /// The one region, shared by all.
 pub const REGION: &str = "us";
@@ -85,6 +86,7 @@ impl ControlPlane {
         self.check_active(&caller.organization_id)?;
         check_lists(new.network_allow_list.as_deref(), new.domain_allow_list.as_deref())?;
         new.outward.check()?;
+        self.check_inside(&new.env, new.user.as_deref())?;
         new.volumes = self.mounts(&caller.organization_id, std::mem::take(&mut new.volumes))?;
         if new.has_gpu {
             return Err(ModelError::bad_request("No available runners"));
@@ -116,6 +118,16 @@ impl ControlPlane {
                         default region.";
             ModelError::bad_request(text)
         })
+    }
+
+    /// 400 for what no process inside could be given: nothing would run. The words are those of the toolbox's `UpdateEnv`;
+    /// what the original answers isn't known (its check looks at the container's type only, as observed).
+    pub(super) fn check_inside(&self, env: &StringMap, user: Option<&str>) -> Result<(), ModelError> {
+        variables::check_all(env.iter(), self.config().limits.environment).map_err(ModelError::bad_request)?;
+        match user {
+            Some(user) if user.contains('\0') => Err(ModelError::bad_request("user must not contain NUL characters")),
+            _ => Ok(()),
+        }
     }
 
     /// 403 while the organisation is suspended.

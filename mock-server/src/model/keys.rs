@@ -153,8 +153,11 @@ fn put(key: &ApiKey) -> Write {
 }
 
 impl ControlPlane {
-    /// Who an API key belongs to; `None` for unknown and expired ones. Only hashes are compared and kept.
+    /// Who an API key belongs to; `None` for unknown and expired ones, and for none at all. Only hashes are compared and kept.
     pub fn authenticate(&self, token: &str) -> Option<Identity> {
+        if token.is_empty() {
+            return None;
+        }
         let hash = tokens::hash(token);
         let now = self.clock().now();
         let keys = self.keys.by_hash.read();

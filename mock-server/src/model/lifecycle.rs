@@ -426,10 +426,11 @@ impl ControlPlane {
     }
 
     fn spec(&self, sandbox: &Sandbox) -> SandboxSpec {
+        // What the record says, as it is told to clients (control-plane.md 12 lists the names).
         let given = [
             ("DAYTONA_SANDBOX_ID", sandbox.id.as_str()),
             ("DAYTONA_SANDBOX_SNAPSHOT", sandbox.snapshot.as_deref().unwrap_or_default()),
-            ("DAYTONA_SANDBOX_USER", sandbox.runs_as()),
+            ("DAYTONA_SANDBOX_USER", sandbox.told_user()),
             ("DAYTONA_ORGANIZATION_ID", &sandbox.organization_id),
             ("DAYTONA_REGION_ID", &sandbox.target),
             ("DAYTONA_USER_HOME_AS_WORKDIR", "true"),

@@ -69,7 +69,7 @@ pub use outward::Outward;
 pub use preview::PreviewPort;
 pub use registries::{Registry, RegistryChange};
 pub use resizing::NewSize;
-pub use sandbox::{BackupState, Class, DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap};
+pub use sandbox::{BackupState, Class, DesiredState, LANGUAGE_LABEL, Sandbox, State, StringMap, USER};
 pub use snapshotting::{MadeOf, NewSnapshot, no_snapshot};
 pub use ssh::SshAccess;
 pub use tokens::{hash, hex, preview_token};

@@ -13,6 +13,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// Whom nobody said is told to be the user.
+pub const USER: &str = "daytona";
+
 /// Declares an enum with its wire names, in the contract's order.
 macro_rules! wire_enum {
     ($(#[$meta:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
@@ -272,6 +275,12 @@ impl Sandbox {
             (sandbox.network_block_all, sandbox.network_allow_list.clone(), sandbox.domain_allow_list.clone(), limited)
         };
         all(self) == all(other)
+    }
+
+    /// The user that is told, outside and inside: where nobody said, `daytona`, whomever the image makes the user (observed
+    /// for built sandboxes and images).
+    pub fn told_user(&self) -> &str {
+        if self.user.is_empty() { USER } else { &self.user }
     }
 
     /// Whom its programs run as: where nobody said, whom its image says.

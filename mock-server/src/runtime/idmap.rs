@@ -5,6 +5,8 @@ use std::{fs, io, process::Command};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::packages::Manager;
+
 /// First id of the range that sandboxes get in tier root. Never 0: an identity map would leave the host's uid 0 inside.
 pub const SHIFT: u32 = 1_000_000;
 
@@ -81,11 +83,19 @@ impl IdMap {
 }
 
 fn run_mapper(tool: &str, pid: Pid, ids: &SubIds) -> io::Result<()> {
+    let missing = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let mend = Manager::of_host().install(["uidmap", "shadow-utils", "shadow", "shadow-subids"]);
+            io::Error::new(error.kind(), format!("there is no {tool}: {mend}"))
+        }
+        _ => error,
+    };
     let output = Command::new(tool)
         .arg(pid.to_string())
         .args(ids.triples().iter().map(u32::to_string))
         .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin:/usr/local/bin:/run/wrappers/bin")
-        .output()?;
+        .output()
+        .map_err(missing)?;
     if output.status.success() {
         return Ok(());
     }
@@ -101,18 +111,66 @@ pub fn map_for(tier: super::Isolation, inside: (u32, u32)) -> io::Result<IdMap> 
         Root => IdMap::Shifted,
         Single => IdMap::Single { uid, gid },
         Process => IdMap::None,
-        Subuid => IdMap::Subuid { uids: sub_ids("/etc/subuid", uid)?, gids: sub_ids("/etc/subgid", gid)? },
+        Subuid => sub_ids(uid, gid)?,
     })
 }
 
-fn sub_ids(file: &str, own: Ids) -> io::Result<SubIds> {
-    let me = nix::unistd::getuid();
-    let name = nix::unistd::User::from_uid(me)?.map(|user| user.name).unwrap_or_default();
-    let text = fs::read_to_string(file).map_err(|e| io::Error::new(e.kind(), format!("{file}: {e}")))?;
-    find_range(&text, &name, me.as_raw())
-        .filter(|(_, count)| *count > own.inside + 1)
-        .map(|(first, count)| SubIds { own, first, count })
-        .ok_or_else(|| io::Error::other(format!("{file} has no range of {} ids for {name} ({me})", own.inside + 2)))
+const SUBUID: &str = "/etc/subuid";
+const SUBGID: &str = "/etc/subgid";
+
+fn sub_ids(uid: Ids, gid: Ids) -> io::Result<IdMap> {
+    let me = nix::unistd::getuid().as_raw();
+    let name = nix::unistd::User::from_uid(me.into())?.map(|user| user.name).unwrap_or_default();
+    let read = |file: &str| match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}"))),
+    };
+    let texts = [read(SUBUID)?, read(SUBGID)?];
+    let find = |text: &str, own: Ids| {
+        let found = find_range(text, &name, me).filter(|(_, count)| *count > own.inside + 1);
+        found.map(|(first, count)| SubIds { own, first, count })
+    };
+    match (find(&texts[0], uid), find(&texts[1], gid)) {
+        (Some(uids), Some(gids)) => Ok(IdMap::Subuid { uids, gids }),
+        (uids, gids) => {
+            let lacking = [uids.is_none(), gids.is_none()];
+            Err(io::Error::other(no_range(lacking, &texts, &name, me)))
+        }
+    }
+}
+
+/// What is missing of the two files, and the command that mends it.
+fn no_range(lacking: [bool; 2], texts: &[String; 2], name: &str, uid: u32) -> String {
+    let first = free_range(texts);
+    let last = first.saturating_add(COUNT - 1);
+    let lacks = |all: [&'static str; 2]| all.into_iter().zip(lacking).filter(|(_, lacks)| *lacks).map(|(one, _)| one);
+    let files = lacks([SUBUID, SUBGID]).collect::<Vec<_>>();
+    let mend = if name.is_empty() {
+        format!("echo {uid}:{first}:{COUNT} | sudo tee -a {}", files.join(" "))
+    } else {
+        let flags = lacks(["--add-subuids", "--add-subgids"]).map(|flag| format!("{flag} {first}-{last}"));
+        format!("sudo usermod {} {name}", flags.collect::<Vec<_>>().join(" "))
+    };
+    let who = if name.is_empty() { uid.to_string() } else { format!("{name} ({uid})") };
+    format!("no range of {COUNT} ids for {who} in {}: {mend}", files.join(" and "))
+}
+
+/// The first of as many ids as a sandbox has that nobody has in either file, nor tier root.
+fn free_range(texts: &[String; 2]) -> u32 {
+    const START: u32 = 100_000;
+    let ranges = texts.iter().flat_map(|text| text.lines()).filter_map(|line| {
+        let mut numbers = line.trim().split(':').skip(1).map_while(|part| part.parse::<u32>().ok());
+        Some((numbers.next()?, numbers.next()?))
+    });
+    let mut taken: Vec<(u32, u32)> = ranges.chain([(SHIFT, COUNT)]).collect();
+    taken.sort_unstable();
+    let mut first = START;
+    for (theirs, count) in taken {
+        if theirs.saturating_add(count) > first && theirs < first.saturating_add(COUNT) {
+            first = theirs.saturating_add(count);
+        }
+    }
+    first
 }
 
 /// The longest range of `name` or `uid` in the text of `/etc/subuid`.
@@ -136,6 +194,26 @@ mod tests {
         assert_eq!(find_range(text, "dev", 1), Some((100_000, 65_536)));
         assert_eq!(find_range(text, "dev", 1500), Some((7, 99_999)));
         assert_eq!(find_range(text, "none", 1), None);
+    }
+
+    #[test]
+    fn what_is_missing_comes_with_its_command() {
+        let texts = ["dev:100000:65536\nroot:165536:65536\n".to_owned(), "dev:100000:65536\n".to_owned()];
+        let text = no_range([true, true], &texts, "ann", 1500);
+        assert!(text.ends_with(": sudo usermod --add-subuids 231072-296607 --add-subgids 231072-296607 ann"), "{text}");
+        let text = no_range([false, true], &texts, "ann", 1500);
+        assert!(text.ends_with("in /etc/subgid: sudo usermod --add-subgids 231072-296607 ann"), "{text}");
+        let text = no_range([true, true], &Default::default(), "", 1500);
+        assert!(text.ends_with(": echo 1500:100000:65536 | sudo tee -a /etc/subuid /etc/subgid"), "{text}");
+    }
+
+    #[test]
+    fn a_free_range_is_nobodys() {
+        let free = |text: &str| free_range(&[text.to_owned(), String::new()]);
+        assert_eq!(free(""), 100_000);
+        assert_eq!(free("a:100000:65536\nb:165536:65536"), 231_072);
+        assert_eq!(free("b:150000:10\nbroken\n:::"), 150_010);
+        assert_eq!(free("a:100000:850000"), SHIFT + COUNT, "not tier root's");
     }
 
     #[test]

@@ -328,21 +328,18 @@ impl Runtime {
         Ok(names.into_iter().filter(|name| !name.starts_with(probe::PREFIX)).collect())
     }
 
-    /// Removes the files of every sandbox and volume: what a server with temporary data does last, as some of them may have owners
-    /// that only [`Runtime::remove`] can deal with.
-    pub async fn purge(&self) -> Result<(), RuntimeError> {
-        let ids = self.known_ids().map_err(io_error("list sandboxes".into()))?;
-        for id in ids {
-            self.remove(&id).await?;
-        }
-        for id in self.volume_ids() {
-            self.remove_volume(&id).await?;
-        }
-        let trash = self.config.data_dir.join("trash");
-        let left = names_in(&trash).map_err(io_error("list what is to be removed".into()))?;
-        let left = left.iter().map(|name| trash.join(name)).collect();
-        remove_all(left, self.config.binary.clone(), self.idmap.clone()).await;
-        Ok(())
+    /// Removes all files that sandboxes, builds and volumes made: what a server with temporary data does last, as some of them
+    /// have owners that only this can deal with.
+    pub async fn purge(&self) {
+        let made = ["sandboxes", "volumes", "layers", "trash"].map(|name| self.config.data_dir.join(name));
+        remove_all(made.into(), self.config.binary.clone(), self.idmap.clone()).await;
+    }
+
+    /// Ends every process of every sandbox at once, and returns when they are gone.
+    pub async fn kill(&self) {
+        let running: Vec<_> = self.running.lock().values().cloned().collect();
+        running.iter().for_each(|sandbox| sandbox.kill());
+        futures_util::future::join_all(running.iter().map(|sandbox| sandbox.exited())).await;
     }
 
     /// Stops every sandbox and the zygote; files stay.
@@ -395,7 +392,7 @@ fn leftovers(config: &RuntimeConfig) -> Vec<PathBuf> {
 async fn remove_all(paths: Vec<PathBuf>, binary: PathBuf, idmap: IdMap) {
     for path in paths {
         if let Err(error) = userns::remove_tree(&binary, &idmap, path.clone()).await {
-            tracing::warn!(path = %path.display(), %error, "can't remove what an earlier server left");
+            tracing::warn!(path = %path.display(), %error, "can't be removed");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which tier this machine allows: found out by building a throw-away sandbox, never by reading settings.
 
-use std::{collections::BTreeMap, fs, io, os::fd::OwnedFd};
+use std::{collections::BTreeMap, fs, io, os::fd::OwnedFd, path::Path};
 
 use super::{
     Capability, Isolation, IsolationChoice, RuntimeConfig, RuntimeError,
@@ -42,7 +42,8 @@ pub async fn choose(config: &RuntimeConfig) -> Result<Chosen, RuntimeError> {
             Err(error) => why_not_better.push(format!("{isolation}: {error}{}", hint(config))),
         }
     }
-    let refused = || RuntimeError::Unavailable(format!("{REFUSED}\n  {}\n{WAYS_OUT}", why_not_better.join("\n  ")));
+    let ways = ways_out(config.isolation, nix::unistd::geteuid().is_root(), &forbidding(Path::new("/proc/sys")));
+    let refused = || RuntimeError::Unavailable(format!("{REFUSED}\n  {}\n{ways}", why_not_better.join("\n  ")));
     if config.isolation != IsolationChoice::Auto {
         return Err(refused());
     }
@@ -75,12 +76,56 @@ impl Chosen {
 
 const REFUSED: &str = "sandboxes can't be isolated here:";
 
-const WAYS_OUT: &str = "Any one of these helps:
-  - run the server as root (sudo, or a container with --privileged);
-  - let users make user namespaces: sysctl kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), \
-kernel.unprivileged_userns_clone=1 (older Debian), user.max_user_namespaces=15000 (RHEL), or an AppArmor profile with
-    `userns,` for this program;
-  - give up isolation, so that sandboxes run as you and see your files: --isolation process";
+/// What a person can do about it.
+fn ways_out(choice: IsolationChoice, is_root: bool, settings: &[&str]) -> String {
+    let for_ordinary = matches!(choice, IsolationChoice::Exactly(Isolation::Subuid | Isolation::Single));
+    let mut ways = Vec::new();
+    if is_root && for_ordinary {
+        ways.push("leave --isolation out: for a server of root the tier is root".to_owned());
+        ways.push("start the server as an ordinary user: sudo -u USER daytona-mock".to_owned());
+    } else {
+        let root = if is_root {
+            "give the container --privileged"
+        } else {
+            "run the server as root (sudo, or a container with --privileged)"
+        };
+        ways.push(root.to_owned());
+        ways.push(match settings {
+            [] => "let users make user namespaces: no setting of this kernel forbids it, so a seccomp profile or a security module \
+                   does (of a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined)"
+                .to_owned(),
+            settings => format!("let users make user namespaces: sudo sysctl -w {}", settings.join(" ")),
+        });
+    }
+    ways.push("give up isolation, so that sandboxes run as you and see your files: --isolation process".to_owned());
+    format!("Any one of these helps:\n  - {}", ways.join(";\n  - "))
+}
+
+/// Where a setting is, which values forbid something, what allows it.
+type Setting = (&'static str, fn(u64) -> bool, &'static str);
+
+/// By these systems keep users from making user namespaces.
+const SETTINGS: [Setting; 3] = [
+    // Ubuntu
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        |value| value != 0,
+        "kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+    // older Debian
+    ("kernel/unprivileged_userns_clone", |value| value == 0, "kernel.unprivileged_userns_clone=1"),
+    // RHEL
+    ("user/max_user_namespaces", |value| value == 0, "user.max_user_namespaces=15000"),
+];
+
+/// Those that do so here.
+fn forbidding(sys: &Path) -> Vec<&'static str> {
+    let forbids = |(path, forbids, _): &&Setting| {
+        let value = fs::read_to_string(sys.join(path)).ok().and_then(|text| text.trim().parse().ok());
+        value.is_some_and(forbids)
+    };
+    SETTINGS.iter().filter(forbids).map(|(_, _, mend)| *mend).collect()
+}
 
 /// The zygote of a tier that works, and whether its sandboxes get out.
 async fn try_tier(config: &RuntimeConfig, isolation: Isolation) -> io::Result<(Nursery, Capability)> {
@@ -154,4 +199,39 @@ async fn build_one(
     let _ = (&mut launched.exit).await;
     userns::remove_tree(&config.binary, &spec.idmap, dir).await?;
     ready
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_out_fit_who_asks() {
+        let ordinary = ways_out(IsolationChoice::Auto, false, &["a=1", "b=2"]);
+        assert!(
+            ordinary.contains("run the server as root") && ordinary.contains("sudo sysctl -w a=1 b=2"),
+            "{ordinary}"
+        );
+        for tier in [Isolation::Subuid, Isolation::Single] {
+            let root = ways_out(IsolationChoice::Exactly(tier), true, &[]);
+            assert!(root.contains("leave --isolation out") && !root.contains("run the server as root"), "{root}");
+        }
+        assert!(ways_out(IsolationChoice::Auto, true, &[]).contains("give the container --privileged"));
+    }
+
+    #[test]
+    fn only_what_forbids_is_told() {
+        let sys = tempfile::tempdir().expect("a directory");
+        let write = |path: &str, text: &str| {
+            let path = sys.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            fs::write(path, text).expect("written");
+        };
+        write("kernel/apparmor_restrict_unprivileged_userns", "1\n");
+        write("user/max_user_namespaces", "95000\n");
+        assert_eq!(forbidding(sys.path()), ["kernel.apparmor_restrict_unprivileged_userns=0"]);
+        write("kernel/apparmor_restrict_unprivileged_userns", "0\n");
+        write("user/max_user_namespaces", "0\n");
+        assert_eq!(forbidding(sys.path()), ["user.max_user_namespaces=15000"]);
+    }
 }

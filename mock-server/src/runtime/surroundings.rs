@@ -31,33 +31,69 @@ fn names_container(groups: &str) -> bool {
 
 /// What sandboxes of a tier have; `outbound` is added by who tried it.
 pub fn capabilities(isolation: Isolation) -> BTreeMap<String, Capability> {
-    let rows = match isolation {
-        Isolation::Root | Isolation::Subuid => [
-            ("rootfs", true, "overlay over shared layers, in a mount namespace of its own"),
-            ("pidns", true, "a PID namespace of its own"),
-            ("netns", true, "a network namespace of its own: every port is free"),
-            ("uids", true, "65,536 ids, mapped away from the host's"),
-            ("sudo", true, "real, without a password"),
-        ],
-        Isolation::Single => [
-            ("rootfs", true, "overlay over shared layers, in a mount namespace of its own"),
-            ("pidns", true, "a PID namespace of its own"),
-            ("netns", true, "a network namespace of its own: every port is free"),
-            ("uids", false, "only daytona's: other owners can't be told apart, and chown has no effect"),
-            ("sudo", true, "a stand-in: root in a nested user namespace"),
-        ],
-        Isolation::Process => [
-            ("rootfs", false, "the host's files; only the API's /home/daytona is the sandbox's own directory"),
-            ("pidns", false, "the host's processes"),
-            ("netns", false, "the host's network: two sandboxes can't listen on one port"),
-            ("uids", false, "the user who runs the server"),
-            ("sudo", false, "the host's, if there is one"),
-        ],
+    let isolated = match isolation {
+        Isolation::Root | Isolation::Subuid => [ROOTFS, PIDNS, NETNS, MANY_IDS, REAL_SUDO],
+        Isolation::Single => [ROOTFS, PIDNS, NETNS, ONE_ID, SHIM],
+        Isolation::Process => NOT_ISOLATED,
     };
-    rows.into_iter()
-        .map(|(name, available, detail)| (name.to_owned(), Capability { available, detail: detail.to_owned() }))
-        .collect()
+    let features = FEATURES.map(|(name, detail)| match isolation {
+        Isolation::Process => (name, false, NEEDS_ROOTFS),
+        _ => (name, true, detail),
+    });
+    let others = OTHERS.map(|(name, detail, without)| match isolation {
+        Isolation::Process => (name, false, without),
+        _ => (name, true, detail),
+    });
+    let capability = |available, detail: &str| Capability { available, detail: detail.to_owned() };
+    let rows = isolated.into_iter().chain(features).chain(others);
+    rows.map(|(name, available, detail)| (name.to_owned(), capability(available, detail))).collect()
 }
+
+/// Name, whether it is there, how or why not.
+type Row = (&'static str, bool, &'static str);
+
+const ROOTFS: Row = ("rootfs", true, "overlay over shared layers, in a mount namespace of its own");
+const PIDNS: Row = ("pidns", true, "a PID namespace of its own");
+const NETNS: Row = ("netns", true, "a network namespace of its own: every port is free");
+const MANY_IDS: Row = ("uids", true, "65,536 ids, mapped away from the host's");
+const ONE_ID: Row = ("uids", false, "only daytona's: other owners can't be told apart, and chown has no effect");
+const REAL_SUDO: Row = ("sudo", true, "real, without a password");
+const SHIM: Row = ("sudo", true, "a stand-in: root in a nested user namespace");
+
+const NOT_ISOLATED: [Row; 5] = [
+    ("rootfs", false, "the host's files; only the API's /home/daytona is the sandbox's own directory"),
+    ("pidns", false, "the host's processes"),
+    ("netns", false, "the host's network: two sandboxes can't listen on one port"),
+    ("uids", false, "the user who runs the server"),
+    ("sudo", false, "the host's, if there is one"),
+];
+
+/// What stands on a root file system of a sandbox's own; each refuses in tier process what asks for it.
+const FEATURES: [(&str, &str); 6] = [
+    ("archive", "files of stopped sandboxes, packed and brought back"),
+    ("fork", "running sandboxes, copied while they stand still"),
+    ("images", "snapshots of images, builds of Dockerfiles, pushed images"),
+    ("save", "a world to one file, and back"),
+    ("snapshots", "of running and stopped sandboxes"),
+    ("volumes", "writable in several sandboxes at once"),
+];
+
+/// What tier process doesn't do without saying so to who asks.
+const OTHERS: [(&str, &str, &str); 3] = [
+    ("linkedNames", "linked sandboxes reach each other by name", "linked sandboxes have no names for each other"),
+    (
+        "networkPolicies",
+        "block all, networks and domains, changed at run time",
+        "kept and told, but nothing enforces them: block all blocks nothing",
+    ),
+    (
+        "vnc",
+        "the desktop over VNC and noVNC, with its programs in the base",
+        "its port would be everybody's on the host",
+    ),
+];
+
+const NEEDS_ROOTFS: &str = "refused: it needs a root file system of the sandbox's own";
 
 /// Whether values of secrets are swapped in on the way out: by whom packets pass.
 pub fn secrets(isolation: Isolation, outbound: &Capability) -> Capability {
@@ -111,5 +147,16 @@ mod tests {
         assert!(names_container("0::/docker/abc"));
         assert!(names_container("12:cpu:/kubepods/besteffort/pod1"));
         assert!(!names_container("0::/init.scope"));
+    }
+
+    #[test]
+    fn every_tier_says_the_same_names() {
+        let names = |tier| capabilities(tier).into_keys().collect::<Vec<_>>();
+        let all = names(Isolation::Root);
+        assert_eq!(all.len(), 5 + FEATURES.len() + OTHERS.len());
+        for tier in [Isolation::Subuid, Isolation::Single, Isolation::Process] {
+            assert_eq!(names(tier), all, "{tier}");
+        }
+        assert!(capabilities(Isolation::Process).values().all(|capability| !capability.available));
     }
 }

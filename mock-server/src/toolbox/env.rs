@@ -11,7 +11,7 @@ use super::{
     body::{Body, Field, JsonBody, Kind},
     json::GoJson,
 };
-use crate::limits;
+use crate::{limits, variables};
 
 /// `UpdateEnvRequest` of the contract; every field is optional.
 #[derive(Default, Deserialize)]
@@ -37,7 +37,8 @@ pub async fn update(
     Body(request): Body<UpdateEnvRequest>,
 ) -> Result<impl IntoResponse, ToolboxError> {
     let UpdateEnvRequest { set, unset, unset_value_prefix: prefix } = request;
-    check(&set)?;
+    // What no process could be given.
+    set.iter().try_for_each(|(name, value)| variables::check(name, value)).map_err(ToolboxError::bad_request)?;
     let mut next = ctx.env();
     next.retain(|name, value| {
         // Every value starts with the empty prefix, which is what "not given" looks like.
@@ -45,18 +46,8 @@ pub async fn update(
         !by_value && !unset.contains(name)
     });
     next.extend(set);
-    if next.iter().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>() > limits::inside().environment {
-        return Err(ToolboxError::bad_request("environment is too large"));
-    }
+    let all = next.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    variables::check_all(all, limits::inside().environment).map_err(ToolboxError::bad_request)?;
     ctx.update_env(|env| *env = next);
     Ok(GoJson(json!({"message": "Environment updated successfully"})))
-}
-
-/// What no process could be given.
-fn check(set: &BTreeMap<String, String>) -> Result<(), ToolboxError> {
-    let bad = set.iter().find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0'));
-    match bad {
-        Some((name, _)) => Err(ToolboxError::bad_request(format!("invalid environment variable: '{name}'"))),
-        None => Ok(()),
-    }
 }

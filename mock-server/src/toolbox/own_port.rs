@@ -1,4 +1,5 @@
-//! Pages that the agent serves on ports of their own: the web terminal and the dashboard of recordings.
+//! What the agent serves on ports of the sandbox's own: the toolbox for programs inside, the web terminal and the dashboard of
+//! recordings (toolbox.md 1.1).
 
 use std::{
     io,
@@ -26,8 +27,12 @@ const MAX_CONNECTIONS: usize = 256;
 /// What a port serves.
 pub type Routes = fn(Ctx) -> Router;
 
+/// The toolbox. Who runs programs inside needs no credentials, as in the original: they may do all that it does.
+const TOOLBOX: u16 = 2280;
+
 /// Each port with what it serves.
-pub const ALL: [(u16, Routes); 2] = [(web::PORT, web::routes), (dashboard::PORT, dashboard::routes)];
+pub const ALL: [(u16, Routes); 3] =
+    [(TOOLBOX, super::routes), (web::PORT, web::routes), (dashboard::PORT, dashboard::routes)];
 
 /// What a port of ours serves; `None` for another port.
 pub fn routes(port: u16) -> Option<Routes> {

@@ -31,6 +31,9 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Where every request to the toolbox comes from, gateway's and programs' inside alike.
+const PEER: &str = "127.0.0.1";
+
 pub fn routes() -> Router<Ctx> {
     Router::new().route("/proxy/{port}/", any(proxy)).route("/proxy/{port}/{*path}", any(proxy))
 }
@@ -100,8 +103,10 @@ fn prepare(headers: &mut HeaderMap, port: &str, upgrade: Option<HeaderValue>) {
     }
     let host = HeaderValue::from_str(&format!("localhost:{port}")).expect("digits are a header value");
     headers.insert(header::HOST, host);
-    // What the gateway says of the client; requests without it come from inside.
-    headers.entry(FORWARDED_FOR).or_insert(HeaderValue::from_static("127.0.0.1"));
+    // As Go's `ReverseProxy` does: who asks the toolbox comes last, behind what the request says already.
+    let before = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    let all = before.chain([PEER.as_bytes()]).collect::<Vec<_>>().join(&b", "[..]);
+    headers.insert(FORWARDED_FOR, HeaderValue::from_bytes(&all).unwrap_or(HeaderValue::from_static(PEER)));
 }
 
 /// Until both sides are done, or one breaks.

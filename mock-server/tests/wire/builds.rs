@@ -220,7 +220,7 @@ async fn a_sandbox_is_built_and_started() {
     assert!(log.contains("\nsaid\n") && log.contains("Successfully built"), "{log}");
     let one = crate::support::Sandbox { id: id.to_owned(), key: account.key.clone(), client: account.client.clone() };
     one.until("started").await;
-    assert_eq!(one.run("cat /srv/hi; id -un").await, "hi\nroot\n");
+    assert_eq!(one.run("cat /srv/hi; id -un; echo $DAYTONA_SANDBOX_USER").await, "hi\nroot\ndaytona\n");
     // Observed, whatever the image says.
     assert_eq!(one.api(Method::GET, "").await.1["user"], "daytona");
     let whole =

@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use crate::support::{self, PATIENCE, eventually_blocking};
 
 /// A server of its own data directory, started by its command line.
-struct Running {
-    child: Child,
-    ready: Value,
+pub struct Running {
+    pub child: Child,
+    pub ready: Value,
 }
 
-fn command(dir: &Path, args: &[&str]) -> Command {
+pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(support::binary());
     command
         .args(args)
@@ -45,13 +45,19 @@ fn cache_home() -> PathBuf {
     home
 }
 
-fn start(dir: &Path, args: &[&str]) -> Running {
+pub fn start(dir: &Path, args: &[&str]) -> Running {
     start_command(dir, command(dir, args))
 }
 
-fn start_command(dir: &Path, mut command: Command) -> Running {
+pub fn start_command(dir: &Path, mut command: Command) -> Running {
+    command.args(["--listen", "127.0.0.1:0"]);
+    start_listening(dir, command)
+}
+
+/// The same where the command says already what to listen on.
+pub fn start_listening(dir: &Path, mut command: Command) -> Running {
     let file = dir.join("ready.json");
-    command.args(["--listen", "127.0.0.1:0", "--ready-file"]).arg(&file);
+    command.arg("--ready-file").arg(&file);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     // The first of all starts makes a base.
     eventually_blocking("a ready file", 5 * PATIENCE, || {
@@ -67,15 +73,15 @@ fn start_command(dir: &Path, mut command: Command) -> Running {
 }
 
 impl Running {
-    fn text(&self, field: &str) -> &str {
+    pub fn text(&self, field: &str) -> &str {
         self.ready[field].as_str().expect("text")
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("signal");
     }
 
-    fn ended(&mut self) -> ExitStatus {
+    pub fn ended(&mut self) -> ExitStatus {
         eventually_blocking("its end", PATIENCE, || self.child.try_wait().expect("wait"))
     }
 }
@@ -87,7 +93,7 @@ impl Drop for Running {
     }
 }
 
-fn run(dir: &Path, args: &[&str]) -> Output {
+pub fn run(dir: &Path, args: &[&str]) -> Output {
     command(dir, args).output().expect("runs")
 }
 
@@ -183,20 +189,20 @@ fn ephemeral_data_go_with_the_server() {
 }
 
 /// The control plane or a toolbox of this server, asked from outside.
-async fn call(server: &Running, method: Method, path: &str, body: Value) -> Value {
+pub async fn call(server: &Running, method: Method, path: &str, body: Value) -> Value {
     let url = format!("{}{path}", server.text("apiUrl").trim_end_matches("/api"));
     let request = support::client(server.text("apiKey")).request(method, url).json(&body);
     request.send().await.expect("answer").json().await.expect("JSON")
 }
 
-async fn execute(server: &Running, id: &str, command: &str) -> String {
+pub async fn execute(server: &Running, id: &str, command: &str) -> String {
     let path = format!("/toolbox/{id}/process/execute");
     let answer = call(server, Method::POST, &path, json!({"command": command})).await;
     answer["result"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
 
 /// Whether a process of this machine has `marker` in its command line.
-fn running(marker: &str) -> bool {
+pub fn running(marker: &str) -> bool {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     let mut lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     lines.any(|line| line.windows(marker.len()).any(|window| window == marker.as_bytes()))

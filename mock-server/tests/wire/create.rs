@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Api, id, keys},
+    images::has_images,
     support::server,
 };
 
@@ -163,6 +164,13 @@ async fn every_rule_has_its_message() {
         (json!({"outboundProxyUrl": "socks5://p:1"}), 400, "outboundProxyUrl must be a valid http or https URL"),
         (json!({"otelEndpointOverride": "otel"}), 400, "otelEndpointOverride must be a valid http or https URL"),
         (json!({"queueTimeout": 0}), 400, "queueTimeout must not be less than 1"),
+        // Nothing could run in there.
+        (json!({"env": {"": "x"}}), 400, "invalid environment variable: ''"),
+        (json!({"env": {"A": "1", "B=C": "x"}}), 400, "invalid environment variable: 'B=C'"),
+        (json!({"env": {"A\0": "x"}}), 400, "invalid environment variable: 'A\0'"),
+        (json!({"env": {"A": "x\0y"}}), 400, "invalid environment variable: 'A'"),
+        (json!({"env": {"A": "x".repeat(128 << 10)}}), 400, "environment variable 'A' is too long"),
+        (json!({"user": "a\0b"}), 400, "user must not contain NUL characters"),
     ] {
         api.refused("POST", "/sandbox", body, status, message).await;
     }
@@ -215,6 +223,21 @@ async fn environment(api: &Api, sandbox: &Value) -> String {
     let run = api.client.post(url).bearer_auth(&api.key).json(&json!({"command": "env"})).send().await.expect("answer");
     let output: Value = run.json().await.expect("JSON");
     output["result"].as_str().expect("text").to_owned()
+}
+
+#[tokio::test]
+async fn home_is_what_the_environment_says() {
+    if !has_images() {
+        return;
+    }
+    let api = Api::new().await;
+    let sandbox = api.sandbox(json!({"env": {"HOME": "/tmp", "ODD NAME.1": "one\ntwo"}})).await;
+    let output = environment(&api, &sandbox).await;
+    assert!(output.contains("ODD NAME.1=one\ntwo\n") && output.lines().any(|line| line == "HOME=/tmp"), "{output}");
+    let toolbox = Api { url: format!("{}/toolbox/{}", server().base_url, id(&sandbox)), ..api };
+    assert_eq!(toolbox.get("/user-home-dir").await, (200, json!({"dir": "/tmp"})));
+    let (status, made) = toolbox.post("/process/session", json!({"sessionId": "one"})).await;
+    assert_eq!(status, 201, "{made}");
 }
 
 #[tokio::test]

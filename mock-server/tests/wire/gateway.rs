@@ -50,6 +50,14 @@ async fn health_needs_no_key_and_tells_what_sandboxes_can_do() {
         let body = json(answer).await;
         assert_eq!(body["status"], "ok");
         assert!(body["isolation"].is_string() && body["capabilities"].is_object(), "{body}");
+        // What tier process lacks is told as such.
+        for name in
+            ["archive", "fork", "images", "linkedNames", "networkPolicies", "save", "snapshots", "vnc", "volumes"]
+        {
+            let capability = &body["capabilities"][name];
+            assert_eq!(capability["available"], body["isolation"] != "process", "{name}: {body}");
+            assert!(capability["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{name}: {body}");
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod build_sources;
 mod builders;
 mod builds;
 mod cli;
+mod cli_ends;
+mod cli_options;
 mod code_run;
 mod computer_use;
 mod control;

@@ -21,6 +21,20 @@ const NOBODY: u32 = 65534;
 
 /// The program as an ordinary user runs it, in tier single.
 fn ordinary(dir: &Path) -> Command {
+    let mut command = program(dir);
+    command.args(["serve", "--isolation", "single"]);
+    command
+}
+
+/// Makes a directory for [`program`]: its data, which are that user's.
+pub fn give_away(dir: &Path) {
+    let data = dir.join("data");
+    std::fs::create_dir(&data).expect("made");
+    chown(&data, Some(NOBODY), Some(NOBODY)).expect("given away");
+}
+
+/// The program as nobody runs it, who has no right to anything but `data` in this directory.
+pub fn program(dir: &Path) -> Command {
     let program = dir.join("daytona-mock");
     if !program.exists() {
         std::fs::copy(binary(), &program).expect("copied");
@@ -30,7 +44,7 @@ fn ordinary(dir: &Path) -> Command {
     }
     let mut command = Command::new(program);
     command.uid(NOBODY).gid(NOBODY).current_dir("/").env_remove("XDG_RUNTIME_DIR").env("HOME", dir);
-    command.env("XDG_CACHE_HOME", dir.join("data")).args(["serve", "--isolation", "single"]);
+    command.env("XDG_CACHE_HOME", dir.join("data"));
     command
 }
 
@@ -42,8 +56,7 @@ async fn a_world_moves_between_root_and_an_ordinary_user() {
     }
     let dir = tempfile::tempdir().expect("temp dir");
     let data = dir.path().join("data");
-    std::fs::create_dir(&data).expect("made");
-    chown(&data, Some(NOBODY), Some(NOBODY)).expect("given away");
+    give_away(dir.path());
     let mut unshare = Command::new("unshare");
     let allowed = unshare.args(["--user", "true"]).uid(NOBODY).gid(NOBODY).stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {

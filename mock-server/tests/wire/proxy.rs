@@ -49,6 +49,20 @@ async fn a_request_arrives_as_it_was_sent() {
 }
 
 #[tokio::test]
+async fn whoever_asked_before_is_still_told() {
+    let (tb, port, _) = serving().await;
+    let request = tb.client.get(format!("{}/proxy/{port}/", tb.url));
+    let request = request.header("X-Forwarded-For", "10.1.1.1").header("X-Forwarded-For", "10.2.2.2, 10.3.3.3");
+    let seen: Value = request.send().await.expect("answer").json().await.expect("JSON");
+    let headers = seen["headers"].as_array().expect("headers").iter();
+    let told: Vec<_> = headers
+        .filter(|pair| pair[0].as_str().is_some_and(|name| name.eq_ignore_ascii_case("x-forwarded-for")))
+        .collect();
+    assert_eq!(told.len(), 1, "{seen}");
+    assert_eq!(told[0][1], "10.1.1.1, 10.2.2.2, 10.3.3.3, 127.0.0.1");
+}
+
+#[tokio::test]
 async fn the_root_head_and_the_missing_slash() {
     let (tb, port, _) = serving().await;
     let seen: Value = tb.get(&format!("/proxy/{port}/?q")).await.json().await.expect("JSON");

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -173,10 +173,25 @@ fn authority() -> &'static Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, "upstream of tests");
         let pem = params.self_signed(&key).expect("a certificate").pem();
-        let file = std::env::temp_dir().join(format!("daytona-mock-upstream-{}.pem", std::process::id()));
+        let file = left_alone(&std::env::temp_dir()).join(format!("{PEM}{}.pem", std::process::id()));
         std::fs::write(&file, pem).expect("written");
         Authority { issuer: Issuer::new(params, key), file }
     })
+}
+
+/// What names of these files begin with, before a process.
+const PEM: &str = "daytona-mock-upstream-";
+
+/// Without those of runs that have ended, which can't tidy up after themselves.
+fn left_alone(temp: &Path) -> &Path {
+    for entry in std::fs::read_dir(temp).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PEM)?.strip_suffix(".pem"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            _ = std::fs::remove_file(entry.path());
+        }
+    }
+    temp
 }
 
 /// PEM file of whom a server has to trust.

@@ -226,9 +226,14 @@ async fn it_listens_inside_and_is_no_users_port() {
         return;
     }
     assert!(sandbox.run("curl -s http://localhost:22222/").await.contains("Web Terminal"));
+    // So does the toolbox, for programs inside.
+    assert!(sandbox.run("curl -s http://localhost:2280/version").await.contains("\"version\""));
+    let execute =
+        "curl -s localhost:2280/process/execute -H 'Content-Type: application/json' -d '{\"command\": \"whoami\"}'";
+    assert!(sandbox.run(execute).await.contains(sandbox.run("whoami").await.trim()));
     let ports: Value =
         sandbox.client.get(sandbox.url("/port")).send().await.expect("answer").json().await.expect("JSON");
-    assert!(!ports.to_string().contains("22222"), "{ports}");
+    assert!(!["22222", "2280"].iter().any(|own| ports.to_string().contains(own)), "{ports}");
 }
 
 async fn server_isolation() -> String {

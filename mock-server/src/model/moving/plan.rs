@@ -425,6 +425,7 @@ impl Planner<'_> {
         new.warm_pool_id = None;
         let lists = (old.network_allow_list.as_deref(), old.domain_allow_list.as_deref());
         check_lists(lists.0, lists.1).and_then(|()| old.outward.check()).map_err(|error| wrong(&error))?;
+        self.cp.check_inside(&old.env, Some(&old.user)).map_err(|error| wrong(&error))?;
         for mount in &mut new.volumes {
             mount.check().map_err(|error| wrong(&error))?;
             mount.volume_id = self.ids.of(&mount.volume_id).ok_or_else(|| wrong(&"its volume is not there"))?;

@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, Metadata, OpenOptions, Permissions},
+    fs::{self, Metadata, OpenOptions},
     io::{self, BufWriter, Read, Write},
     os::unix::{
         ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -15,7 +15,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use tar::{Builder, EntryType, Header};
 
 use super::Owners;
-use crate::runtime::{base::open_to_read, sys::xattr};
+use crate::runtime::{
+    base::{Opened, open_to_read},
+    sys::xattr,
+};
 
 /// Fast, and most of what can be gained.
 const LEVEL: i32 = 1;
@@ -41,7 +44,7 @@ pub fn pack(from: &Path, to: &Path, owners: Owners, stopped: &dyn Fn() -> bool) 
     let mut builder = Builder::new(zstd::Encoder::new(BufWriter::with_capacity(1 << 18, file), LEVEL)?);
     say_owners(&mut builder)?;
     if fs::symlink_metadata(from).is_ok() {
-        let (linked, opened) = (HashMap::new(), Vec::new());
+        let (linked, opened) = (HashMap::new(), Opened::default());
         Packer { root: from, builder: &mut builder, owners, linked, opened }.walk(stopped)?;
     }
     builder.into_inner()?.finish()?.flush()
@@ -70,16 +73,7 @@ struct Packer<'a, W: Write> {
     owners: Owners,
     /// Files with several names, by inode: the first name.
     linked: HashMap<u64, PathBuf>,
-    /// Directories that their own owner had closed, with their modes.
-    opened: Vec<(PathBuf, u32)>,
-}
-
-impl<W: Write> Drop for Packer<'_, W> {
-    fn drop(&mut self) {
-        for (path, mode) in self.opened.drain(..).rev() {
-            let _ = fs::set_permissions(path, Permissions::from_mode(mode));
-        }
-    }
+    opened: Opened,
 }
 
 impl<W: Write> Packer<'_, W> {
@@ -102,10 +96,7 @@ impl<W: Write> Packer<'_, W> {
 
     /// What is in a directory, which in tier single may be closed to its owner: us.
     fn entries(&mut self, directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
-        let mode = fs::symlink_metadata(directory)?.mode() & 0o7777;
-        if mode & 0o500 != 0o500 && fs::set_permissions(directory, Permissions::from_mode(mode | 0o500)).is_ok() {
-            self.opened.push((directory.to_owned(), mode));
-        }
+        self.opened.open(directory, &fs::symlink_metadata(directory)?);
         fs::read_dir(directory)?.collect()
     }
 

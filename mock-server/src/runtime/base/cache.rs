@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, Permissions},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -60,10 +60,7 @@ impl Key {
 
     /// Mixes in what a file or directory was when it last changed; one that is missing counts as well.
     pub fn with_stamp(self, path: &Path) -> Key {
-        let stamp = fs::metadata(path).ok().map(|meta| {
-            use std::os::unix::fs::MetadataExt;
-            (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
-        });
+        let stamp = fs::metadata(path).ok().map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
         self.with(format!("{}{stamp:?}", path.display()))
     }
 
@@ -118,10 +115,8 @@ impl Place<'_> {
         let bases = self.make_dir()?;
         // Two locks: who makes it waits for nobody who uses it.
         let making = path.with_extension("making");
-        let turn = open_lock(&making).map_err(at("cannot open", &making))?;
-        turn.lock().map_err(at("cannot lock", &making))?;
-        let lock = open_lock(&lock_path).map_err(at("cannot open", &lock_path))?;
-        lock.lock_shared().map_err(at("cannot lock", &lock_path))?;
+        let _turn = hold(&making, File::lock).map_err(at("cannot lock", &making))?;
+        let lock = hold(&lock_path, File::lock_shared).map_err(at("cannot lock", &lock_path))?;
         if !path.is_dir() {
             make_whole(&path, |dir| {
                 make(dir)?;
@@ -137,8 +132,7 @@ fn find(path: &Path, lock_path: &Path) -> Option<Entry> {
     if !path.is_dir() {
         return None;
     }
-    let lock = open_lock(lock_path).ok()?;
-    lock.lock_shared().ok()?;
+    let lock = hold(lock_path, File::lock_shared).ok()?;
     // Says when it was used last, for `remove_unused`.
     let _ = lock.set_modified(SystemTime::now());
     // It may have been removed between the two looks.
@@ -150,6 +144,30 @@ fn open_lock(path: &Path) -> io::Result<File> {
         // Made in the user namespace, so it is another id's; a lock needs no right to write.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
         opened => opened,
+    }
+}
+
+/// Opens and locks a lock file. Who removes entries removes their lock files, too, while holding them: what was locked must
+/// still be what is called so.
+fn hold<E>(path: &Path, lock: impl Fn(&File) -> Result<(), E>) -> io::Result<File>
+where
+    io::Error: From<E>,
+{
+    loop {
+        let file = open_lock(path)?;
+        lock(&file)?;
+        if is_at(&file, path)? {
+            return Ok(file);
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    match fs::metadata(path) {
+        Ok(there) => Ok(id(there) == id(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -167,17 +185,39 @@ fn make_whole(path: &Path, make: impl FnOnce(&Path) -> Result<(), RuntimeError>)
     fs::rename(&partial, path).map_err(at("cannot rename to", path))
 }
 
-/// Removes entries that nobody leased for long. What can't be removed is left for the next time.
+/// Removes entries that nobody leased for long, and what is left of entries that are gone. What can't be removed, or is being
+/// made or used, is left for the next time.
 fn remove_unused(bases: &Path) {
-    for lock_path in superseded(bases) {
-        // The lock file itself stays: removing it would let two servers hold "the" lock.
-        if let Ok(lock) = open_lock(&lock_path)
-            && lock.try_lock().is_ok()
-            && let Err(error) = remove_tree(&lock_path.with_extension(""))
-        {
-            tracing::debug!(path = %lock_path.display(), %error, "an old base stays behind");
+    for lock_path in superseded(bases).into_iter().chain(orphaned(bases)) {
+        match remove_entry(&lock_path) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                tracing::debug!(path = %lock_path.display(), %error, "an old base stays behind");
+            }
+            _ => {}
         }
     }
+}
+
+/// Removes an entry with its lock files; `WouldBlock` while somebody makes or uses it.
+fn remove_entry(lock_path: &Path) -> io::Result<()> {
+    let making = lock_path.with_extension("making");
+    let _turn = hold(&making, File::try_lock)?;
+    let _lock = hold(lock_path, File::try_lock)?;
+    remove_tree(&lock_path.with_extension(""))?;
+    fs::remove_file(lock_path)?;
+    fs::remove_file(&making)
+}
+
+/// Lock files (`.lock`, there or not) of entries that aren't there.
+fn orphaned(bases: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(bases).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_lock =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock" || extension == "making");
+    let mut left: Vec<PathBuf> = paths.filter(is_lock).map(|path| path.with_extension("lock")).collect();
+    left.retain(|path| !path.with_extension("").is_dir());
+    left.sort();
+    left.dedup();
+    left
 }
 
 /// Lock files of entries that are old, or old enough and not among the newest of their kind.
@@ -254,5 +294,36 @@ mod tests {
         let left: Vec<bool> = paths.iter().map(|path| path.is_dir()).collect();
         assert_eq!(left, [true, true, true, true, false, false, false]);
         assert!(host.path.is_dir());
+        let files = fs::read_dir(&bases).expect("bases").count();
+        assert_eq!(files, 3 * 5, "each entry with its two lock files, and none of those that are gone");
+    }
+
+    #[test]
+    fn locks_without_an_entry_go_unless_somebody_holds_them() {
+        let bases = tempfile::tempdir().expect("a temporary directory");
+        let (held, gone) = (bases.path().join("host-a.making"), bases.path().join("host-b"));
+        let turn = hold(&held, File::lock).expect("held");
+        for extension in ["lock", "making"] {
+            fs::write(gone.with_extension(extension), "").expect("left behind");
+        }
+        remove_unused(bases.path());
+        assert!(held.exists() && !gone.with_extension("lock").exists() && !gone.with_extension("making").exists());
+        drop(turn);
+        remove_unused(bases.path());
+        assert_eq!(fs::read_dir(bases.path()).expect("bases").count(), 0);
+    }
+
+    #[test]
+    fn a_lock_that_was_removed_meanwhile_is_no_lock() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("x.lock");
+        let removed = std::cell::Cell::new(false);
+        let lock = hold(&path, |file| {
+            if !removed.replace(true) {
+                fs::remove_file(&path)?;
+            }
+            file.lock()
+        });
+        assert!(is_at(&lock.expect("locked"), &path).expect("there"));
     }
 }

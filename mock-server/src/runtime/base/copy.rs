@@ -23,6 +23,7 @@ use crate::runtime::sys::{files, xattr};
 /// left out. Nothing below another mount is copied. Files share their blocks where the file system can do that.
 pub(crate) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
     let mut linked: HashMap<u64, PathBuf> = HashMap::new();
+    let mut opened = Opened::default();
     // Set last: in tier single a directory may be closed to its owner, and what is made in it changes its time.
     let mut directories = Vec::new();
     for entry in WalkDir::new(source).follow_links(false).same_file_system(true) {
@@ -38,6 +39,8 @@ pub(crate) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
         }
         copy_entry(entry.path(), &to, &meta)?;
         if meta.is_dir() {
+            // It is read next.
+            opened.open(entry.path(), &meta);
             directories.push((to, meta));
         }
     }
@@ -102,6 +105,28 @@ fn copy_data(source: &mut File, target: &mut File, meta: &fs::Metadata) -> io::R
         io::copy(&mut io::Read::take(&mut *source, end - start), target)?;
     }
     target.set_len(meta.len())
+}
+
+/// Directories that their own owner had closed to himself, in tier single to us: open for as long as this is kept.
+#[derive(Default)]
+pub(crate) struct Opened(Vec<(PathBuf, u32)>);
+
+impl Opened {
+    /// Opens one, if it is closed and can be opened.
+    pub fn open(&mut self, directory: &Path, meta: &fs::Metadata) {
+        let mode = meta.mode() & 0o7777;
+        if mode & 0o500 != 0o500 && fs::set_permissions(directory, Permissions::from_mode(mode | 0o500)).is_ok() {
+            self.0.push((directory.to_owned(), mode));
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        for (path, mode) in self.0.drain(..).rev() {
+            let _ = fs::set_permissions(path, Permissions::from_mode(mode));
+        }
+    }
 }
 
 /// Opens a file that its own owner may have closed to himself: in tier single that is who we are.

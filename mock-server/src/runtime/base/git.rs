@@ -1,4 +1,7 @@
 //! `--git-mirrors`: `https://` remotes that exist as bare repositories below a host directory resolve to it, offline.
+//!
+//! Git's own rules compare beginnings of URLs, so one that has credentials in front of its host can't be matched without
+//! knowing them: such remotes resolve in the toolbox's git operations only, which take credentials out first.
 
 use std::{
     fmt::Write,
@@ -18,6 +21,8 @@ pub(super) const INCLUDE: &str = "\n[include]\n\tpath = /srv/git-mirrors.config\
 const MAX_MIRRORS: usize = 10_000;
 /// Above this many, see [`shield_longer_names`], the rules would slow every git command down.
 const MAX_SHIELDED: usize = 100;
+/// Up to so many, URLs with `:443` are known, too: that doubles the rules.
+const MAX_SPELLED: usize = MAX_SHIELDED / 2;
 
 /// Writes the rules for what is in `mirrors` now and returns the binds that show both to sandboxes.
 pub(super) fn binds(mirrors: &Path, data_dir: &Path) -> Result<Vec<Bind>, RuntimeError> {
@@ -60,14 +65,24 @@ fn config_for(mirrors: &[String]) -> String {
         // The owner of the mirrors is nobody here; git would refuse to serve from them.
         let _ = writeln!(text, "[safe]\n\tdirectory = {path}");
         let _ = writeln!(text, "[url \"file://{path}\"]");
-        for suffix in ["", ".git"] {
-            let _ = writeln!(text, "\tinsteadOf = https://{name}{suffix}");
+        let names = if mirrors.len() <= MAX_SPELLED { spellings(name) } else { vec![name.to_owned()] };
+        for name in &names {
+            for suffix in ["", ".git"] {
+                let _ = writeln!(text, "\tinsteadOf = https://{name}{suffix}");
+            }
         }
         if mirrors.len() <= MAX_SHIELDED {
-            shield_longer_names(name, &mut text);
+            names.iter().for_each(|name| shield_longer_names(name, &mut text));
         }
     }
     text
+}
+
+/// The port that `https` has may be written.
+fn spellings(name: &str) -> Vec<String> {
+    let with_port = name.split_once('/').filter(|(host, _)| !host.contains(':'));
+    let with_port = with_port.map(|(host, rest)| format!("{host}:443/{rest}"));
+    [name.to_owned()].into_iter().chain(with_port).collect()
 }
 
 /// `insteadOf` is a prefix, so `https://h/o/repo` would catch `https://h/o/repo-docs` as well. The longest prefix wins:
@@ -105,12 +120,18 @@ mod tests {
         let mirror = format!("file://{GIT_MIRRORS}/github.com/o/repo.git");
         assert_eq!(resolved("https://github.com/o/repo"), mirror);
         assert_eq!(resolved("https://github.com/o/repo.git"), mirror);
+        assert_eq!(resolved("https://github.com:443/o/repo.git"), mirror);
         assert_eq!(
             resolved("https://gitlab.com/g/sub/deep"),
             format!("file://{GIT_MIRRORS}/gitlab.com/g/sub/deep.git")
         );
-        for other in ["https://github.com/o/repo-docs", "https://github.com/o/repo.js.git", "https://github.com/o/rep"]
-        {
+        for other in [
+            "https://github.com:443/o/repo-docs",
+            "https://github.com:8443/o/repo",
+            "https://github.com/o/repo-docs",
+            "https://github.com/o/repo.js.git",
+            "https://github.com/o/rep",
+        ] {
             assert_eq!(resolved(other), other);
         }
     }

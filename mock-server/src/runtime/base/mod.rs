@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use self::accounts::{User, find_user};
 pub(crate) use self::{
     cache::{Place, remove_tree},
-    copy::{copy_whole, open_to_read},
+    copy::{Opened, copy_whole, open_to_read},
     tree::OPAQUE,
 };
 use super::{BaseChoice, Isolation, RuntimeConfig, RuntimeError, userns};

@@ -10,6 +10,7 @@ pub(crate) mod users;
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
 };
 
 use nix::{
@@ -159,11 +160,13 @@ fn connect(tun: Option<io::Result<OwnedFd>>) -> io::Result<Network> {
     Ok(Network { descriptors: Vec::new(), missing: Some(missing) })
 }
 
-/// What only the sandbox's own passwd file tells.
+/// What only the sandbox's own passwd file tells. Home is what the environment says where it does: the daemon's `$HOME`
+/// (toolbox.md 2), which `DAYTONA_USER_HOME_AS_WORKDIR` makes the work directory, too.
 fn complete(config: &mut AgentConfig, user: &users::Account) {
-    config.home = user.home.clone();
+    let given = config.env.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    config.home = given.unwrap_or_else(|| user.home.clone());
     if config.work_dir.as_os_str().is_empty() {
-        config.work_dir = user.home.clone();
+        config.work_dir = config.home.clone();
     }
     let home = user.home.to_string_lossy().into_owned();
     for (name, value) in [("HOME", &home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)] {

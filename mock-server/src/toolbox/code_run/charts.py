@@ -20,7 +20,9 @@ def __dtn_run(encoded):
         return "%s %d" % (kind, index) if label.startswith("_") else label
 
     def scale(axis):
-        converter = type(getattr(axis, "converter", None)).__name__
+        # Reading `converter` warns since matplotlib 3.10, which has `get_converter`.
+        found = axis.get_converter() if hasattr(axis, "get_converter") else getattr(axis, "converter", None)
+        converter = type(found).__name__
         if "Category" in converter:
             return "categorical"
         if "Date" in converter:

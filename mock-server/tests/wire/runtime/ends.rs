@@ -247,6 +247,6 @@ async fn leftovers_of_a_killed_server_are_cleaned_up() {
     runtime.launch(&spec()).await.expect("launch");
     runtime.launch(&spec()).await.expect("launch").stop(Duration::ZERO).await;
     runtime.shutdown().await;
-    runtime.purge().await.expect("purge");
-    assert_eq!(runtime.known_ids().expect("ids"), [""; 0]);
+    runtime.purge().await;
+    assert!(["sandboxes", "trash", "volumes", "layers"].iter().all(|name| !data.join(name).exists()));
 }

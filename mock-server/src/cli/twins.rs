@@ -1,0 +1,43 @@
+//! The variables that stand for flags.
+
+use std::ffi::OsStr;
+
+use clap::{ArgAction, ArgMatches, Command, parser::ValueSource};
+
+/// A command that takes variables that say nothing for unset: empty ones, as scripts have them for what they leave out, and
+/// those that leave a switch off, which else would be at odds with the flags that the switch excludes.
+pub fn without_unset(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+        match value {
+            Some(value) if says_nothing(&value, is_switch) => arg.env(None::<&'static str>),
+            _ => arg,
+        }
+    });
+    command.mut_subcommands(without_unset)
+}
+
+/// Whether a command has an argument by its variable.
+pub fn gave(matches: &ArgMatches, id: &str) -> bool {
+    matches.ids().any(|given| given == id) && matches.value_source(id) == Some(ValueSource::EnvVariable)
+}
+
+fn says_nothing(value: &OsStr, is_switch: bool) -> bool {
+    const OFF: [&str; 6] = ["0", "no", "n", "false", "f", "off"];
+    value.is_empty() || is_switch && OFF.iter().any(|off| value.eq_ignore_ascii_case(off))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_nothing() {
+        for off in ["", "0", "no", "False", "OFF"] {
+            assert!(says_nothing(OsStr::new(off), true), "{off}");
+        }
+        assert!(!says_nothing(OsStr::new("1"), true) && !says_nothing(OsStr::new("maybe"), true));
+        assert!(says_nothing(OsStr::new(""), false) && !says_nothing(OsStr::new("0"), false));
+    }
+}
