@@ -45,6 +45,8 @@ pub enum Destination {
     Main(Origin),
     /// `{port}-{name}.<domain>`: a port of a sandbox.
     Preview(Preview),
+    /// Below a domain of previews, but no preview (observed: 404).
+    Nowhere,
     /// Not one of ours; the text is what the client asked for.
     Unknown(String),
 }
@@ -118,7 +120,9 @@ impl Hosts {
             return Destination::Preview(Preview { port, name: name.to_owned(), base, main });
         }
         if !self.is_main(&host, local) && !regions(&host) {
-            return Destination::Unknown(host);
+            let domain = host.split_once('.').map(|(_, domain)| domain);
+            let is_ours = domain.is_some_and(|domain| self.is_preview_domain(domain) || regions(domain));
+            return if is_ours { Destination::Nowhere } else { Destination::Unknown(host) };
         }
         Destination::Main(self.origin(authority.as_str(), &host))
     }
