@@ -322,6 +322,9 @@ mod tests {
         assert_eq!(found.main, "http://sign-in.previews.example:3986");
         assert_eq!(main_origin(&hosts, "sign-in.previews.example:3986").base(), found.main);
         assert!(matches!(destination(&hosts, "other.example"), Destination::Unknown(_)));
+        for host in ["abc-x.previews.example", "abc.previews.example:1", "65536-x.previews.example"] {
+            assert_eq!(destination(&hosts, host), Destination::Nowhere, "{host}");
+        }
         for bad in ["", "127.0.0.1", "http://x", "a/b", "a;b", "[::1]", "x@y"] {
             assert!(check(&Config { preview_domain: Some(bad.into()), ..Config::default() }).is_err(), "{bad}");
         }

@@ -237,7 +237,7 @@ impl Gateway {
         let hosts = &self.0.hosts;
         let regions = |host: &str| self.cp().is_region_host(host);
         match (hosts.destination(request.uri(), request.headers(), local.ip(), regions), leads) {
-            (Destination::Unknown(host), _) => Destination::Unknown(host),
+            (refused @ (Destination::Unknown(_) | Destination::Nowhere), _) => refused,
             (_, Some(leads)) => {
                 // A link whose token has ended is still one to its sandbox, for who signs in.
                 let token = leads.token.clone().filter(|token| self.cp().signed_preview(leads.port, token).is_some());

@@ -49,7 +49,7 @@ async fn forms_put_what_their_policy_allows() {
         let (_, refused) = post(&own, fields, "sent").await;
         assert_eq!(tag(&refused, "Code"), code, "{refused}");
     };
-    refused(own.form(&own.key("beyond"), &prefix), "AccessDenied").await;
+    refused(own.form(&own.key("beyond"), &prefix), "InvalidPolicyDocument").await;
     refused(own.form(&other.key("x"), &other.key("")), "AccessDenied").await;
     let mut bent = own.form(&key, &prefix);
     bent.retain(|(name, _)| *name != "x-amz-signature");
