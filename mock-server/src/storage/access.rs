@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::PathAndQuery};
 use s3s::{
     S3Request, S3Result,
     access::{S3Access, S3AccessContext},
@@ -106,18 +106,27 @@ fn session_token(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     header.map(str::to_owned).or_else(|| in_query(uri, "X-Amz-Security-Token"))
 }
 
-/// URLs that were presigned by version 2 of the signatures (boto3's `signature_version="s3"`, `aws s3 presign` of CLI 1)
-/// carry in the query what was signed as headers.
-pub fn headers_of_query<B>(request: &mut Request<B>) {
-    let Some(query) = request.uri().query().filter(|query| query.contains("AWSAccessKeyId=")) else { return };
-    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name.starts_with("x-amz-"));
-    let pairs = pairs.filter_map(|(name, value)| {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        Some((name, HeaderValue::from_str(&value).ok()?))
-    });
-    let pairs: Vec<_> = pairs.collect();
+/// Makes a request of version 2 of the signatures (boto3's `signature_version="s3"`, `aws s3 presign` of CLI 1) what was
+/// signed: the bucket's path has a slash at its end, and a presigned URL carries headers in its query (observed of boto3).
+pub fn as_signed<B>(request: &mut Request<B>) {
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let by_header = authorization.is_some_and(|value| value.as_bytes().starts_with(b"AWS "));
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let by_query = query.contains("AWSAccessKeyId=");
+    if !by_header && !by_query {
+        return;
+    }
+    if request.uri().path().trim_start_matches('/') == BUCKET {
+        let whole = if query.is_empty() { format!("/{BUCKET}/") } else { format!("/{BUCKET}/?{query}") };
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = PathAndQuery::try_from(whole).ok();
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    }
+    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| by_query && name.starts_with("x-amz-"));
     for (name, value) in pairs {
-        request.headers_mut().entry(name).or_insert(value);
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            request.headers_mut().entry(name).or_insert(value);
+        }
     }
 }
 

@@ -59,7 +59,7 @@ impl Storage {
 
     /// Answers a request, whose path is still as it was signed.
     pub async fn answer(&self, mut request: Request<Body>) -> Response {
-        access::headers_of_query(&mut request);
+        access::as_signed(&mut request);
         match self.0.call(request.map(s3s::Body::http_body_unsync)).await {
             Ok(response) => response.map(Body::new),
             Err(error) => {

@@ -116,7 +116,8 @@ pub(super) fn check_read(
 
 /// Those that are asked for.
 fn attributes(object: &Stored, wanted: &[ObjectAttributes]) -> GetObjectAttributesOutput {
-    let wants = |name: &str| wanted.iter().any(|one| one.as_str() == name);
+    // They may come in one header with commas.
+    let wants = |name: &str| wanted.iter().any(|one| one.as_str().split(',').any(|one| one.trim() == name));
     let parts = object.etag.split_once('-').and_then(|(_, count)| count.parse().ok());
     let parts = parts.map(|count| GetObjectAttributesParts { total_parts_count: Some(count), ..Default::default() });
     GetObjectAttributesOutput {

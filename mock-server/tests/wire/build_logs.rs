@@ -66,9 +66,8 @@ async fn logs_are_their_owners_in_the_proxys_envelope() {
     }
     let id = api.named("plain").await;
     let url = format!("{}/sandboxes/{id}/build-logs", server().base_url);
-    let (status, refused) = answer(api.client.get(url).bearer_auth(&api.key).send().await.expect("answer")).await;
+    let (status, refused) = answer(api.client.get(&url).bearer_auth(&api.key).send().await.expect("answer")).await;
     assert_eq!((status, &refused["message"]), (404, &json!(format!("Sandbox with ID or name {id} has no build info"))));
-    let (url, _) = (format!("{}/sandboxes/{id}/build-logs", server().base_url), ());
     let preflight = api.client.request(reqwest::Method::OPTIONS, url).header("origin", "http://app.example");
     let preflight = preflight.header("access-control-request-method", "GET").send().await.expect("answer");
     assert_eq!(preflight.headers()["access-control-allow-credentials"], "true");

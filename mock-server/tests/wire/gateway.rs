@@ -112,7 +112,7 @@ async fn hosts_below_a_domain_of_previews_are_previews_or_nothing() {
     for (host, status) in
         [("abc-x.preview.test", 404), ("abc.preview.test", 404), ("preview.test", 200), ("a.b.preview.test", 421)]
     {
-        let answer = client.get(format!("{}/health", running.base_url)).header("host", host).send().await;
+        let answer = client.get(format!("{}/config", running.api_url)).header("host", host).send().await;
         let answer = answer.expect("answer");
         assert_eq!(answer.status().as_u16(), status, "{host}");
         if status == 404 {

@@ -111,10 +111,10 @@ async fn programs_of_http_1_0_are_behind_http_1_1() {
     );
     let serve = format!("setsid python3 -m http.server {PORT} >/tmp/log 2>&1 </dev/null & {wait}");
     sandbox.run(&format!("mkdir -p /tmp/site && cd /tmp/site && echo page > x && ({serve})")).await;
-    let inside = sandbox.run(&format!(
+    let look = format!(
         "python3 -c 'import http.client; c = http.client.HTTPConnection(\"127.0.0.1\", {PORT}); c.request(\"GET\", \"/x\"); print(c.getresponse().version)'"
-    ));
-    assert_eq!(inside.await, "10\n");
+    );
+    assert_eq!(sandbox.run(&look).await, "10\n");
     let link = link(&sandbox, PORT).await;
     let client = plain();
     for path in ["/x", "/x", "/none", "/"] {

@@ -23,6 +23,8 @@ async fn urls_of_version_2_are_good_as_they_were_signed() {
     for (url, code) in [(moved, "SignatureDoesNotMatch"), (other, "NoSuchKey")] {
         assert_eq!(tag(&get(&url).await.1, "Code"), code, "{url}");
     }
+    let list = bucket.list_2().await.text().await.expect("text");
+    assert_eq!(tag(&list, "KeyCount"), "1", "{list}");
     let token = Bucket { token: "wrong".into(), ..bucket.clone() };
     assert_eq!(tag(&get(&token.presigned(&key)).await.1, "Code"), "InvalidToken");
 }
