@@ -190,8 +190,14 @@ async fn a_dockerfile_is_built(cx: Cx) -> Result {
     cx.check("entrypoint").json(&done, "/entrypoint", json!(["sleep", "infinity"]));
     let url = cx.get(&format!("/snapshots/{id}/build-logs-url")).send().await?;
     cx.check("logs-url").status(&url, 200);
-    let logs = cx.get(&url.string("/url")?).send().await?;
+    let link = url.string("/url")?;
+    let at_proxy = link.ends_with(&format!("/snapshots/{id}/build-logs")) && !link.contains("/api/");
+    cx.check("logs-path").on(&url).that(at_proxy, "/snapshots/{id}/build-logs of the proxy", &link);
+    let logs = cx.get(&link).send().await?;
     cx.check("logs").on(&logs).contains(&logs.text(), "conformance-says-hello");
+    let closed = cx.get(&link).no_key().send().await?;
+    cx.check("logs-need-a-key").status(&closed, 401);
+    cx.check("logs-need-a-key-message").json(&closed, "/message", "Invalid credentials");
     cx.check("old-logs").status(&cx.get(&format!("/snapshots/{id}/build-logs")).send().await?, 200);
     let sandbox = cx.sandbox_with(json!({"snapshot": name})).await?;
     cx.check("file").eq(sandbox.output("cat /built.txt").await?, "conformance-says-hello\n");

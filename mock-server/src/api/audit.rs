@@ -197,9 +197,12 @@ const FIELDS: [(&str, Field); 10] = [
     ("createdAt", Field::At),
 ];
 
-/// `name[eq]=…`, `name[in]=a,b` and so on.
+/// `name[eq]=…`, `name[in]=a,b` and so on; a bare `name=…` is no filter of the contract.
 fn filters(query: &mut Query, conditions: &mut Vec<Condition>) {
     for (name, field) in FIELDS {
+        if query.get(name).is_some() {
+            query.problem(format!("nested property {name} must be either object or array"));
+        }
         let operators: &[&str] = match field {
             Field::At => &["gte", "lte", "gt", "lt"],
             Field::Status => &["eq", "not", "in", "notIn", "gte", "lte", "gt", "lt"],

@@ -3,15 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Extension, extract::State, response::Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{
-    auth::{Caller, Client},
-    error::ok,
-    rate_limits::RateLimits,
-};
+use super::{auth::Client, error::ok, rate_limits::RateLimits};
 use crate::{
-    gateway::ssh::Public,
+    gateway::{links::Links, ssh::Public},
     model::{ControlPlane, settings::MAX_AUTO_ARCHIVE, snapshots},
 };
 
@@ -52,12 +48,22 @@ pub async fn config(
     ok(&config)
 }
 
-/// `HealthController_live`. (The gateway answers it too, with what this machine can do.)
-pub async fn health() -> Response {
-    ok(&json!({"status": "ok"}))
+/// What `/health` says: what this server is and what its sandboxes can do.
+pub async fn health(cp: &ControlPlane, links: &Links) -> Value {
+    let info = cp.runtime().info();
+    json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "apiVersion": cp.config().api_version,
+        "isolation": info.isolation,
+        "base": info.base,
+        "whyNotBetter": info.why_not_better,
+        "capabilities": info.capabilities,
+        "localhostNamesResolve": links.resolves("localhost").await,
+    })
 }
 
-/// `HealthController_check`.
-pub async fn ready(_: Caller) -> Response {
-    ok(&json!({"status": "ok"}))
+/// `HealthController_live`: the same.
+pub async fn live(State(cp): State<Arc<ControlPlane>>, Extension(links): Extension<Arc<Links>>) -> Response {
+    ok(&health(&cp, &links).await)
 }

@@ -131,8 +131,7 @@ fn times<M: SerializeMap>(map: &mut M, s: &Sandbox, activity: bool) -> Result<()
 
 /// Where its toolbox is: at its region's proxy, or here.
 pub fn toolbox_proxy_url(s: &Sandbox, origin: &Origin) -> String {
-    let own = s.inherited.proxy.as_deref().map(|proxy| format!("{}/toolbox", proxy.trim_end_matches('/')));
-    own.unwrap_or_else(|| origin.toolbox_proxy_url())
+    format!("{}/toolbox", origin.proxy(s.inherited.proxy.as_deref()))
 }
 
 /// `SandboxListItem` of the contract.

@@ -4,9 +4,10 @@ mod api_keys;
 mod audit;
 mod auth;
 mod body;
-mod build_logs;
+pub(crate) mod build_logs;
 mod config;
 mod create;
+mod document;
 mod dto;
 mod error;
 pub mod events;
@@ -44,6 +45,8 @@ use axum::{
 pub use self::{
     auth::{Caller, token},
     body::{Body, read as read_body, read_document},
+    config::health,
+    document::document,
     error::{ApiError, ApiResult, created, ok, render as render_error, time},
     organizations::dto as organization_dto,
     rate_limits::{Peer, RateLimit, RateLimits, limit_of, throttled},
@@ -61,15 +64,8 @@ pub fn router(
     seal: Arc<Seal>,
     ssh: Arc<ssh::Public>,
 ) -> Router {
-    let routes = routes().merge(preview_links(links)).layer(Extension(seal)).layer(Extension(ssh));
+    let routes = routes().layer(Extension(links)).layer(Extension(seal)).layer(Extension(ssh));
     transport::finish(routes, cp, limits)
-}
-
-fn preview_links(links: Arc<Links>) -> Router<Arc<ControlPlane>> {
-    Router::new()
-        .route("/sandbox/{id}/ports/{port}/preview-url", get(preview::url))
-        .route("/sandbox/{id}/ports/{port}/signed-preview-url", get(preview::signed_url))
-        .layer(Extension(links))
 }
 
 fn organization_routes() -> Router<Arc<ControlPlane>> {
@@ -101,8 +97,7 @@ fn organization_routes() -> Router<Arc<ControlPlane>> {
 fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
         .route("/config", get(config::config))
-        .route("/health", get(config::health))
-        .route("/health/ready", get(config::ready))
+        .route("/health", get(config::live))
         .route("/regions", get(regions::available).post(regions::create))
         .route("/regions/{id}", get(regions::get).patch(regions::update).delete(regions::delete))
         .route("/regions/{id}/regenerate-proxy-api-key", post(regions::proxy_key))
@@ -172,6 +167,8 @@ fn routes() -> Router<Arc<ControlPlane>> {
         .route("/sandbox/{id}/autodelete/{minutes}", post(settings::auto_delete))
         .route("/sandbox/{id}/ttl/{minutes}", post(settings::ttl))
         .route("/sandbox/{id}/network-settings", post(settings::network))
+        .route("/sandbox/{id}/ports/{port}/preview-url", get(preview::url))
+        .route("/sandbox/{id}/ports/{port}/signed-preview-url", get(preview::signed_url))
         .route("/sandbox/{id}/ports/{port}/signed-preview-url/{token}/expire", post(preview::expire))
         .route("/sandbox/{id}/signing-key", get(preview::signing_key))
         .route("/sandbox/{id}/signing-key/rotate", post(preview::rotate))

@@ -220,7 +220,6 @@ const TABLE: &[(&str, Needs)] = &[
     ("getAuditScenarios", Nothing),
     ("getPushAccess", PUSH),
     ("HealthController_live", Nothing),
-    ("HealthController_check", Key),
     ("getSandboxLogs", Key),
     ("getSandboxTraces", Key),
     ("getSandboxTraceSpans", Key),

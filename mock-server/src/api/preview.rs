@@ -14,7 +14,10 @@ use super::{
     error::{ApiError, ApiResult, ok, text},
     query::Query,
 };
-use crate::{gateway::links::Links, model::ControlPlane};
+use crate::{
+    gateway::links::Links,
+    model::{ControlPlane, preview::sign_nothing},
+};
 
 /// As the original's number: `port` itself if it is one, `NaN` where it isn't.
 fn port_text(port: &str) -> ApiResult<String> {
@@ -47,7 +50,7 @@ pub async fn url(
     Ok(ok(&json!({"sandboxId": sandbox.id, "url": url, "token": sandbox.preview_token})))
 }
 
-/// `getSignedPortPreviewUrl`. (The original answers 200 with `port: null` to a port that isn't a number.)
+/// `getSignedPortPreviewUrl`. A port that isn't a number is null, and its link leads nowhere (observed).
 pub async fn signed_url(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
@@ -57,14 +60,18 @@ pub async fn signed_url(
     query: Query,
 ) -> ApiResult {
     let sandbox = caller.sandbox(&cp, &id)?;
-    let port = port_number(&port)?;
+    let number = if port.parse::<f64>().is_ok_and(f64::is_finite) { Some(port_number(&port)?) } else { None };
     let seconds = match query.get("expiresInSeconds") {
         Some(text) => text.parse().map_err(|_| ApiError::bad_request("expiresInSeconds must be an integer number"))?,
         None => 60,
     };
-    let token = cp.sign_preview(&sandbox, port, seconds).await?;
-    let url = links.url(&cp, &client.origin, &sandbox.id, &port.to_string(), Some(&token)).await.map_err(no_link)?;
-    Ok(ok(&json!({"sandboxId": sandbox.id, "port": port, "token": token, "url": url})))
+    let token = match number {
+        Some(port) => cp.sign_preview(&sandbox, port, seconds).await?,
+        None => sign_nothing(seconds)?,
+    };
+    let port = number.map_or_else(|| "NaN".to_owned(), |port| port.to_string());
+    let url = links.url(&cp, &client.origin, &sandbox.id, &port, Some(&token)).await.map_err(no_link)?;
+    Ok(ok(&json!({"sandboxId": sandbox.id, "port": number, "token": token, "url": url})))
 }
 
 /// `expireSignedPortPreviewUrl`: 201 without a body, for unknown tokens too (observed).

@@ -60,6 +60,9 @@ const OWN: [(&str, Class); 10] = [
 /// Open to all, so nobody's (observed).
 const OPEN: [&str; 3] = ["ConfigController_getConfig", "listSharedRegions", "getAuditScenarios"];
 
+/// Counted by address (observed).
+const LIVE: &str = "HealthController_live";
+
 impl Class {
     fn name(self) -> &'static str {
         CLASSES.iter().find(|(class, _)| *class == self).map_or("", |(_, name)| name)
@@ -163,6 +166,7 @@ impl RateLimits {
         let caller = auth::token(request.headers(), request.uri()).and_then(|token| cp.authenticate(&token));
         let class = self.class(request.method(), request.uri());
         let told = match (class, caller) {
+            (Some(Class::Anonymous), _) => self.hit(Class::Anonymous, address.clone(), now),
             (Some(class), Some(caller)) => self.hit(class, caller.organization_id, now),
             _ => None,
         };
@@ -176,12 +180,11 @@ impl RateLimits {
         response
     }
 
-    /// The same for what belongs to nobody, counted by address (`anonymous`) or not at all but for its failures.
+    /// The same for what is not counted at all but for its failures.
     pub async fn answer_apart<B>(
         &self,
         cp: &ControlPlane,
         request: Request<B>,
-        anonymous: bool,
         serve: impl AsyncFnOnce(Request<B>) -> Response,
     ) -> Response {
         if self.limits.is_empty() {
@@ -189,21 +192,13 @@ impl RateLimits {
         }
         let (now, address) = (cp.clock().now(), address(&request));
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        // Nobody after us puts it into the envelope.
-        let refusal = |told: &Told| error::render(told.refusal(), method.as_str(), &uri);
         if let Some(told) = self.blocked(&address, now) {
-            return refusal(&told);
+            // Nobody after us puts it into the envelope.
+            return error::render(told.refusal(), method.as_str(), &uri);
         }
-        let told = if anonymous { self.hit(Class::Anonymous, address.clone(), now) } else { None };
-        if let Some(told) = told.as_ref().filter(|told| told.refused) {
-            return refusal(told);
-        }
-        let mut response = self.count_failure(serve(request).await, address, now);
+        let response = self.count_failure(serve(request).await, address, now);
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             return error::render(response, method.as_str(), &uri);
-        }
-        if let Some(told) = told {
-            told.write(response.headers_mut());
         }
         response
     }
@@ -225,6 +220,9 @@ impl RateLimits {
         let operation = operations::find(if method == Method::HEAD { "GET" } else { method.as_str() }, uri.path())?;
         if OPEN.contains(&operation.id) {
             return None;
+        }
+        if operation.id == LIVE {
+            return Some(Class::Anonymous);
         }
         let own = OWN.iter().find(|(id, class)| *id == operation.id && self.limit(*class).is_some());
         // What has a limit of its own never counts as authenticated, even while that limit is off.

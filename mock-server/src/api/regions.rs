@@ -55,12 +55,14 @@ pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): 
     Ok(ok(&dto(&*cp.own_region(caller.organization(), &id)?)))
 }
 
-/// A URL with a host; for the SSH gateway `host:port` will do.
-fn url(checks: &mut Checks, name: &str) -> Option<String> {
+/// A URL with a host, of HTTP unless `any`: for the SSH gateway `host:port` will do.
+fn url(checks: &mut Checks, name: &str, any: bool) -> Option<String> {
     let text = checks.string(name)?;
-    let rest = text.split_once("://").map_or(&*text, |(_, rest)| rest);
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let fine = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    let fine = (any || matches!(scheme, "http" | "https"))
+        && !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
     if !text.is_empty() && (!fine || text.len() > 2048) {
         checks.problem(format!("{name} must be a URL address"));
     }
@@ -69,10 +71,10 @@ fn url(checks: &mut Checks, name: &str) -> Option<String> {
 
 fn urls(checks: &mut Checks) -> RegionUrls {
     RegionUrls {
-        proxy: url(checks, "proxyUrl"),
-        ssh_gateway: url(checks, "sshGatewayUrl"),
-        snapshot_manager: url(checks, "snapshotManagerUrl"),
-        otel_endpoint: url(checks, "otelEndpoint"),
+        proxy: url(checks, "proxyUrl", false),
+        ssh_gateway: url(checks, "sshGatewayUrl", true),
+        snapshot_manager: url(checks, "snapshotManagerUrl", false),
+        otel_endpoint: url(checks, "otelEndpoint", false),
     }
 }
 

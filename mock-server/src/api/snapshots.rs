@@ -20,6 +20,11 @@ use crate::model::{
     snapshots::{self, GENERAL, GeneralSnapshot, Snapshot, SnapshotState},
 };
 
+/// Whose the general snapshots are: who runs this server (observed).
+fn operator(cp: &ControlPlane, caller: &Caller) -> String {
+    cp.operator().unwrap_or_else(|| caller.organization().to_owned())
+}
+
 fn general_dto(snapshot: &GeneralSnapshot, runner: &str, organization: &str) -> Value {
     let since = time(DateTime::<Utc>::UNIX_EPOCH);
     json!({
@@ -108,7 +113,8 @@ pub async fn list(State(cp): State<Arc<ControlPlane>>, caller: Caller, mut query
     }
     let total = own.len() + general.len();
     let all = own.iter().map(|snapshot| dto(snapshot, cp.runner_id()));
-    let all = all.chain(general.iter().map(|general| general_dto(general, cp.runner_id(), caller.organization())));
+    let operator = operator(&cp, &caller);
+    let all = all.chain(general.iter().map(|general| general_dto(general, cp.runner_id(), &operator)));
     let items: Vec<Value> =
         all.skip(usize::try_from(page - 1).unwrap_or(usize::MAX).saturating_mul(limit)).take(limit).collect();
     Ok(ok(&json!({"items": items, "total": total, "page": page, "totalPages": total.div_ceil(limit)})))
@@ -135,10 +141,10 @@ pub async fn get(State(cp): State<Arc<ControlPlane>>, caller: Caller, Path(id): 
     }
     let general = snapshots::general(&id);
     if let Some(general) = general {
-        return Ok(ok(&general_dto(general, cp.runner_id(), caller.organization())));
+        return Ok(ok(&general_dto(general, cp.runner_id(), &operator(&cp, &caller))));
     }
     let general = snapshots::by_image(&id).ok_or_else(|| unknown(&cp, &id))?;
-    let mut dto = general_dto(general, cp.runner_id(), caller.organization());
+    let mut dto = general_dto(general, cp.runner_id(), &operator(&cp, &caller));
     (dto["name"], dto["imageName"]) = (id.clone().into(), id.into());
     Ok(ok(&dto))
 }
@@ -164,12 +170,16 @@ fn not_own(id: &str) -> ModelError {
     ModelError::not_found(format!("Snapshot with ID or name {id} not found"))
 }
 
-/// `removeSnapshot`.
+/// `removeSnapshot`. Not even its owner can remove a general one; to others it isn't there (observed).
 pub async fn delete(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> ApiResult<StatusCode> {
+    let is_general = snapshots::general(&id).is_some_and(|general| general.id == id);
+    if is_general && cp.operator().as_deref() == Some(caller.organization()) {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "You cannot delete a general snapshot"));
+    }
     let snapshot = by_id(&cp, &caller, &id)?;
     cp.remove_snapshot(&snapshot).await?;
     Ok(StatusCode::OK)

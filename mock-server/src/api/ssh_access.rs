@@ -20,7 +20,7 @@ use crate::{gateway::ssh::Public, model::ControlPlane};
 /// What access lasts unless told otherwise, in minutes (observed).
 const DEFAULT_MINUTES: f64 = 60.0;
 
-/// `createSshAccess`. The original takes any number, also a negative one, and answers 500 to what is none.
+/// `createSshAccess`. Any number will do, also a negative one (observed); to what is none the original answers 500.
 pub async fn create(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,

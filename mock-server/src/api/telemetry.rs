@@ -59,10 +59,13 @@ pub async fn pages(
     State(cp): State<Arc<ControlPlane>>,
     caller: Caller,
     Path(id): Path<String>,
-    query: Query,
+    mut query: Query,
 ) -> ApiResult {
     asked(&cp, &caller, &id, &query)?;
-    Ok(ok(&json!({"items": [], "total": 0, "page": 1, "totalPages": 0})))
+    let page = query.page();
+    query.number("limit", None, true);
+    query.check()?;
+    Ok(ok(&json!({"items": [], "total": 0, "page": page, "totalPages": 0})))
 }
 
 /// `getSandboxTraceSpans`.

@@ -54,6 +54,8 @@ pub enum Hold {
     BuildingSnapshot,
     /// The pull of a snapshot's image.
     PullingSnapshot,
+    /// The clearing away after a snapshot was deactivated, which it can't be activated before.
+    DeactivatingSnapshot,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,11 +8,14 @@ use axum::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use crate::api::ApiError;
+
 /// A request that the gateway refuses by itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProxyError {
     pub status: StatusCode,
-    pub code: &'static str,
+    /// None for what the proxy has from the API (observed).
+    pub code: Option<&'static str>,
     pub message: String,
     /// Stands in for the request's own path in the envelope.
     pub path: Option<String>,
@@ -20,7 +23,7 @@ pub struct ProxyError {
 
 impl ProxyError {
     fn new(status: StatusCode, code: &'static str, message: String) -> ProxyError {
-        ProxyError { status, code, message, path: None }
+        ProxyError { status, code: Some(code), message, path: None }
     }
 
     /// 400 `bad request: …`
@@ -53,6 +56,11 @@ impl ProxyError {
         Self::new(StatusCode::BAD_GATEWAY, "BAD_GATEWAY", format!("bad gateway: {message}"))
     }
 
+    /// An error of the API, which the proxy asked.
+    pub fn relayed(error: ApiError) -> ProxyError {
+        ProxyError { status: error.status, code: None, message: error.message, path: None }
+    }
+
     /// With the path that the original's inner hop reports.
     pub fn at(mut self, path: String) -> ProxyError {
         self.path = Some(path);
@@ -61,7 +69,7 @@ impl ProxyError {
 
     /// The answer to `method path`.
     pub fn response(self, method: &Method, path: &str) -> Response<Body> {
-        let body = json!({
+        let mut body = json!({
             "statusCode": self.status.as_u16(),
             "message": self.message,
             "source": "DAYTONA_PROXY",
@@ -70,6 +78,9 @@ impl ProxyError {
             "path": self.path.as_deref().unwrap_or(path),
             "method": method.as_str(),
         });
+        if let Some(fields) = body.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
         (self.status, axum::Json(body)).into_response()
     }
 }

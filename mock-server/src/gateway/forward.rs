@@ -72,6 +72,8 @@ pub async fn forward(
         });
         return Ok(response.map(|_| Body::empty()));
     }
+    // An intermediary answers in its own version, whatever the program's (RFC 9110, 2.5); hyper sees to the client's.
+    *response.version_mut() = Version::HTTP_11;
     strip_hop_by_hop(response.headers_mut());
     let pool = pool.clone();
     Ok(response

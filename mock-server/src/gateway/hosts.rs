@@ -45,6 +45,8 @@ pub enum Destination {
     Main(Origin),
     /// `{port}-{name}.<domain>`: a port of a sandbox.
     Preview(Preview),
+    /// Below a domain of previews, but no preview (observed: 404).
+    Nowhere,
     /// Not one of ours; the text is what the client asked for.
     Unknown(String),
 }
@@ -118,7 +120,9 @@ impl Hosts {
             return Destination::Preview(Preview { port, name: name.to_owned(), base, main });
         }
         if !self.is_main(&host, local) && !regions(&host) {
-            return Destination::Unknown(host);
+            let domain = host.split_once('.').map(|(_, domain)| domain);
+            let is_ours = domain.is_some_and(|domain| self.is_preview_domain(domain) || regions(domain));
+            return if is_ours { Destination::Nowhere } else { Destination::Unknown(host) };
         }
         Destination::Main(self.origin(authority.as_str(), &host))
     }
@@ -318,6 +322,9 @@ mod tests {
         assert_eq!(found.main, "http://sign-in.previews.example:3986");
         assert_eq!(main_origin(&hosts, "sign-in.previews.example:3986").base(), found.main);
         assert!(matches!(destination(&hosts, "other.example"), Destination::Unknown(_)));
+        for host in ["abc-x.previews.example", "abc.previews.example:1", "65536-x.previews.example"] {
+            assert_eq!(destination(&hosts, host), Destination::Nowhere, "{host}");
+        }
         for bad in ["", "127.0.0.1", "http://x", "a/b", "a;b", "[::1]", "x@y"] {
             assert!(check(&Config { preview_domain: Some(bad.into()), ..Config::default() }).is_err(), "{bad}");
         }

@@ -4,6 +4,7 @@ mod activity;
 mod bend;
 mod bent_body;
 pub mod besides;
+pub(crate) mod build_logs;
 mod cors;
 mod credentials;
 mod error;
@@ -42,8 +43,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
-use serde_json::json;
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -227,6 +227,7 @@ impl Gateway {
     async fn serve(&self, destination: Destination, request: Request<Body>) -> Response {
         match destination {
             Destination::Unknown(host) => refuse(&request, ProxyError::misdirected(&host)),
+            Destination::Nowhere => refuse(&request, ProxyError::not_found("not found")),
             Destination::Main(origin) => self.route(request, origin).await,
             Destination::Preview(preview) => preview::answer(self, &preview, request).await,
         }
@@ -236,7 +237,7 @@ impl Gateway {
         let hosts = &self.0.hosts;
         let regions = |host: &str| self.cp().is_region_host(host);
         match (hosts.destination(request.uri(), request.headers(), local.ip(), regions), leads) {
-            (Destination::Unknown(host), _) => Destination::Unknown(host),
+            (refused @ (Destination::Unknown(_) | Destination::Nowhere), _) => refused,
             (_, Some(leads)) => {
                 // A link whose token has ended is still one to its sandbox, for who signs in.
                 let token = leads.token.clone().filter(|token| self.cp().signed_preview(leads.port, token).is_some());
@@ -261,12 +262,11 @@ impl Gateway {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match (first, path) {
             (_, "/health") => self.health().await,
-            (_, "/api/health") if matches!(*request.method(), Method::GET | Method::HEAD) => {
-                self.0.rate_limits.answer_apart(self.cp(), request, true, async |_| self.health().await).await
-            }
             (_, "/") => welcome(&origin),
             (_, besides::AUTHORITY) => self.authority().await,
             ("toolbox", _) => toolbox::by_path(self, &origin, request).await,
+            ("sandboxes" | "snapshots", _) => build_logs::answer(self, request).await,
+            (_, "/api-json") => api::ok(&api::document(&self.cp().config().api_version)),
             ("webhook-portal", _) => {
                 let page = portal::answer(&request);
                 page.unwrap_or_else(|| refuse(&request, ProxyError::not_found("not found")))
@@ -295,7 +295,7 @@ impl Gateway {
                 let request = Request::from_parts(parts, body);
                 cors.apply(if is_toolbox {
                     let serve = async |request| legacy::by_api_path(self, request).await;
-                    self.0.rate_limits.answer_apart(self.cp(), request, false, serve).await
+                    self.0.rate_limits.answer_apart(self.cp(), request, serve).await
                 } else {
                     self.routes(request).await
                 })
@@ -316,20 +316,8 @@ impl Gateway {
         }
     }
 
-    /// `HealthController_live`, with what this server is and what its sandboxes can do.
     async fn health(&self) -> Response {
-        let info = self.cp().runtime().info();
-        Json(json!({
-            "status": "ok",
-            "version": env!("CARGO_PKG_VERSION"),
-            "apiVersion": self.cp().config().api_version,
-            "isolation": info.isolation,
-            "base": info.base,
-            "whyNotBetter": info.why_not_better,
-            "capabilities": info.capabilities,
-            "localhostNamesResolve": self.links().resolves("localhost").await,
-        }))
-        .into_response()
+        Json(api::health(self.cp(), self.links()).await).into_response()
     }
 }
 

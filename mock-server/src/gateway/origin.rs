@@ -30,6 +30,11 @@ impl Origin {
         format!("{}://{}", self.scheme, self.authority)
     }
 
+    /// The proxy of a region with one of its own, else this server.
+    pub fn proxy(&self, of_region: Option<&str>) -> String {
+        of_region.map_or_else(|| self.base(), |proxy| proxy.trim_end_matches('/').to_owned())
+    }
+
     /// `toolboxProxyUrl` of a sandbox; clients append `/{sandboxId}/…`.
     pub fn toolbox_proxy_url(&self) -> String {
         format!("{}/toolbox", self.base())

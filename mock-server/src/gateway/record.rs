@@ -100,7 +100,9 @@ fn owner_of(cp: &ControlPlane, headers: &HeaderMap, uri: &Uri, sandbox: Option<&
 fn place(cp: &ControlPlane, destination: &Destination, path: &str) -> Option<Place> {
     let place = match destination {
         Destination::Preview(preview) => of_preview(cp, preview),
-        Destination::Unknown(_) => Place { plane: Plane::Server, sandbox: None, port: None, secure: false },
+        Destination::Unknown(_) | Destination::Nowhere => {
+            Place { plane: Plane::Server, sandbox: None, port: None, secure: false }
+        }
         Destination::Main(_) => {
             let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
             let (plane, below) = match first {
@@ -109,6 +111,7 @@ fn place(cp: &ControlPlane, destination: &Destination, path: &str) -> Option<Pla
                 "api" if path.starts_with(legacy::PREFIX) => (Plane::Toolbox, path.strip_prefix(legacy::PREFIX)),
                 "api" if path.starts_with(events::PATH) => (Plane::Events, None),
                 "api" => (Plane::Api, path.strip_prefix("/api/sandbox/")),
+                "sandboxes" => (Plane::Server, path.strip_prefix("/sandboxes/")),
                 _ => (Plane::Server, None),
             };
             let sandbox = below.and_then(|below| below.split('/').next()).filter(|id| !id.is_empty());

@@ -8,7 +8,8 @@
 //!   "keyName": "default",           // absent for what only a preview token opened
 //!   "at": "2026-01-01T00:00:00.000Z", // when it began, by the server's clock
 //!   "plane": "api",                 // api, toolbox, preview, events (Socket.IO) or server
-//!   "operationId": "createSandbox", // of the contract; absent for what is not in it
+//!   "operationId": "createSandbox", // of the contract; absent for what is not in it. Plane server: that of build logs'
+//!                                   // own route, which `build-logs-url` names
 //!   "sandbox": "…",                 // as the request named it: an id, or at the control plane maybe a name
 //!   "port": 3000,                   // of a preview
 //!   "method": "POST",
@@ -48,7 +49,7 @@ use super::{
     memory::NOBODY,
     redact,
 };
-use crate::{api::operations, toolbox};
+use crate::{api::operations, gateway::build_logs, toolbox};
 
 /// An entry as it is kept: its JSON, and what filters look at.
 pub struct Kept {
@@ -267,6 +268,10 @@ fn operation(exchange: &Exchange) -> (Option<&'static str>, String) {
         Plane::Toolbox => {
             let found = toolbox::operations::find(method, inner(path));
             (found.map(|operation| operation.id), redact::text(path).into_owned())
+        }
+        // The contract has no word for it, but it is the same log as at the API.
+        Plane::Server if reads == "GET" => {
+            (build_logs::asked(path).map(|(built, _)| built.operation()), path.to_owned())
         }
         _ => (None, path.to_owned()),
     }

@@ -11,7 +11,7 @@ impl ControlPlane {
     }
 
     /// What holds a sandbox's transition, or the making of a snapshot, now.
-    fn holding(&self, id: &str, hold: Hold) -> Vec<Arc<Fault>> {
+    pub(super) fn holding(&self, id: &str, hold: Hold) -> Vec<Arc<Fault>> {
         if self.faults.is_idle() {
             return Vec::new();
         }
@@ -29,7 +29,7 @@ impl ControlPlane {
     }
 
     /// Until nothing of it holds the sandbox any more, or the server stops.
-    async fn passed(&self, holding: &[Arc<Fault>], id: &str) {
+    pub(super) async fn passed(&self, holding: &[Arc<Fault>], id: &str) {
         let all = async {
             for fault in holding {
                 fault.passed(self.clock(), id).await;

@@ -246,6 +246,12 @@ impl ControlPlane {
         commit.wait().await
     }
 
+    /// The organisation of who runs this server: the first key's, while there is one.
+    pub fn operator(&self) -> Option<String> {
+        let keys = self.keys.by_hash.read();
+        keys.get(&tokens::hash(self.first_key())).map(|key| key.organization_id.clone())
+    }
+
     /// Makes a user, with a personal organisation and a key that may do everything there.
     pub async fn mint(&self, name: Option<String>, email: Option<String>) -> Result<Minted, ModelError> {
         let value = tokens::api_key();

@@ -25,7 +25,7 @@ mod open;
 pub mod organization;
 mod outward;
 mod pausing;
-mod preview;
+pub mod preview;
 pub mod pushed;
 pub mod quota;
 mod recovering;
@@ -171,6 +171,8 @@ pub struct ControlPlane {
     kept: moving::Kept,
     /// Logs of builds that are under way, by the id of what is built.
     logs: parking_lot::Mutex<std::collections::HashMap<String, Arc<crate::builds::BuildLog>>>,
+    /// Snapshots whose deactivation a fault holds.
+    deactivating: parking_lot::Mutex<std::collections::HashSet<String>>,
 }
 
 impl ControlPlane {

@@ -31,12 +31,30 @@ pub struct Object {
     /// Without quotes: MD5 in hex, of the parts' with their number if it came in parts.
     pub etag: String,
     pub modified: DateTime<Utc>,
-    pub content_type: Option<String>,
     /// Checksums that the client sent and that were right: algorithm and Base64.
     #[serde(default)]
     pub checksums: Vec<(String, String)>,
+    #[serde(flatten)]
+    pub told: Told,
+}
+
+/// What the writer of an object tells its readers, word for word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Told {
+    pub content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_disposition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_language: Option<String>,
+    /// As HTTP writes dates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
     /// `x-amz-meta-*`.
-    #[serde(default)]
     pub metadata: Vec<(String, String)>,
 }
 
@@ -259,11 +277,25 @@ mod tests {
             size: 0,
             etag: String::new(),
             modified: DateTime::UNIX_EPOCH,
-            content_type: None,
             checksums: Vec::new(),
-            metadata: Vec::new(),
+            told: Told::default(),
         };
         keys.iter().map(|key| (key.clone(), Arc::new(object(key)))).collect()
+    }
+
+    #[test]
+    fn records_of_older_servers_are_read() {
+        let old = r#"{"key":"o/k","file":"f","size":1,"etag":"e","modified":"2026-01-01T00:00:00Z",
+            "contentType":"text/plain","metadata":[["who","me"]]}"#;
+        let object: Object = serde_json::from_str(old).expect("a record");
+        let told = Told {
+            content_type: Some("text/plain".into()),
+            metadata: vec![("who".into(), "me".into())],
+            ..Told::default()
+        };
+        assert_eq!((object.key.as_str(), &object.told), ("o/k", &told));
+        let again: Object = serde_json::from_str(&serde_json::to_string(&object).expect("JSON")).expect("a record");
+        assert_eq!(again, object);
     }
 
     proptest! {

@@ -104,6 +104,7 @@ impl ControlPlane {
             claims: Default::default(),
             kept: Default::default(),
             logs: parking_lot::Mutex::default(),
+            deactivating: parking_lot::Mutex::default(),
             config,
         });
         let worlds = cp.parse::<WorldTerms>(contents.of(Kind::WorldTerms))?;

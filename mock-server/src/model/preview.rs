@@ -37,12 +37,23 @@ pub struct PreviewPort {
     pub token: Option<String>,
 }
 
+fn check_seconds(seconds: i64) -> Result<(), ModelError> {
+    if (1..=86_400).contains(&seconds) {
+        return Ok(());
+    }
+    Err(ModelError::bad_request("expiresInSeconds must be between 1 second and 24 hours"))
+}
+
+/// A token for a port that is no number: it opens nothing, so nobody keeps it.
+pub fn sign_nothing(seconds: i64) -> Result<String, ModelError> {
+    check_seconds(seconds)?;
+    Ok(tokens::signed_preview_token())
+}
+
 impl ControlPlane {
     /// A token that opens `port` of a sandbox for `seconds`.
     pub async fn sign_preview(&self, sandbox: &Sandbox, port: u16, seconds: i64) -> Result<String, ModelError> {
-        if !(1..=86_400).contains(&seconds) {
-            return Err(ModelError::bad_request("expiresInSeconds must be between 1 second and 24 hours"));
-        }
+        check_seconds(seconds)?;
         let now = self.clock().now();
         let token = tokens::signed_preview_token();
         let expires_at = now + Duration::seconds(seconds);

@@ -307,7 +307,13 @@ impl ControlPlane {
 
     /// Makes an inactive snapshot usable again.
     pub async fn activate_snapshot(self: &Arc<Self>, snapshot: &Snapshot) -> Result<Arc<Snapshot>, ModelError> {
-        let edit = |snapshot: &mut Snapshot| match snapshot.state {
+        let clearing = self.deactivating.lock().contains(&snapshot.id);
+        let edit = move |snapshot: &mut Snapshot| match snapshot.state {
+            // The original says so for a while after each deactivation (observed); here it takes no time, unless a
+            // fault wants it to: who waits for `inactive` may go on.
+            SnapshotState::Inactive if clearing => Err(ModelError::bad_request(
+                "Snapshot deactivation is still in progress. Please try again in a few minutes.",
+            )),
             SnapshotState::Inactive => {
                 snapshot.state = SnapshotState::Pending;
                 Ok(())
@@ -343,10 +349,14 @@ impl ControlPlane {
     }
 
     /// Idempotent. What was being made ends in `error` (observed).
-    pub async fn deactivate_snapshot(&self, snapshot: &Snapshot) -> Result<(), ModelError> {
+    pub async fn deactivate_snapshot(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(), ModelError> {
+        let mut ends = false;
         let edit = |snapshot: &mut Snapshot| {
             match snapshot.state {
-                SnapshotState::Active => snapshot.state = SnapshotState::Inactive,
+                SnapshotState::Active => {
+                    snapshot.state = SnapshotState::Inactive;
+                    ends = true;
+                }
                 SnapshotState::Pending | SnapshotState::Pulling | SnapshotState::Building => {
                     snapshot.state = SnapshotState::Error;
                     snapshot.error_reason = Some("deactivated before it was ready".into());
@@ -355,7 +365,19 @@ impl ControlPlane {
             }
             Ok(())
         };
-        self.change_snapshot(&snapshot.id, edit).await.map(drop)
+        let (cp, id) = (self.clone(), snapshot.id.clone());
+        let holding = self.holding(&id, Hold::DeactivatingSnapshot);
+        let marked = !holding.is_empty() && self.deactivating.lock().insert(id.clone());
+        let changed = self.change_snapshot(&id, edit).await.map(drop);
+        if marked {
+            tokio::spawn(async move {
+                if ends {
+                    cp.passed(&holding, &id).await;
+                }
+                cp.deactivating.lock().remove(&id);
+            });
+        }
+        changed
     }
 
     /// Begins to remove a snapshot; sandboxes made of it stay whole.

@@ -11,8 +11,16 @@ use super::{
     tokens::{self, hash},
 };
 
-/// A hundred years.
-const MAX_MINUTES: f64 = 52_560_000.0;
+/// The last moment that every client can read (Python's dates end here).
+const END: DateTime<Utc> = DateTime::from_timestamp(253_402_300_799, 0).expect("a time");
+
+/// When an access for so many minutes from `now` on ends: between the beginning of time and its end.
+fn end(now: DateTime<Utc>, minutes: f64) -> DateTime<Utc> {
+    let span = Duration::try_milliseconds((minutes * 60_000.0) as i64);
+    let at = span.and_then(|span| now.checked_add_signed(span));
+    let beyond = if minutes > 0.0 { END } else { DateTime::UNIX_EPOCH };
+    at.unwrap_or(beyond).clamp(DateTime::UNIX_EPOCH, END)
+}
 
 /// An access as the store keeps it, without its token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,21 +40,16 @@ impl SshAccess {
 }
 
 impl ControlPlane {
-    /// A new access for `minutes`, with its token; those before it end (observed). Fractions are fine (observed).
+    /// A new access for `minutes`, with its token; those before it end (observed). Any number is fine: of 0 and less it
+    /// is over at once (observed).
     pub async fn create_ssh_access(&self, sandbox: &Sandbox, minutes: f64) -> Result<(SshAccess, String), ModelError> {
-        if minutes.is_nan() || minutes <= 0.0 {
-            return Err(ModelError::bad_request("expiresInMinutes must be a positive number"));
-        }
-        if minutes > MAX_MINUTES {
-            return Err(ModelError::bad_request(format!("expiresInMinutes must not be greater than {MAX_MINUTES}")));
-        }
         let (token, created_at) = (tokens::ssh_token(), self.clock().now());
         let access = SshAccess {
             id: tokens::uuid(),
             token_hash: hash(&token),
             sandbox_id: sandbox.id.clone(),
             created_at,
-            expires_at: created_at + Duration::milliseconds((minutes * 60_000.0) as i64),
+            expires_at: end(created_at, minutes),
         };
         let record = serde_json::to_string(&access).expect("an access is JSON");
         let (key, organization) = (access.token_hash.clone(), sandbox.organization_id.clone());
@@ -95,5 +98,32 @@ impl ControlPlane {
     fn ssh_accesses(&self, sandbox_id: &str) -> Vec<SshAccess> {
         let world = self.world.read();
         world.ssh_accesses.values().filter(|access| access.sandbox_id == sandbox_id).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ends_are_times_that_clients_can_read(minutes in any::<f64>(), now in 0_i64..253_402_300_799) {
+            let now = DateTime::from_timestamp(now, 0).expect("a time");
+            let end = end(now, minutes);
+            prop_assert!((DateTime::UNIX_EPOCH..=END).contains(&end));
+            let in_order = if minutes > 0.0 { end >= now } else { end <= now };
+            prop_assert!(in_order || minutes.is_nan());
+        }
+    }
+
+    #[test]
+    fn minutes_are_minutes() {
+        let now = DateTime::from_timestamp(1_000_000, 0).expect("a time");
+        let seconds = |minutes: f64| (end(now, minutes) - now).num_seconds();
+        assert_eq!((seconds(1.5), seconds(0.0), seconds(-1.0)), (90, 0, -60));
+        assert_eq!(seconds(999_999_999.0), 59_999_999_940);
+        assert_eq!((end(now, f64::MAX), end(now, -f64::MAX)), (END, DateTime::UNIX_EPOCH));
     }
 }

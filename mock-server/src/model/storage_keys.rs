@@ -95,7 +95,7 @@ impl ControlPlane {
     }
 
     /// Whose an access key is, unless it has ended. Its secret was checked.
-    pub(super) fn storage_owner_of(&self, access_key: &str) -> Result<String, Refusal> {
+    pub fn storage_owner_of(&self, access_key: &str) -> Result<String, Refusal> {
         let (organization_id, end) = read(access_key).ok_or(Refusal::Token)?;
         if end <= self.clock().now() { Err(Refusal::Expired) } else { Ok(organization_id) }
     }

@@ -11,7 +11,11 @@ use std::{
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{ControlPlane, objects::Blob, tokens};
+use super::{
+    ControlPlane,
+    objects::{Blob, Told},
+    tokens,
+};
 
 /// Those that nobody completes go after this time.
 const KEPT: Duration = Duration::hours(24);
@@ -25,8 +29,8 @@ pub struct Upload {
     pub id: String,
     /// Of the object that it is to become.
     pub key: String,
-    pub content_type: Option<String>,
-    pub metadata: Vec<(String, String)>,
+    #[serde(flatten)]
+    pub told: Told,
     pub initiated: DateTime<Utc>,
 }
 
@@ -68,17 +72,12 @@ impl ControlPlane {
     }
 
     /// Begins an upload; `None` if its organisation has too many. Blocking, like everything here.
-    pub fn begin_upload(
-        self: &Arc<Self>,
-        key: String,
-        content_type: Option<String>,
-        metadata: Vec<(String, String)>,
-    ) -> io::Result<Option<Upload>> {
+    pub fn begin_upload(self: &Arc<Self>, key: String, told: Told) -> io::Result<Option<Upload>> {
         let owner = format!("{}/", key.split('/').next().unwrap_or_default());
         if self.uploads(&owner).len() >= self.config().limits.uploads {
             return Ok(None);
         }
-        let upload = Upload { id: tokens::uuid(), key, content_type, metadata, initiated: self.clock().now() };
+        let upload = Upload { id: tokens::uuid(), key, told, initiated: self.clock().now() };
         fs::create_dir_all(self.uploads_dir())?;
         // Complete before it has its name.
         let dir = tempfile::Builder::new().prefix("new-").tempdir_in(self.uploads_dir())?;

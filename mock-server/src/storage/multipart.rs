@@ -8,8 +8,9 @@ use s3s::{
 };
 
 use super::{
-    operations::{Operations, checksum_headers, fits, pairs, refused, time},
+    operations::{Operations, checksum_headers, fits, refused, time},
     receive::{self, internal},
+    told::told,
 };
 use crate::model::{
     hex,
@@ -23,16 +24,24 @@ const MAX_PARTS: i32 = 10_000;
 /// Rows of one page.
 const PAGE: i32 = 1000;
 
-fn no_upload() -> S3Error {
+pub(super) fn no_upload() -> S3Error {
     s3_error!(
         NoSuchUpload,
         "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
     )
 }
 
+/// The number of a part, if it is one.
+pub(super) fn part_number(number: i32) -> S3Result<u32> {
+    if (1..=MAX_PARTS).contains(&number) {
+        return Ok(number.unsigned_abs());
+    }
+    Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive"))
+}
+
 impl Operations {
     /// Reading and writing directories is a blocking matter.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&std::sync::Arc<crate::model::ControlPlane>) -> T + Send + 'static,
     ) -> S3Result<T> {
@@ -46,14 +55,15 @@ impl Operations {
         tokio::task::spawn_blocking(work).await.map_err(internal)
     }
 
-    async fn find_upload(&self, id: &str, key: &str) -> S3Result<Upload> {
+    pub(super) async fn find_upload(&self, id: &str, key: &str) -> S3Result<Upload> {
         let (id, key) = (id.to_owned(), key.to_owned());
         self.blocking(move |cp| cp.upload(&id, &key)).await?.ok_or_else(no_upload)
     }
 
     pub(super) async fn begin(&self, input: CreateMultipartUploadInput) -> S3Result<CreateMultipartUploadOutput> {
-        let (key, kind, metadata) = (input.key.clone(), input.content_type, pairs(input.metadata));
-        let upload = self.blocking(move |cp| cp.begin_upload(key, kind, metadata)).await?.map_err(internal)?;
+        let told = told!(input)?;
+        let key = input.key.clone();
+        let upload = self.blocking(move |cp| cp.begin_upload(key, told)).await?.map_err(internal)?;
         let upload = upload.ok_or_else(|| s3_error!(InvalidRequest, "There are too many uploads"))?;
         Ok(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -65,17 +75,14 @@ impl Operations {
 
     pub(super) async fn part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         let input = req.input;
-        if !(1..=MAX_PARTS).contains(&input.part_number) {
-            let text = "Part number must be an integer between 1 and 10000, inclusive";
-            return Err(s3_error!(InvalidArgument, "{text}"));
-        }
+        let number = part_number(input.part_number)?;
         let upload = self.find_upload(&input.upload_id, &input.key).await?;
         let of = upload.clone();
         // Gone means that it was ended a moment ago.
         let file = self.blocking(move |cp| cp.new_part(&of)).await?.map_err(|_| no_upload())?.into_temp_path();
         let most = self.0.config().limits.object_size;
         let got = receive::receive(input.body, &file, &req.headers, req.trailing_headers, most).await?;
-        let (number, etag) = (input.part_number.unsigned_abs(), got.etag.clone());
+        let etag = got.etag.clone();
         self.blocking(move |cp| cp.keep_part(&upload, number, &etag, file)).await?.map_err(|_| no_upload())?;
         let output = UploadPartOutput { e_tag: Some(ETag::Strong(got.etag)), ..Default::default() };
         Ok(S3Response::with_headers(output, checksum_headers(&got.checksums)))
@@ -161,9 +168,8 @@ impl Operations {
             size,
             etag,
             modified,
-            content_type: upload.content_type.clone(),
             checksums: Vec::new(),
-            metadata: upload.metadata.clone(),
+            told: upload.told.clone(),
         };
         let fits = |old: Option<&Stored>| fits(old, input.if_match.as_ref(), input.if_none_match.as_ref());
         let object = self.0.put_object(blob, fits, describe).await.map_err(refused)?;

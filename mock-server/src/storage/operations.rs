@@ -11,6 +11,7 @@ use super::{
     BUCKET, REGION,
     access::Owner,
     receive::{self, internal},
+    told::{tell, told},
 };
 use crate::model::{ControlPlane, ErrorKind, ModelError, objects::Object as Stored};
 
@@ -29,12 +30,6 @@ pub(super) fn refused(error: ModelError) -> s3s::S3Error {
     }
 }
 
-pub(super) fn pairs(metadata: Option<Metadata>) -> Vec<(String, String)> {
-    let mut pairs: Vec<_> = metadata.into_iter().flatten().collect();
-    pairs.sort();
-    pairs
-}
-
 pub(super) fn time(at: chrono::DateTime<chrono::Utc>) -> Timestamp {
     Timestamp::from(std::time::SystemTime::from(at))
 }
@@ -49,7 +44,7 @@ pub(super) fn checksum_headers(checksums: &[(String, String)]) -> HeaderMap {
 }
 
 impl Operations {
-    fn find(&self, key: &str) -> S3Result<Arc<Stored>> {
+    pub(super) fn find(&self, key: &str) -> S3Result<Arc<Stored>> {
         self.0.object(key).ok_or_else(|| s3_error!(NoSuchKey, "The specified key does not exist."))
     }
 
@@ -67,7 +62,7 @@ impl Operations {
     }
 
     /// An object and its bytes. One that is replaced in between is the new one.
-    async fn open(&self, key: &str) -> S3Result<(Arc<Stored>, tokio::fs::File)> {
+    pub(super) async fn open(&self, key: &str) -> S3Result<(Arc<Stored>, tokio::fs::File)> {
         loop {
             let object = self.find(key)?;
             match tokio::fs::File::open(self.0.object_path(&object)).await {
@@ -96,7 +91,7 @@ fn matches(object: &Stored, condition: &ETagCondition) -> bool {
 }
 
 /// The four conditions of a read; those on tags win.
-fn check_read(
+pub(super) fn check_read(
     object: &Stored,
     tags: (Option<&ETagCondition>, Option<&ETagCondition>),
     times: (Option<&Timestamp>, Option<&Timestamp>),
@@ -119,10 +114,44 @@ fn check_read(
     if unchanged { Err(s3_error!(NotModified)) } else { Ok(()) }
 }
 
+/// Those that are asked for.
+fn attributes(object: &Stored, wanted: &[ObjectAttributes]) -> GetObjectAttributesOutput {
+    // They may come in one header with commas.
+    let wants = |name: &str| wanted.iter().any(|one| one.as_str().split(',').any(|one| one.trim() == name));
+    let parts = object.etag.split_once('-').and_then(|(_, count)| count.parse().ok());
+    let parts = parts.map(|count| GetObjectAttributesParts { total_parts_count: Some(count), ..Default::default() });
+    GetObjectAttributesOutput {
+        e_tag: wants(ObjectAttributes::ETAG).then(|| ETag::Strong(object.etag.clone())),
+        object_size: i64::try_from(object.size).ok().filter(|_| wants(ObjectAttributes::OBJECT_SIZE)),
+        checksum: Some(checksum(&object.checksums))
+            .filter(|_| wants(ObjectAttributes::CHECKSUM) && !object.checksums.is_empty()),
+        object_parts: parts.filter(|_| wants(ObjectAttributes::OBJECT_PARTS)),
+        storage_class: wants(ObjectAttributes::STORAGE_CLASS)
+            .then(|| StorageClass::from_static(StorageClass::STANDARD)),
+        last_modified: Some(time(object.modified)),
+        ..Default::default()
+    }
+}
+
+pub(super) fn checksum(sums: &[(String, String)]) -> Checksum {
+    let of = |name: &str| sums.iter().find(|(own, _)| own == name).map(|(_, sum)| sum.clone());
+    Checksum {
+        checksum_crc32: of("crc32"),
+        checksum_crc32c: of("crc32c"),
+        checksum_crc64nvme: of("crc64nvme"),
+        checksum_sha1: of("sha1"),
+        checksum_sha256: of("sha256"),
+        ..Default::default()
+    }
+}
+
 #[async_trait::async_trait]
 impl S3 for Operations {
-    async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
-        let bucket = Bucket { name: Some(BUCKET.into()), ..Default::default() };
+    /// As old as the organisation: clients want a date.
+    async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {
+        let owner = Owner::of(&req.extensions)?;
+        let since = self.0.organization(owner.organization()).map(|own| time(own.created_at));
+        let bucket = Bucket { name: Some(BUCKET.into()), creation_date: since, ..Default::default() };
         Ok(S3Response::new(ListBucketsOutput { buckets: Some(vec![bucket]), ..Default::default() }))
     }
 
@@ -155,15 +184,14 @@ impl S3 for Operations {
             (input.if_modified_since.as_ref(), input.if_unmodified_since.as_ref()),
         )?;
         let sums = if input.checksum_mode.is_some() { checksum_headers(&object.checksums) } else { HeaderMap::new() };
-        let output = HeadObjectOutput {
+        let mut output = HeadObjectOutput {
             accept_ranges: Some("bytes".into()),
             content_length: i64::try_from(object.size).ok(),
-            content_type: object.content_type.clone(),
             e_tag: Some(ETag::Strong(object.etag.clone())),
             last_modified: Some(time(object.modified)),
-            metadata: Some(object.metadata.iter().cloned().collect()),
             ..Default::default()
         };
+        tell!(output, object.told);
         Ok(S3Response::with_headers(output, sums))
     }
 
@@ -184,23 +212,23 @@ impl S3 for Operations {
         let body = ReaderStream::with_capacity(file.take(length), PIECE);
         let sums = input.checksum_mode.is_some() && whole;
         let sums = if sums { checksum_headers(&object.checksums) } else { HeaderMap::new() };
-        let output = GetObjectOutput {
+        let mut output = GetObjectOutput {
             accept_ranges: Some("bytes".into()),
             body: Some(StreamingBlob::wrap(body)),
             content_length: i64::try_from(length).ok(),
             content_range,
-            content_type: object.content_type.clone(),
             e_tag: Some(ETag::Strong(object.etag.clone())),
             last_modified: Some(time(object.modified)),
-            metadata: Some(object.metadata.iter().cloned().collect()),
             ..Default::default()
         };
+        tell!(output, object.told);
         Ok(S3Response::with_headers(output, sums))
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = req.input;
         self.check_put(&input.key, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let told = told!(input)?;
         let blob = self.0.new_blob().map_err(internal)?;
         let most = self.0.config().limits.object_size;
         let got = receive::receive(input.body, blob.path(), &req.headers, req.trailing_headers, most).await?;
@@ -211,9 +239,8 @@ impl S3 for Operations {
             size: got.size,
             etag: got.etag,
             modified,
-            content_type: input.content_type,
             checksums: got.checksums,
-            metadata: pairs(input.metadata),
+            told,
         };
         let fits = |old: Option<&Stored>| fits(old, input.if_match.as_ref(), input.if_none_match.as_ref());
         let object = self.0.put_object(blob, fits, describe).await.map_err(refused)?;
@@ -227,7 +254,7 @@ impl S3 for Operations {
     }
 
     async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        let owner = req.extensions.get::<Owner>().cloned().ok_or_else(|| s3_error!(AccessDenied))?;
+        let owner = Owner::of(&req.extensions)?;
         let quiet = req.input.delete.quiet == Some(true);
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for ObjectIdentifier { key, .. } in req.input.delete.objects {
@@ -247,6 +274,25 @@ impl S3 for Operations {
         }
         let deleted = (!quiet).then_some(deleted);
         Ok(S3Response::new(DeleteObjectsOutput { deleted, errors: Some(errors), ..Default::default() }))
+    }
+
+    async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+        self.copy(req).await.map(S3Response::new)
+    }
+
+    async fn get_object_attributes(
+        &self,
+        req: S3Request<GetObjectAttributesInput>,
+    ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
+        let object = self.find(&req.input.key)?;
+        Ok(S3Response::new(attributes(&object, &req.input.object_attributes)))
+    }
+
+    async fn upload_part_copy(
+        &self,
+        req: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        self.copy_part(req).await.map(S3Response::new)
     }
 
     async fn create_multipart_upload(

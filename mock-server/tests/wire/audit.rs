@@ -88,7 +88,16 @@ async fn pages_and_filters() {
     assert_eq!(count("statusCode[lt]=404&targetType[eq]=docker_registry").await, 1);
     assert_eq!(count("createdAt[gt]=2000-01-01").await, 6);
     assert_eq!(count("to=2000-01-01").await, 0);
-    for bad in ["page=0", "limit=201", "from=x", "statusCode[eq]=x", "createdAt[gt]=x", "nextToken=x"] {
+    for bad in [
+        "page=0",
+        "limit=201",
+        "from=x",
+        "statusCode[eq]=x",
+        "statusCode=x",
+        "action=stop",
+        "createdAt[gt]=x",
+        "nextToken=x",
+    ] {
         assert_eq!(api.get(&format!("{path}?{bad}")).await.0, 400, "{bad}");
     }
     other.refused("GET", &path, Value::Null, 403, "Invalid authentication context").await;

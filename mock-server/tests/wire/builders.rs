@@ -31,8 +31,9 @@ async fn built(api: &Api, name: &str, dockerfile: &str) -> (Value, String) {
         over.then_some(snapshot)
     })
     .await;
-    let (_, log) = api.get(&format!("/snapshots/{}/build-logs", snapshot["id"].as_str().expect("an id"))).await;
-    (snapshot, log.as_str().unwrap_or_default().to_owned())
+    let (_, url) = api.get(&format!("/snapshots/{}/build-logs-url", snapshot["id"].as_str().expect("an id"))).await;
+    let log = api.client.get(url["url"].as_str().expect("an URL")).bearer_auth(&api.key).send().await.expect("a log");
+    (snapshot, log.text().await.expect("text"))
 }
 
 async fn said(api: &Api, snapshot: &str, command: &str) -> Value {

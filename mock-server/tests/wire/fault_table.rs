@@ -327,7 +327,11 @@ async fn nothing_that_faults_can_do_is_without_a_row() {
 
 /// The states of `slow`.
 fn held() -> Vec<&'static str> {
-    transitions().into_iter().map(|row| row.0).chain(["building_snapshot", "pulling_snapshot"]).collect()
+    transitions()
+        .into_iter()
+        .map(|row| row.0)
+        .chain(["building_snapshot", "pulling_snapshot", "deactivating_snapshot"])
+        .collect()
 }
 
 /// Each transition of a machine in an order in which they can follow: who it happens to, the request that begins it, and
@@ -413,6 +417,20 @@ async fn snapshots_are_meant_by_their_name() {
         world.clear().await;
         is(&name, "active").await;
     }
+    let id = id(&api.get("/snapshots/held-building").await.1);
+    let activate = format!("/snapshots/{id}/activate");
+    let rule =
+        json!({"match": {"sandbox": "held-building"}, "effect": {"type": "slow", "state": "deactivating_snapshot"}});
+    world.fault(&rule).await;
+    for _ in 0..2 {
+        assert_eq!(api.post(&format!("/snapshots/{id}/deactivate"), Value::Null).await.0, 204);
+        let still = "Snapshot deactivation is still in progress. Please try again in a few minutes.";
+        api.refused("POST", &activate, Value::Null, 400, still).await;
+    }
+    assert_eq!(state("held-building").await, "inactive");
+    world.clear().await;
+    eventually("it can be activated", async || (api.post(&activate, Value::Null).await.0 == 200).then_some(())).await;
+    is("held-building", "active").await;
     world.fault(&json!({"match": {"sandbox": "bad"}, "effect": {"type": "buildFailure", "reason": "no layer"}})).await;
     // Builds of sandboxes alone are `build_failed`.
     for (name, wanted) in [("bad", "error"), ("good", "active")] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use daytona_mock::{MockServer, config::Config};
 use reqwest::{Client, Method, Response, header};
 use serde_json::Value;
 use tokio::{
@@ -109,6 +110,35 @@ async fn unknown_paths_have_the_proxys_envelope() {
         assert_eq!((&body["message"], &body["code"]), (&"not found: not found".into(), &"NOT_FOUND".into()));
         assert_eq!((&body["path"], &body["method"]), (&path.into(), &"GET".into()));
     }
+}
+
+#[tokio::test]
+async fn hosts_below_a_domain_of_previews_are_previews_or_nothing() {
+    let config = Config { preview_domain: Some("preview.test".into()), ..crate::support::config() };
+    let running = MockServer::start(config).await.expect("starts");
+    let client = reqwest::Client::new();
+    for (host, status) in
+        [("abc-x.preview.test", 404), ("abc.preview.test", 404), ("preview.test", 200), ("a.b.preview.test", 421)]
+    {
+        let answer = client.get(format!("{}/config", running.api_url)).header("host", host).send().await;
+        let answer = answer.expect("answer");
+        assert_eq!(answer.status().as_u16(), status, "{host}");
+        if status == 404 {
+            assert_eq!(json(answer).await["message"], "not found: not found");
+        }
+    }
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_document_lists_the_operations() {
+    let document = json(get("/api-json", &[]).await).await;
+    assert_eq!(document["openapi"], "3.0.0");
+    let paths = document["paths"].as_object().expect("paths");
+    let operations: usize = paths.values().map(|path| path.as_object().map_or(0, serde_json::Map::len)).sum();
+    assert_eq!(operations, 196);
+    let get = &paths["/api/sandbox/{sandboxIdOrName}"]["get"];
+    assert_eq!((&get["operationId"], &get["parameters"][0]["name"]), (&"getSandbox".into(), &"sandboxIdOrName".into()));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod archive;
 mod audit;
 mod auth;
 mod base;
+mod build_logs;
 mod build_mounts;
 mod build_sources;
 mod builders;

@@ -61,7 +61,16 @@ async fn signed_preview_url() {
         let path = format!("/sandbox/p/ports/3000/signed-preview-url?expiresInSeconds={seconds}");
         api.refused("GET", &path, Value::Null, 400, message).await;
     }
-    api.refused("GET", "/sandbox/p/ports/0/signed-preview-url", Value::Null, 400, "Invalid port").await;
+    for port in ["0", "-1", "65536", "80.5"] {
+        api.refused("GET", &format!("/sandbox/p/ports/{port}/signed-preview-url"), Value::Null, 400, "Invalid port")
+            .await;
+    }
+    let (status, nowhere) = api.get("/sandbox/p/ports/x/signed-preview-url").await;
+    assert_eq!((status, &nowhere["port"]), (200, &Value::Null), "{nowhere}");
+    let token = nowhere["token"].as_str().expect("a token");
+    assert!(nowhere["url"].as_str().is_some_and(|url| url.contains(&format!("//NaN-{token}."))), "{nowhere}");
+    let path = "/sandbox/p/ports/x/signed-preview-url?expiresInSeconds=0";
+    api.refused("GET", path, Value::Null, 400, range).await;
     server.shutdown().await;
 }
 

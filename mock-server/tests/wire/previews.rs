@@ -102,6 +102,31 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().expect("text"))
 }
 
+/// An intermediary answers in its own version (RFC 9110, 2.5): a client's connection lives on, though the program's ends.
+#[tokio::test]
+async fn programs_of_http_1_0_are_behind_http_1_1() {
+    let sandbox = sandbox().await;
+    let wait = format!(
+        "until python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {PORT}))' 2>/dev/null; do sleep 0.05; done"
+    );
+    let serve = format!("setsid python3 -m http.server {PORT} >/tmp/log 2>&1 </dev/null & {wait}");
+    sandbox.run(&format!("mkdir -p /tmp/site && cd /tmp/site && echo page > x && ({serve})")).await;
+    let look = format!(
+        "python3 -c 'import http.client; c = http.client.HTTPConnection(\"127.0.0.1\", {PORT}); c.request(\"GET\", \"/x\"); print(c.getresponse().version)'"
+    );
+    assert_eq!(sandbox.run(&look).await, "10\n");
+    let link = link(&sandbox, PORT).await;
+    let client = plain();
+    for path in ["/x", "/x", "/none", "/"] {
+        let request = client.get(format!("{}{path}", link.url)).header("x-daytona-preview-token", &link.token);
+        let answer = request.send().await.expect("answer");
+        assert_eq!((answer.version(), header(&answer, "connection")), (reqwest::Version::HTTP_11, ""), "{path}");
+        let fine = answer.status() != 404;
+        let text = answer.text().await.expect("text");
+        assert!(path != "/x" || (fine && text == "page\n"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn an_url_opens_in_every_program_of_this_machine() {
     let (sandbox, link) = app().await;

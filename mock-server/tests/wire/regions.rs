@@ -46,6 +46,22 @@ async fn regions_come_change_and_go() {
 }
 
 #[tokio::test]
+async fn proxies_speak_http() {
+    let api = Api::new().await;
+    for field in ["proxyUrl", "snapshotManagerUrl"] {
+        for bad in ["nourl", "ftp://a", "http://", "https:///x", "http://a b", "HTTP//a"] {
+            let text = format!("{field} must be a URL address");
+            api.refused("POST", "/regions", json!({"name": "r", field: bad}), 400, &text).await;
+        }
+        let (status, made) =
+            api.post("/regions", json!({"name": format!("of-{field}"), field: "https://a.example:1/x"})).await;
+        assert_eq!(status, 201, "{made}");
+    }
+    let (status, made) = api.post("/regions", json!({"name": "ssh", "sshGatewayUrl": "ssh.example:22"})).await;
+    assert_eq!(status, 201, "{made}");
+}
+
+#[tokio::test]
 async fn sandboxes_are_reached_through_their_regions_proxy() {
     let api = Api::new().await;
     let port = server().base_url.rsplit(':').next().expect("a port");
@@ -64,6 +80,8 @@ async fn sandboxes_are_reached_through_their_regions_proxy() {
     let (_, link) = api.get("/sandbox/b/ports/3000/preview-url").await;
     assert_eq!(link["url"], format!("http://3000-{id}.{host}"));
     assert_eq!(api.get("/sandbox/b/toolbox-proxy-url").await.1["url"], format!("{proxy}/toolbox"));
+    let (_, log) = api.get("/sandbox/b/build-logs-url").await;
+    assert_eq!(log["url"], format!("{proxy}/sandboxes/{id}/build-logs"));
     let refused = api.delete(&format!("/regions/{}", made["id"].as_str().expect("an id"))).await;
     assert_eq!(refused.0, 400);
     // The server answers to the region's host, and to no other.

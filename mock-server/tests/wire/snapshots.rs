@@ -247,6 +247,14 @@ async fn snapshots_are_switched_off_and_on() {
             );
         }
     }
+    // They are the operator's, who can't remove them either (observed).
+    let operator = Account { key: server().api_key.clone(), client: client(&server().api_key) };
+    let (_, organizations) = operator.call(Method::GET, "/organizations", json!({})).await;
+    let ids: Vec<&Value> = organizations.as_array().expect("some").iter().map(|one| &one["id"]).collect();
+    assert!(ids.contains(&&general["organizationId"]), "{general} {organizations}");
+    let path = format!("/snapshots/{}", general["id"].as_str().expect("an id"));
+    let (status, refused) = operator.call(Method::DELETE, &path, json!({})).await;
+    assert_eq!((status, &refused["message"]), (403, &json!("You cannot delete a general snapshot")));
     let (status, _) = account.call(Method::GET, &format!("/snapshots/{id}/build-logs-url"), json!({})).await;
     assert_eq!(status, 404, "nothing was built");
 }

@@ -34,6 +34,14 @@ async fn who_asks_gets_a_sample() {
     assert_eq!(api.get(&format!("{path}?from=2020-01-01&to=2020-01-02")).await.1, json!({"series": []}));
     let one = "to must be a valid ISO 8601 date string";
     api.refused("GET", &format!("{path}?from=2020-01-01&to=x"), Value::Null, 400, one).await;
+    for what in ["logs", "traces"] {
+        let path = format!("/sandbox/{}/telemetry/{what}{ALL}", sandbox.id);
+        assert_eq!(api.get(&format!("{path}&page=3&limit=5")).await.1["page"], 3);
+        for name in ["page", "limit"] {
+            let text = format!("{name} must not be less than 1");
+            api.refused("GET", &format!("{path}&{name}=0"), Value::Null, 400, &text).await;
+        }
+    }
 }
 
 #[tokio::test]

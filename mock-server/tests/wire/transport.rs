@@ -117,13 +117,25 @@ async fn config_and_health_and_regions() {
     assert_eq!(config["proxyToolboxUrl"], format!("{}/toolbox", server().base_url));
     assert!(config["oidc"]["provider"].is_string() && config["mock"]["version"].is_string(), "{config}");
     assert!(config.get("analyticsApiUrl").is_none());
-    assert_eq!(answer(open("/health").await.expect("answer")).await.1["status"], "ok");
+    let (_, health) = answer(open("/health").await.expect("answer")).await;
+    assert_eq!(health["status"], "ok");
+    assert_eq!(answer(open("/HEALTH").await.expect("answer")).await.1, health);
+    let with = client.get(format!("{}/health", server().api_url)).header("origin", "http://x.example");
+    let with = with.send().await.expect("answer");
+    let header = |name: &str| with.headers().get(name).map_or("", |value| value.to_str().expect("text")).to_owned();
+    assert_eq!(header("access-control-allow-origin"), "http://x.example");
+    assert_eq!((header("vary"), header("content-type")), ("Origin".into(), "application/json; charset=utf-8".into()));
+    let tag = header("etag");
+    assert!(tag.starts_with("W/\""), "{tag}");
+    let again = client.get(format!("{}/health", server().api_url)).header("if-none-match", tag);
+    assert_eq!(again.send().await.expect("answer").status(), 304);
     assert_eq!(open("/health/ready").await.expect("answer").status(), 401);
     assert_eq!(answer(open("/shared-regions").await.expect("answer")).await.1[0]["id"], "us");
     assert_eq!(open("/regions").await.expect("answer").status(), 401);
     let api = Api::new().await;
     assert_eq!(api.get("/regions").await.1[0]["regionType"], "shared");
-    assert_eq!(api.get("/health/ready").await, (200, json!({"status": "ok"})));
+    // It is for a key of its own.
+    api.refused("GET", "/health/ready", Value::Null, 403, "Invalid authentication context").await;
     api.refused("GET", "/regions/us", Value::Null, 404, "Region not found").await;
 }
 

@@ -118,6 +118,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         On::Path("build-logs", &["snapshots/a_dockerfile_is_built"]),
         Change::Answer(|_, a| a.text(|text| text.replace("conformance-says-hello", ""))),
     ),
+    Mutant::new(
+        "snapshots/build-logs-open",
+        "build logs are shown without a key",
+        On::Path("build-logs", &["snapshots/a_dockerfile_is_built"]),
+        Change::Answer(|_, a| {
+            a.restatus(401, 200);
+        }),
+    ),
     answer(
         "snapshots/no-build-logs-anyway",
         "what wasn't built has a URL of build logs",

@@ -1,5 +1,7 @@
 //! Object storage: what an S3 client may do with the credentials of `getPushAccess`, and what it may not.
 
+mod copies;
+mod signed;
 mod signer;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -114,6 +116,10 @@ fn md5(bytes: &[u8]) -> [u8; 16] {
 #[tokio::test]
 async fn the_bucket_says_that_it_is_there() {
     let bucket = bucket().await;
+    let root = Bucket { url: bucket.url.replace("/daytona", "/"), ..bucket.clone() };
+    let (status, list) = root.text(Ask::new(Method::GET, "")).await;
+    assert_eq!((status, tag(&list, "Name")), (200, "daytona"), "{list}");
+    assert!(tag(&list, "CreationDate").parse::<chrono::DateTime<chrono::Utc>>().is_ok(), "{list}");
     assert_eq!(bucket.send(Ask::new(Method::HEAD, "")).await.status(), 200);
     let (status, location) = bucket.text(Ask::new(Method::GET, "").query(&[("location", "")])).await;
     assert!(status == 200 && location.contains("LocationConstraint"), "{location}");

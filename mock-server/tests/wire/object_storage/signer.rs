@@ -1,5 +1,6 @@
 //! An S3 client of the tests' own: signs as version 4 says, whole bodies and streams in chunks.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, Response};
@@ -173,6 +174,75 @@ impl Bucket {
             request = request.header(name, value);
         }
         request.send().await
+    }
+
+    /// Base64 of a signature of version 2.
+    fn sign_2(&self, text: &str) -> String {
+        let mut mac = Hmac::<sha1::Sha1>::new_from_slice(self.secret.as_bytes()).expect("any length");
+        mac.update(text.as_bytes());
+        STANDARD.encode(mac.finalize().into_bytes())
+    }
+
+    /// The organisation's objects, listed as boto3 does with signatures of version 2.
+    pub async fn list_2(&self) -> Response {
+        let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let text = format!("GET\n\n\n{date}\nx-amz-security-token:{}\n/daytona/", self.token);
+        let request = self.client.get(format!("{}?list-type=2&prefix={}%2F", self.url, self.organization));
+        let request = request.header("date", date).header("x-amz-security-token", &self.token);
+        let authorization = format!("AWS {}:{}", self.access_key, self.sign_2(&text));
+        request.header("authorization", authorization).send().await.expect("an answer")
+    }
+
+    /// A URL that reads an object for a minute, as version 2 of the signatures has it.
+    pub fn presigned(&self, key: &str) -> String {
+        let (_, rest) = self.url.split_once("://").expect("an URL");
+        let (_, bucket) = rest.split_once('/').expect("a bucket");
+        let expires = chrono::Utc::now().timestamp() + 60;
+        let path = utf8_percent_encode(key, PATH).to_string();
+        let text = format!("GET\n\n\n{expires}\nx-amz-security-token:{}\n/{bucket}/{path}", self.token);
+        let signature = self.sign_2(&text);
+        let pairs = [
+            ("AWSAccessKeyId", &self.access_key),
+            ("Signature", &signature),
+            ("x-amz-security-token", &self.token),
+            ("Expires", &expires.to_string()),
+        ];
+        let encode = |text: &str| utf8_percent_encode(text, PLAIN).to_string();
+        let query: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        format!("{}/{path}?{}", self.url, query.join("&"))
+    }
+
+    /// The fields of a form that may put what is below `prefix`, as `generate_presigned_post` of boto3 makes them.
+    pub fn form(&self, key: &str, prefix: &str) -> Vec<(&'static str, String)> {
+        let now = chrono::Utc::now();
+        let (date, day) = (now.format("%Y%m%dT%H%M%SZ").to_string(), now.format("%Y%m%d").to_string());
+        let credential = format!("{}/{day}/us-east-1/s3/aws4_request", self.access_key);
+        let policy = json!({
+            "expiration": (now + chrono::Duration::minutes(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            "conditions": [
+                {"bucket": "daytona"},
+                ["starts-with", "$key", prefix],
+                ["starts-with", "$content-type", ""],
+                {"x-amz-algorithm": "AWS4-HMAC-SHA256"},
+                {"x-amz-credential": credential},
+                {"x-amz-date": date},
+                {"x-amz-security-token": self.token},
+            ],
+        });
+        let policy = STANDARD.encode(policy.to_string());
+        let secret = mac(format!("AWS4{}", self.secret).as_bytes(), &day);
+        let secret = ["us-east-1", "s3", "aws4_request"].iter().fold(secret, |key, part| mac(&key, part));
+        let signature = hex(&mac(&secret, &policy));
+        vec![
+            ("key", key.to_owned()),
+            ("content-type", "text/plain".to_owned()),
+            ("x-amz-algorithm", "AWS4-HMAC-SHA256".to_owned()),
+            ("x-amz-credential", credential),
+            ("x-amz-date", date),
+            ("x-amz-security-token", self.token.clone()),
+            ("policy", policy),
+            ("x-amz-signature", signature),
+        ]
     }
 
     /// Puts an object, which must work.
