@@ -29,7 +29,7 @@ mod find;
 mod glob;
 mod info;
 mod mode;
-mod multipart;
+pub mod multipart;
 mod mutate;
 mod ranges;
 mod rename;
