@@ -232,18 +232,11 @@ pub(super) const WRITERS: [&str; 14] = [
     "StartRecording",
 ];
 /// Headers that say how bytes are sent, or are of one hop only: an answer with others than its own can't be read.
-const FRAMING: [&str; 8] = [
-    "connection",
-    "content-length",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+const FRAMING: [&str; 8] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 /// What quotas are checked for.
-pub(super) const METERED: [&str; 5] = ["createSandbox", "startSandbox", "forkSandbox", "resizeSandbox", "recoverSandbox"];
+pub(super) const METERED: [&str; 5] =
+    ["createSandbox", "startSandbox", "forkSandbox", "resizeSandbox", "recoverSandbox"];
 
 impl Effect {
     pub fn stage(&self) -> Stage {
@@ -303,7 +296,8 @@ impl Effect {
                 if !headers.iter().all(good) {
                     return Err("headers must be headers of HTTP".into());
                 }
-                if let Some(own) = headers.keys().find(|name| FRAMING.iter().any(|own| own.eq_ignore_ascii_case(name))) {
+                if let Some(own) = headers.keys().find(|name| FRAMING.iter().any(|own| own.eq_ignore_ascii_case(name)))
+                {
                     return Err(format!("{own} says how the answer is sent, which is the server's own affair"));
                 }
                 status(*own)

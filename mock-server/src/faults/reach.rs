@@ -7,7 +7,8 @@ use super::{
 use crate::{journal::Plane, strict::meant_operations};
 
 /// Operations of the toolbox that become WebSockets (the contract's 101s, `Process.ts`, `CodeInterpreter.ts`).
-const SOCKETS: [&str; 4] = ["ConnectPtySession", "ExecuteInterpreterCode", "GetSessionCommandLogs", "GetEntrypointLogs"];
+const SOCKETS: [&str; 4] =
+    ["ConnectPtySession", "ExecuteInterpreterCode", "GetSessionCommandLogs", "GetEntrypointLogs"];
 const LAUNCHING: [&str; 4] = ["createSandbox", "forkSandbox", "startSandbox", "recoverSandbox"];
 const BUILDING: [&str; 2] = ["createSandbox", "createSnapshot"];
 
@@ -36,7 +37,9 @@ pub fn check(matcher: &Matcher, effect: &Effect) -> Result<(), String> {
     }
     let fits = |(plane, method): (Plane, &str)| {
         let methods = matcher.method.as_ref().map(OneOrMany::all);
-        let is = |wanted: &String| wanted.eq_ignore_ascii_case(method) || method == "GET" && wanted == "HEAD";
+        let is = |wanted: &String| {
+            wanted.eq_ignore_ascii_case(method) || method == "GET" && wanted.eq_ignore_ascii_case("HEAD")
+        };
         // Some of the API have a way of their own at the server.
         let same = |own: Plane| own == plane || own == Plane::Server && plane == Plane::Api;
         matcher.plane.is_none_or(same) && methods.is_none_or(|methods| methods.iter().any(is))
@@ -131,13 +134,25 @@ mod tests {
     fn what_can_never_act_is_told() {
         let slow = |state: &str| json!({"type": "slow", "state": state});
         for (matcher, effect, part) in [
-            (json!({"operation": "getSandbox"}), json!({"type": "diskFull"}), "never acts on getSandbox: it acts on UploadFile"),
-            (json!({"plane": "toolbox"}), json!({"type": "rateLimited"}), "never acts on plane toolbox: it acts on plane api"),
+            (
+                json!({"operation": "getSandbox"}),
+                json!({"type": "diskFull"}),
+                "never acts on getSandbox: it acts on UploadFile",
+            ),
+            (
+                json!({"plane": "toolbox"}),
+                json!({"type": "rateLimited"}),
+                "never acts on plane toolbox: it acts on plane api",
+            ),
             (json!({"operation": "createSandbox"}), json!({"type": "websocketClose"}), "it acts on ConnectPtySession"),
             (json!({"plane": "api"}), json!({"type": "unreachable"}), "it acts on plane toolbox"),
             (json!({"operation": "listSandboxes"}), json!({"type": "die"}), "that name a sandbox"),
             (json!({"operation": "createSandbox"}), json!({"type": "die"}), "that name a sandbox"),
-            (json!({"operation": "createSandbox"}), slow("stopping"), "slow never acts on createSandbox: it acts on stopSandbox"),
+            (
+                json!({"operation": "createSandbox"}),
+                slow("stopping"),
+                "slow never acts on createSandbox: it acts on stopSandbox",
+            ),
             (json!({"method": "GET"}), slow("creating"), "never acts on what match says"),
             (json!({"operation": "getSandbox", "plane": "toolbox"}), json!({"type": "hang"}), "no operation fits"),
             (json!({"operation": "getSandbox", "method": "PUT"}), json!({"type": "hang"}), "no operation fits"),

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    effect::Effect,
-    reach,
-};
+use super::{effect::Effect, reach};
 use crate::{
     journal::Plane,
     strict::{check_operation, is_meant},

@@ -67,7 +67,7 @@ use crate::{
     api::{self, RateLimits},
     config::Config,
     control,
-    faults::origin,
+    faults::origin::within,
     journal::{Journal, Plane, Recording},
     limits::Limits,
     model::{ControlPlane, PreviewPort},
@@ -218,7 +218,7 @@ impl Gateway {
             }
         };
         let mut response = match &recording {
-            Some(recording) if !self.cp().faults().is_idle() => origin::within(recording.exchange(), answer).await,
+            Some(recording) if !self.cp().faults().is_idle() => within(recording.exchange(), answer).await,
             _ => answer.await,
         };
         response.headers_mut().insert(API_VERSION, self.0.api_version.clone());

@@ -210,7 +210,11 @@ impl ControlPlane {
     }
 
     /// Pulls or builds a pending snapshot; how that ended is in the record.
-    pub(super) fn make_snapshot(self: Arc<Self>, id: String, policy: Policy) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn make_snapshot(
+        self: Arc<Self>,
+        id: String,
+        policy: Policy,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let is_build = self.world.read().snapshots.get(&id).is_some_and(|snapshot| snapshot.build.is_some());
         let held = self.holding(&id, if is_build { Hold::BuildingSnapshot } else { Hold::PullingSnapshot });
         carried(async move {

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    MOST, Request, did_you_mean,
+    MOST, Request,
     contract::{Contract, Fields, Operation, Shape},
-    hints,
+    did_you_mean, hints,
 };
 use crate::journal::exchange::Violation;
 

@@ -209,11 +209,8 @@ mod tests {
         ours.sort_unstable();
         assert_eq!(ours, query, "query of {id}");
         let is_text = |p: &&Value| resolve(document, &p["schema"])["enum"].is_null() && kind_of(p) == "string";
-        let mut path: Vec<&str> = parameters
-            .iter()
-            .filter(|p| p["in"] == "path" && !is_text(p))
-            .filter_map(|p| p["name"].as_str())
-            .collect();
+        let mut path: Vec<&str> =
+            parameters.iter().filter(|p| p["in"] == "path" && !is_text(p)).filter_map(|p| p["name"].as_str()).collect();
         path.sort_unstable();
         let mut ours: Vec<&str> = own.path.iter().map(|field| field.name).collect();
         ours.sort_unstable();

@@ -265,8 +265,8 @@ fn judge_query(request: &Request, declared: &Fields, found: &mut Vec<Violation>)
         match declared.iter().find(|field| field.name == name) {
             Some(field) if !text_fits(&field.shape, value) => {
                 let message = format!("the query parameter {name} must be {}, not {value:?}", say(&field.shape));
-                let fix = repeated(&field.shape, name, value)
-                    .or_else(|| hints::value(&field.shape, value).map(did_you_mean));
+                let fix =
+                    repeated(&field.shape, name, value).or_else(|| hints::value(&field.shape, value).map(did_you_mean));
                 found.push(Violation { rule: "wrong-type", path: format!("query.{name}"), message, fix });
             }
             Some(_) => {}
@@ -390,10 +390,9 @@ mod tests {
                 "wrong-type body.public did you mean true, without quotes?"
             ]
         );
-        for (states, hint) in [
-            ("started,stopped", "repeat it: states=started&states=stopped"),
-            ("stoped", "did you mean stopped?"),
-        ] {
+        for (states, hint) in
+            [("started,stopped", "repeat it: states=started&states=stopped"), ("stoped", "did you mean stopped?")]
+        {
             let found = judged("GET", "/sandbox", &format!("states={states}"), &Value::Null);
             assert_eq!(found, [format!("wrong-type query.states {hint}")]);
         }
@@ -424,10 +423,7 @@ mod tests {
         );
         assert_eq!(judged("PATCH", "/sandbox", "", &Value::Null), ["unknown-operation path this path has GET, POST"]);
         assert_eq!(judged("GET", "/workspace/x/y/z/a", "", &Value::Null), ["unknown-operation path"]);
-        assert_eq!(
-            judged("GET", "/healthx", "", &Value::Null),
-            ["unknown-operation path did you mean GET /health?"]
-        );
+        assert_eq!(judged("GET", "/healthx", "", &Value::Null), ["unknown-operation path did you mean GET /health?"]);
     }
 
     proptest! {

@@ -178,4 +178,3 @@ impl Parser {
 fn braced(part: &str) -> String {
     part.strip_prefix(':').map_or_else(|| part.to_owned(), |name| format!("{{{name}}}"))
 }
-

@@ -408,13 +408,17 @@ async fn transitions_may_be_those_of_some_requests() {
     for (name, status) in [("a", 200), ("b", 400), ("c", 200)] {
         assert_eq!(api.post("/sandbox", json!({"name": name})).await.0, status, "{name}");
     }
-    assert_eq!((hits(&api, &second).await, api.get("/sandbox/b").await.1["errorReason"].clone()), (1, json!("no runner")));
+    assert_eq!(
+        (hits(&api, &second).await, api.get("/sandbox/b").await.1["errorReason"].clone()),
+        (1, json!("no runner"))
+    );
     let noted = entries(&api, "faults=true").await;
     assert_eq!((noted.len(), &noted[0]["faults"], &noted[0]["status"]), (1, &json!([second]), &json!(400)));
     api.control("DELETE", "/faults", Value::Null).await;
 
     for state in ["stopping", "starting"] {
-        let held = json!({"match": {"sdk": "python", "sandbox": ["a", "c"]}, "effect": {"type": "slow", "state": state}});
+        let held =
+            json!({"match": {"sdk": "python", "sandbox": ["a", "c"]}, "effect": {"type": "slow", "state": state}});
         fault(&api, held).await;
     }
     let by = async |sdk: &str, name: &str, what: &str| {
@@ -648,7 +652,10 @@ async fn bad_rules_are_refused_with_what_is_wrong() {
         ),
         (json!({"effect": {"type": "rateLimited", "limit": "bogus\r\n"}}), "limit must be one of anonymous"),
         (json!({"effect": {"type": "status", "status": 500, "headers": {"Content-Length": "3"}}}), "own affair"),
-        (json!({"effect": {"type": "status", "status": 500, "headers": {"transfer-encoding": "chunked"}}}), "own affair"),
+        (
+            json!({"effect": {"type": "status", "status": 500, "headers": {"transfer-encoding": "chunked"}}}),
+            "own affair",
+        ),
         (json!({"match": {"operation": "createSandbx"}, "effect": {"type": "hang"}}), "did you mean createSandbox?"),
         (json!({"match": {"method": "FETCH"}, "effect": {"type": "hang"}}), "method must be one of"),
         (json!({"match": {"sdk": []}, "effect": {"type": "hang"}}), "an empty list of sdk fits nothing"),

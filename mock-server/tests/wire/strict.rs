@@ -82,12 +82,15 @@ async fn tool(api: &Api, id: &str, method: &str, path: &str, kind: &str, body: V
 
 /// A body whose length nobody says.
 fn chunked(text: &str) -> reqwest::Body {
-    let pieces: Vec<std::io::Result<String>> = text.as_bytes().chunks(7).map(|piece| Ok(String::from_utf8_lossy(piece).into())).collect();
+    let pieces: Vec<std::io::Result<String>> =
+        text.as_bytes().chunks(7).map(|piece| Ok(String::from_utf8_lossy(piece).into())).collect();
     reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
 }
 
 fn form(name: &str, content: &str) -> Vec<u8> {
-    let part = |name: &str, content: &str| format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n");
+    let part = |name: &str, content: &str| {
+        format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n")
+    };
     format!("{}{}--b--\r\n", part("files[0].path", "/tmp/up"), part(name, content)).into_bytes()
 }
 
