@@ -16,7 +16,7 @@ use super::{Gateway, faulty::envelope, legacy};
 use crate::{
     journal::{Exchange, Plane, entry, exchange::Violation},
     strict::{self, Strictness, Wants},
-    toolbox::files::multipart::{is_multipart, names},
+    toolbox::files::{is_multipart, part_names},
 };
 
 /// Of forms so much is looked at (the rest of an upload passes as it comes), and of what comes without a key.
@@ -100,7 +100,7 @@ async fn look(gateway: &Gateway, exchange: &Exchange, request: Request<Body>) ->
     let has_key = exchange.progress.lock().owner.as_ref().is_some_and(|owner| owner.key_name.is_some());
     let (parts, body) = request.into_parts();
     let (first, ended, body) = read(body, if has_key { most } else { most.min(STRANGERS) }).await;
-    let form = is_form.then(|| names(&exchange.headers, first.clone()));
+    let form = is_form.then(|| part_names(&exchange.headers, first.clone()));
     let has_body = !first.is_empty() || !ended;
     (Look { has_body, whole: ended.then_some(first), form }, Request::from_parts(parts, body))
 }

@@ -29,7 +29,7 @@ mod find;
 mod glob;
 mod info;
 mod mode;
-pub mod multipart;
+mod multipart;
 mod mutate;
 mod ranges;
 mod rename;
@@ -56,6 +56,7 @@ use axum::{
     routing::{get, post},
 };
 
+pub use multipart::{is_multipart, names as part_names};
 pub(super) use rename::carry;
 
 use super::{Ctx, ToolboxError, go_errors};
