@@ -45,6 +45,7 @@ mod surrogates;
 pub mod toolbox;
 mod variables;
 pub mod webhooks;
+mod yaml;
 
 pub use data_dir::Ready;
 pub use embed::{ControlError, MintedKey, World};

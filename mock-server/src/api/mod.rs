@@ -49,7 +49,7 @@ pub use self::{
     document::document,
     error::{ApiError, ApiResult, created, ok, render as render_error, time},
     organizations::dto as organization_dto,
-    rate_limits::{Peer, RateLimit, RateLimits, limit_of, throttled},
+    rate_limits::{Peer, RateLimit, RateLimits, limit_names, limit_of, throttled},
 };
 use crate::{
     gateway::{links::Links, seal::Seal, ssh},

@@ -34,7 +34,9 @@ impl ControlPlane {
                 Ok(())
             };
             let record = cp.change(&seen.id, edit).await?;
+            let held = cp.holding(&seen.id, Hold::Snapshotting);
             tokio::spawn(async move {
+                cp.passed(&held, &seen.id).await;
                 cp.try_snapshot(&seen.id, name, seen.desired_state == DesiredState::Stopped).await;
                 let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
                     sandbox.snapshotting_as = None;
@@ -73,7 +75,6 @@ impl ControlPlane {
 
     /// Files at rest become the snapshot's; those of one that runs are copied.
     async fn take_snapshot(self: &Arc<Self>, id: &str, name: String, at_rest: bool) -> Result<(), ModelError> {
-        self.pass(id, Hold::Snapshotting).await;
         let Some(turn) = self.turn(id) else { return Ok(()) };
         let _turn = turn.lock().await;
         // It may have ended and be made of something else by now.
