@@ -45,6 +45,18 @@ scenarios! { "permissions";
     /// (observed; the contract's permissions)
     of_organizations: Must, covers ["getOrganizationAuditLogs", "getOrganizationUsageOverview"], needs [ApiKeys];
 
+    /// What people do in their organisations, and owners with them, is no matter of a key that may less than its user: 403
+    /// `Access denied`. One that may everything stands for its user. (observed of people; keys are for servers that take them
+    /// there)
+    of_people: Must,
+        covers ["createOrganization", "deleteOrganization", "leaveOrganization", "createOrganizationRole",
+            "updateOrganizationRole", "deleteOrganizationRole", "createOrganizationInvitation",
+            "listOrganizationInvitations", "updateOrganizationInvitation", "cancelOrganizationInvitation",
+            "updateAccessForOrganizationMember", "deleteOrganizationMember", "setOrganizationDefaultRegion",
+            "updateOrganizationOtelConfig", "deleteOrganizationOtelConfig", "updateOrganizationPreviewWarning",
+            "updateExperimentalConfig"],
+        needs [ApiKeys, Operators];
+
     /// A key without any permission may look at sandboxes, snapshots, registries, regions and itself. (observed)
     none_are_needed_to_look: Must,
         covers ["getSandbox", "updateLastActivity", "getPortPreviewUrl", "getSignedPortPreviewUrl", "getBuildLogs",
@@ -190,6 +202,34 @@ const OF_ORGANIZATIONS: &[Row] = &[
     presumed("createWarmPool", "POST", "/warm-pools", SANDBOXES),
     presumed("updateWarmPool", "PATCH", "/warm-pools/00000000-0000-4000-8000-000000000000", SANDBOXES),
     presumed("deleteWarmPool", "DELETE", "/warm-pools/00000000-0000-4000-8000-000000000000", SANDBOXES),
+];
+
+#[rustfmt::skip]
+const OF_PEOPLE: &[Row] = &[
+    row("listOrganizationInvitationsForAuthenticatedUser", "GET", "/organizations/invitations", &[]),
+    row("getOrganizationInvitationsCountForAuthenticatedUser", "GET", "/organizations/invitations/count", &[]),
+    row("acceptOrganizationInvitation", "POST", "/organizations/invitations/nobody/accept", &[]),
+    row("declineOrganizationInvitation", "POST", "/organizations/invitations/nobody/decline", &[]),
+    row("createOrganization", "POST", "/organizations", &[]),
+    row("setOrganizationDefaultRegion", "PATCH", "/organizations/{organization}/default-region", &[]),
+    row("updateOrganizationOtelConfig", "PUT", "/organizations/{organization}/otel-config", &[]),
+    row("deleteOrganizationOtelConfig", "DELETE", "/organizations/{organization}/otel-config", &[]),
+    row("updateOrganizationPreviewWarning", "POST", "/organizations/{organization}/preview-warning", &[]),
+    row("updateExperimentalConfig", "PUT", "/organizations/{organization}/experimental-config", &[]),
+    row("createOrganizationRole", "POST", "/organizations/{organization}/roles", &[]),
+    row("updateOrganizationRole", "PUT", "/organizations/{organization}/roles/nobody", &[]),
+    row("deleteOrganizationRole", "DELETE", "/organizations/{organization}/roles/nobody", &[]),
+    row("updateAccessForOrganizationMember", "POST", "/organizations/{organization}/users/nobody/access", &[]),
+    row("deleteOrganizationMember", "DELETE", "/organizations/{organization}/users/nobody", &[]),
+    row("createOrganizationInvitation", "POST", "/organizations/{organization}/invitations", &[]),
+    row("listOrganizationInvitations", "GET", "/organizations/{organization}/invitations", &[]),
+    row("updateOrganizationInvitation", "PUT", "/organizations/{organization}/invitations/nobody", &[]),
+    row("cancelOrganizationInvitation", "POST", "/organizations/{organization}/invitations/nobody/cancel", &[]),
+    row("WebhookController_getAppPortalAccess", "POST", "/webhooks/organizations/{organization}/app-portal-access", &[]),
+    row("WebhookController_initializeWebhooks", "POST", "/webhooks/organizations/{organization}/initialize", &[]),
+    row("WebhookController_refreshEndpoints", "POST", "/webhooks/organizations/{organization}/refresh-endpoints", &[]),
+    row("leaveOrganization", "POST", "/organizations/{organization}/leave", &[]),
+    row("deleteOrganization", "DELETE", "/organizations/{organization}", &[]),
 ];
 
 #[rustfmt::skip]
@@ -341,6 +381,27 @@ async fn of_organizations(cx: Cx) -> Result {
     judge(&cx, OF_ORGANIZATIONS, &organization).await
 }
 
+/// In an organisation that is nobody's loss: who isn't stopped there may leave or delete it.
+async fn of_people(cx: Cx) -> Result {
+    let full = cx.own_account().await?;
+    let own = full.get("/organizations").send().await?;
+    if own.status == 401 {
+        return Err(Stop::not_applicable("organizations are for people here, not for keys"));
+    }
+    let organization = own.ok()?.string("/0/id")?;
+    let body = json!({"name": cx.name("key"), "permissions": ["write:sandboxes", "manage:api_keys"]});
+    let little = full.with_key(&full.post("/api-keys").json(body).send().await?.ok()?.string("/value")?);
+    for row in OF_PEOPLE {
+        let answer = ask(&little, row, &organization).send().await?;
+        cx.check(format!("{}-without", row.operation)).error(&answer, 403, "Access denied");
+        let answer = ask(&full, row, &organization).send().await?;
+        let is_refused = answer.status == 401 || answer["message"] == "Access denied";
+        let check = cx.check(format!("{}-with-all", row.operation)).on(&answer);
+        check.that(!is_refused, "no refusal of this key", answer.summary());
+    }
+    Ok(())
+}
+
 async fn none_are_needed_to_look(cx: Cx) -> Result {
     let mut keys = Keys::new(&cx).await?;
     let Some(nobody) = keys.with(Vec::new()).await? else { return Err(Stop::untestable("no key without permissions")) };
@@ -365,6 +426,7 @@ mod tests {
             OF_REGISTRIES_AND_REGIONS,
             OF_KEYS_AND_SECRETS,
             OF_ORGANIZATIONS,
+            OF_PEOPLE,
             OF_NOBODY,
         ];
         let mut seen = std::collections::HashSet::new();

@@ -25,7 +25,7 @@ scenarios! { "webhooks";
     deliveries_come_again: Must, covers ["createSnapshot"], needs [Operators, Clock], classes [Alone];
 }
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(12);
 /// Nothing comes for so long: nothing comes.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -131,7 +131,11 @@ async fn deliveries_are_chosen(cx: Cx) -> Result {
     cx.check("removed-at").that(time(&message["removedAt"]).is_some(), "a time", &message);
     let deleted = control(&cx, &account).delete(&format!("/webhooks/{}", endpoint.string("/id")?)).send().await?;
     cx.check("deleted").status(&deleted, 204);
+    // Who is told at the same time says when it would have been.
+    let other = Receiver::start().await?;
+    add(&cx, &account, &other, json!(["snapshot.removed"])).await?;
     removed(&account).await?;
+    other.expect(WITHIN).await?;
     let more = receiver.next(QUIET).await;
     cx.check("nothing-more").that(more.is_none(), "silence", &more);
     Ok(())
@@ -162,7 +166,9 @@ async fn again(cx: &Cx, account: &Client, receiver: &Receiver, endpoint: &Answer
     cx.check("pending").json(&noted(1).await?, "/items/0/state", "pending");
     cx.clock(json!({"advance": 4})).await?;
     let early = receiver.next(QUIET).await;
-    cx.check("not-before").that(early.is_none(), "silence", &early);
+    if !cx.check("not-before").that(early.is_none(), "silence", &early) {
+        return Ok(());
+    }
     for (attempt, seconds, status) in [(2, 2, 500), (3, 301, 204)] {
         receiver.answer(status);
         cx.clock(json!({"advance": seconds})).await?;

@@ -9,6 +9,7 @@ const VOLUMES: Names = &["permissions/of_volumes"];
 const REGISTRIES: Names = &["permissions/of_registries_and_regions"];
 const KEYS: Names = &["permissions/of_keys_and_secrets"];
 const ORGANIZATIONS: Names = &["permissions/of_organizations"];
+const PEOPLE: Names = &["permissions/of_people"];
 const LOOKING: Names = &["permissions/none_are_needed_to_look"];
 const INTERNAL: Names = &["closed/parts_among_themselves"];
 const OPERATORS: Names = &["closed/operators"];
@@ -209,6 +210,53 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["createWarmPool", "updateWarmPool", "deleteWarmPool"],
         ORGANIZATIONS,
         Asked::allow,
+    ),
+    answer_in(
+        "permissions/any-key-makes-organizations",
+        "a key that may little makes organisations",
+        &["createOrganization"],
+        PEOPLE,
+        |_, a| a.restatus(403, 201),
+    ),
+    answer_in(
+        "permissions/any-key-invites",
+        "a key that may little invites, and changes members and roles",
+        &["createOrganizationInvitation", "updateAccessForOrganizationMember", "createOrganizationRole"],
+        PEOPLE,
+        |_, a| a.restatus(403, 201),
+    ),
+    answer_in(
+        "permissions/any-key-deletes-organizations",
+        "a key that may little deletes its organisation",
+        &["deleteOrganization"],
+        PEOPLE,
+        |_, a| {
+            if String::from_utf8_lossy(&a.body).contains("Access denied") {
+                a.restatus(403, 204);
+            }
+        },
+    ),
+    answer_in(
+        "permissions/any-key-opens-the-portal",
+        "a key that may little opens the portal of webhooks",
+        &["WebhookController_getAppPortalAccess"],
+        PEOPLE,
+        |_, a| a.restatus(403, 201),
+    ),
+    answer_in(
+        "permissions/people-are-refused",
+        "a key that may everything can't change settings",
+        &["updateExperimentalConfig"],
+        PEOPLE,
+        |_, a| {
+            if a.is_ok() {
+                a.restatus(204, 403);
+                a.restatus(200, 403);
+                a.body =
+                    br#"{"path":"/","timestamp":"","statusCode":403,"error":"Forbidden","message":"Access denied"}"#
+                        .to_vec();
+            }
+        },
     ),
     answer_in(
         "permissions/looking-needs-one",
