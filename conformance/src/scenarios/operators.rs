@@ -17,7 +17,7 @@ scenarios! { "operators";
     /// What exceeds the organisation's quota is 400 and says which and how much; what stops frees CPU, and not disk.
     /// (observed)
     quotas_say_what_is_exceeded: Must,
-        covers ["createSandbox", "startSandbox", "createSnapshot", "createVolume"], needs [Operators];
+        covers ["createSandbox", "startSandbox", "resizeSandbox", "createSnapshot", "createVolume"], needs [Operators];
 
     /// What one sandbox may not have is 400, too, whatever is left of the total. (observed)
     sandboxes_have_their_own_maximum: Must, covers ["createSandbox"], needs [Operators];
@@ -97,7 +97,7 @@ async fn restricted_networks_stay(cx: Cx) -> Result {
 async fn quotas_say_what_is_exceeded(cx: Cx) -> Result {
     let account = cx.own_account().await?;
     // Everybody has the general snapshot.
-    let quota = json!({"cpu": 1, "memory": 1, "disk": 1000, "snapshots": 1, "volumes": 0});
+    let quota = json!({"cpu": 1, "memory": 1, "disk": 1000, "snapshots": 1, "volumes": 0, "maxCpuPerSandbox": 4});
     does(&cx, &account, json!({"quota": quota})).await?;
     let create = async |body: Value| account.post("/sandbox").json(cx.sandbox_body(body)).send().await;
     let build = |what: &str| json!({"buildInfo": {"dockerfileContent": "FROM debian:12.5\n"}, what: 2});
@@ -118,6 +118,9 @@ async fn quotas_say_what_is_exceeded(cx: Cx) -> Result {
     started(&cx, &account).await?;
     let start = account.post(&format!("/sandbox/{}/start", first.id)).send().await?;
     total(&start, "start", "Total CPU limit exceeded. Maximum allowed: 1.");
+    let resize = account.post(&format!("/sandbox/{}/resize", first.id)).json(json!({"cpu": 9})).send().await?;
+    let own = format!("CPU request 9 exceeds maximum allowed per sandbox (4).\n{HIGHER}");
+    cx.check("resize").error(&resize, 400, &own);
     let snapshot = account.post("/snapshots").json(json!({"name": cx.name("s"), "imageName": "debian:12.5"}));
     cx.check("snapshots").error(&snapshot.send().await?, 400, "Snapshot quota exceeded. Maximum allowed: 1");
     let volume = account.post("/volumes").json(json!({"name": cx.name("v")})).send().await?;
