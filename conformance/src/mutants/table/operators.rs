@@ -85,6 +85,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     answer_in("operators/no-way-to-more", "nobody says where to get more", &["startSandbox"], QUOTAS, |_, a| {
         said(a, "\n", " ");
     }),
+    answer_in("operators/resized-beyond", "a resize exceeds a maximum", &["resizeSandbox"], QUOTAS, |_, a| {
+        a.restatus(400, 200);
+    }),
     answer_in("operators/snapshots-unlimited", "snapshots have no quota", &["createSnapshot"], QUOTAS, |_, a| {
         a.restatus(400, 200)
     }),
