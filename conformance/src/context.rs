@@ -137,13 +137,30 @@ impl Cx {
         Ok(())
     }
 
-    /// The time that the server's own objects tell: scenarios may have turned it.
+    /// The time that the server's own objects tell, and that it holds times of requests against: scenarios may have turned
+    /// its clock, and ours may be another.
     pub async fn now(&self) -> DateTime<Utc> {
         let turned = match &self.world.server.mock {
             Some(_) => self.root().get("/__control/clock").send().await.ok(),
             None => None,
         };
-        turned.and_then(|clock| time(&clock["now"])).unwrap_or_else(Utc::now)
+        if let Some(now) = turned.and_then(|clock| time(&clock["now"])) {
+            return now;
+        }
+        let dated = self.get("/config").no_key().unjudged().send().await.ok();
+        dated.and_then(|answer| answer.date()).unwrap_or_else(Utc::now)
+    }
+
+    /// The control plane with the key of an organisation of this scenario's own. Needs `Operators`.
+    pub async fn own_account(&self) -> Result<Client> {
+        // On a server that stays it goes by itself.
+        let minted = self.root().post("/__control/keys").json(json!({"ttlSeconds": 86_400})).send().await?.ok()?;
+        Ok(self.client.with_key(&minted.string("/apiKey")?))
+    }
+
+    /// Whether the server doesn't say that it lacks an operation.
+    pub(crate) fn offers(&self, operation: &str) -> bool {
+        self.world.server.operations.get(operation) != Some(&false)
     }
 
     /// A check: what an answer tells as the time of what has just happened lies within minutes of now.

@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod mock;
 pub mod mutants;
 mod prelude;
+mod receiver;
 pub mod report;
 pub mod run;
 mod s3;

@@ -55,6 +55,14 @@ impl Mock {
         Self::start_with(&[]).await
     }
 
+    /// The same, to be judged: what is off by default is on, with limits that nobody meets.
+    pub async fn start_complete() -> Result<Self> {
+        let limits =
+            ["authenticated", "sandbox-create", "sandbox-lifecycle"].map(|limit| format!("{limit}=1000000/60"));
+        let options: Vec<&str> = limits.iter().flat_map(|limit| ["--rate-limit", limit]).collect();
+        Self::start_with(&options).await
+    }
+
     /// The same, with options of `daytona-mock serve` besides.
     pub async fn start_with(options: &[&str]) -> Result<Self> {
         unless_interrupted(Self::starting(options)).await

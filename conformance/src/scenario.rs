@@ -27,6 +27,8 @@ pub enum Capability {
     SecondAccount,
     /// Time can be frozen and turned (`/__control/clock`).
     Clock,
+    /// What operators do to an organisation can be done (`/__control/organization`), and organisations are made for tests.
+    Operators,
     /// `/api/socket.io/` is there.
     Events,
     /// URLs of previews can be opened from here.

@@ -61,7 +61,7 @@ pub(super) async fn mutants(args: Args) -> Result<ExitCode> {
     if args.list {
         return written(list(&mut io::stdout().lock(), &chosen));
     }
-    let mock = Mock::start().await?;
+    let mock = Mock::start_complete().await?;
     let summary = mutants::try_all(chosen, args.jobs, &mock, |trial| tell(trial, args.verbose)).await;
     mock.stop().await;
     let summary = summary?;

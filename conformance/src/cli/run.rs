@@ -136,7 +136,7 @@ impl TargetArgs {
     /// The server, and the process to stop afterwards if it is our own.
     pub async fn open(self) -> Result<(Target, Option<Mock>)> {
         if self.target.as_deref() == Some("mock") {
-            let mock = Mock::start().await?;
+            let mock = Mock::start_complete().await?;
             let target = Target { second_key: None, private: true, ..Target::new(&mock.api_url, &mock.api_key) };
             return Ok((target, Some(mock)));
         }

@@ -3,6 +3,7 @@
 use std::{ops::Index, time::Duration};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
@@ -68,6 +69,11 @@ impl Answer {
     /// A header's value, or the empty string.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// When it was sent, by the server's clock; whole seconds.
+    pub fn date(&self) -> Option<DateTime<Utc>> {
+        DateTime::parse_from_rfc2822(self.header("date")).ok().map(|at| at.to_utc())
     }
 
     /// Status and the beginning of the body, in a line.

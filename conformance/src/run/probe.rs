@@ -52,6 +52,7 @@ async fn find_out(cx: &Cx, capability: Capability) -> Result<bool> {
         Capability::SecondAccount => {
             cx.world.target.second_key.is_some() || cx.root().get("/__control/operations").send().await?.is_ok()
         }
+        Capability::Operators => cx.root().get("/__control/organization").send().await?.is_ok(),
         Capability::Clock => cx.root().get("/__control/clock").send().await?.is_ok(),
         Capability::Events => {
             let polling = cx.get("/socket.io/").query("EIO", 4).query("transport", "polling").send().await?;

@@ -5,6 +5,7 @@ mod archives;
 mod audit;
 mod auth;
 mod catalogue;
+mod closed;
 mod code_run;
 mod computer_use;
 mod create;
@@ -21,23 +22,29 @@ mod machine;
 mod machines;
 mod object_storage;
 mod old_path;
+mod operators;
 mod organizations;
+mod permissions;
 mod previews;
 mod process;
 mod pty;
+mod rate_limits;
 mod regions;
 mod registries;
 mod resizes;
 mod secrets;
 mod sessions;
 mod settings;
+mod sign_in;
 mod signing;
 mod snapshots;
 mod ssh;
+mod strangers;
 mod timers;
 mod transport;
 mod volumes;
 mod warm_pools;
+mod webhook_deliveries;
 mod webhooks;
 
 use crate::scenario::Scenario;
@@ -47,6 +54,10 @@ pub const AREAS: &[&[Scenario]] = &[
     transport::SCENARIOS,
     auth::SCENARIOS,
     api_keys::SCENARIOS,
+    permissions::SCENARIOS,
+    strangers::SCENARIOS,
+    closed::SCENARIOS,
+    rate_limits::SCENARIOS,
     catalogue::SCENARIOS,
     create::SCENARIOS,
     lifecycle::SCENARIOS,
@@ -58,6 +69,7 @@ pub const AREAS: &[&[Scenario]] = &[
     settings::SCENARIOS,
     timers::SCENARIOS,
     previews::SCENARIOS,
+    sign_in::SCENARIOS,
     signing::SCENARIOS,
     snapshots::SCENARIOS,
     volumes::SCENARIOS,
@@ -65,9 +77,11 @@ pub const AREAS: &[&[Scenario]] = &[
     ssh::SCENARIOS,
     registries::SCENARIOS,
     organizations::SCENARIOS,
+    operators::SCENARIOS,
     regions::SCENARIOS,
     audit::SCENARIOS,
     webhooks::SCENARIOS,
+    webhook_deliveries::SCENARIOS,
     warm_pools::SCENARIOS,
     secrets::SCENARIOS,
     events::SCENARIOS,

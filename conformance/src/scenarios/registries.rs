@@ -157,7 +157,8 @@ async fn push_access_is_given(cx: Cx) -> Result {
     let url = access.string("/registryUrl")?;
     cx.check("bare-host").on(&access).that(!url.contains("://"), "a host without a scheme", &url);
     let end = chrono::DateTime::parse_from_rfc3339(&access.string("/expiresAt")?);
-    let later = end.as_ref().is_ok_and(|end| *end > chrono::Utc::now());
+    let now = cx.now().await;
+    let later = end.as_ref().is_ok_and(|end| *end > now);
     cx.check("ends-later").on(&access).that(later, "a time to come", access.string("/expiresAt")?);
     Ok(())
 }

@@ -36,8 +36,9 @@ async fn key_of(sandbox: &Sandbox) -> Result<String> {
     Ok(sandbox.op(Method::GET, "/signing-key").send().await?.ok()?.text())
 }
 
-fn in_an_hour() -> i64 {
-    chrono::Utc::now().timestamp() + 3600
+/// By the server's clock.
+async fn in_an_hour(cx: &Cx) -> i64 {
+    cx.now().await.timestamp() + 3600
 }
 
 fn download(sandbox: &Sandbox, path: &str, expires: i64, signature: &str) -> crate::client::Request {
@@ -70,7 +71,7 @@ async fn key_is_plain_text(cx: Cx) -> Result {
 
 async fn signed_url_downloads(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
-    let (path, key, expires) = (format!("{}/a b+c.txt", cx.dir()), key_of(&sandbox).await?, in_an_hour());
+    let (path, key, expires) = (format!("{}/a b+c.txt", cx.dir()), key_of(&sandbox).await?, in_an_hour(&cx).await);
     sandbox.upload(&path, b"signed").await?.ok()?;
     let answer = download(&sandbox, &path, expires, &sign(&key, "GET", &path, expires)).send().await?;
     cx.check("status").status(&answer, 200);
@@ -80,7 +81,7 @@ async fn signed_url_downloads(cx: Cx) -> Result {
 
 async fn signed_url_uploads(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
-    let (key, expires) = (key_of(&sandbox).await?, in_an_hour());
+    let (key, expires) = (key_of(&sandbox).await?, in_an_hour(&cx).await);
     let path = format!("{}/raw.bin", cx.dir());
     let raw = upload(&sandbox, &path, expires, &sign(&key, "POST", &path, expires));
     cx.check("raw").status(&raw.body("application/octet-stream", &b"raw"[..]).send().await?, 200);
@@ -95,7 +96,7 @@ async fn signed_url_uploads(cx: Cx) -> Result {
 
 async fn signature_is_checked(cx: Cx) -> Result {
     let sandbox = cx.shared().await?;
-    let (path, key, expires) = (format!("{}/secret.txt", cx.dir()), key_of(&sandbox).await?, in_an_hour());
+    let (path, key, expires) = (format!("{}/secret.txt", cx.dir()), key_of(&sandbox).await?, in_an_hour(&cx).await);
     sandbox.upload(&path, b"secret").await?.ok()?;
     let good = sign(&key, "GET", &path, expires);
     let other = format!("{path}x");
@@ -129,14 +130,14 @@ async fn expiry_is_checked(cx: Cx) -> Result {
     let (path, key) = (format!("{}/timed.txt", cx.dir()), key_of(&sandbox).await?);
     sandbox.upload(&path, b"timed").await?.ok()?;
     cx.check("never").status(&download(&sandbox, &path, 0, &sign(&key, "GET", &path, 0)).send().await?, 200);
-    let over = in_an_hour() - 7200;
+    let over = in_an_hour(&cx).await - 7200;
     cx.check("over").status(&download(&sandbox, &path, over, &sign(&key, "GET", &path, over)).send().await?, 401);
     Ok(())
 }
 
 async fn rotation_ends_old_urls(cx: Cx) -> Result {
     let sandbox = cx.sandbox().await?;
-    let (path, old, expires) = ("/home/daytona/r.txt", key_of(&sandbox).await?, in_an_hour());
+    let (path, old, expires) = ("/home/daytona/r.txt", key_of(&sandbox).await?, in_an_hour(&cx).await);
     sandbox.upload(path, b"rotated").await?.ok()?;
     let rotated = sandbox.op(Method::POST, "/signing-key/rotate").send().await?;
     cx.check("status").status_in(&rotated, &[200, 201]);

@@ -14,6 +14,10 @@ scenarios! { "transport";
     /// Every answer carries `X-Daytona-Api-Version`, errors too. The CLI warns by it. (observed)
     version_header_is_everywhere: Must, covers ["listSandboxes", "HealthController_live"];
 
+    /// Health is answered like everything else: JSON in UTF-8, with a weak ETag and what caches must know of origins.
+    /// (observed)
+    health_has_the_usual_headers: Should, covers ["HealthController_live"];
+
     /// JSON answers have an ETag, and `If-None-Match` with it is answered 304 without a body. (observed)
     etag_is_honoured: Should, covers ["ConfigController_getConfig"];
 
@@ -72,6 +76,18 @@ async fn version_header_is_everywhere(cx: Cx) -> Result {
     Ok(())
 }
 
+async fn health_has_the_usual_headers(cx: Cx) -> Result {
+    let answer = cx.get("/health").no_key().send().await?;
+    cx.check("type").on(&answer).eq(answer.header("content-type"), "application/json; charset=utf-8");
+    let tag = answer.header("etag").to_owned();
+    cx.check("etag").on(&answer).that(tag.starts_with("W/\""), "a weak ETag", &tag);
+    let vary = answer.headers.get_all("vary").iter().filter_map(|one| one.to_str().ok()).collect::<Vec<_>>().join(",");
+    cx.check("vary").on(&answer).contains(&vary.to_ascii_lowercase(), "origin");
+    let again = cx.get("/health").no_key().header("If-None-Match", tag).send().await?;
+    cx.check("not-modified").status(&again, 304);
+    Ok(())
+}
+
 async fn etag_is_honoured(cx: Cx) -> Result {
     let first = cx.get("/config").send().await?.ok()?;
     let tag = first.header("etag").to_owned();
@@ -121,7 +137,8 @@ async fn envelope_is_complete(cx: Cx) -> Result {
     cx.check("status-code").json(&answer, "/statusCode", 404);
     cx.check("error").json(&answer, "/error", "Not Found");
     let at = answer["timestamp"].as_str().and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
-    let off = at.map(|at| (chrono::Utc::now() - at.to_utc()).num_seconds().abs());
+    let now = answer.date().unwrap_or_else(chrono::Utc::now);
+    let off = at.map(|at| (now - at.to_utc()).num_seconds().abs());
     cx.check("timestamp").on(&answer).should().that(off.is_some_and(|off| off < 300), "now", &answer["timestamp"]);
     Ok(())
 }

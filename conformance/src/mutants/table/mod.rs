@@ -14,7 +14,9 @@ mod lists;
 mod lsp;
 mod machine;
 mod machines;
+mod operators;
 mod organizations;
+mod permissions;
 mod previews;
 mod process;
 mod pty;
@@ -23,6 +25,7 @@ mod secrets;
 mod sessions;
 mod settings;
 mod storage;
+mod strangers;
 mod transport;
 
 use super::{Mutant, On};
@@ -30,6 +33,8 @@ use super::{Mutant, On};
 const TABLES: &[&[Mutant]] = &[
     transport::MUTANTS,
     access::MUTANTS,
+    permissions::MUTANTS,
+    strangers::MUTANTS,
     catalogue::MUTANTS,
     lifecycle::MUTANTS,
     lists::MUTANTS,
@@ -46,6 +51,7 @@ const TABLES: &[&[Mutant]] = &[
     lsp::MUTANTS,
     machines::MUTANTS,
     organizations::MUTANTS,
+    operators::MUTANTS,
     account::MUTANTS,
     storage::MUTANTS,
     images::MUTANTS,

@@ -6,7 +6,29 @@ const fn preview(id: &'static str, what: &'static str, change: Change) -> Mutant
     Mutant::new(id, what, On::Previews, change)
 }
 
+/// Changes the attributes of a preview's cookie.
+fn cookie(a: &mut Answered, from: &str, to: &str) {
+    let set = a.headers.get("set-cookie").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    if set.contains("daytona-sandbox-auth-") {
+        a.set_header("set-cookie", &set.replace(from, to));
+    }
+}
+
 pub(super) const MUTANTS: &[Mutant] = &[
+    preview(
+        "previews/cookie-for-a-day",
+        "a preview's cookie lasts for a day",
+        Change::Answer(|_, a| {
+            cookie(a, "Max-Age=3600", "Max-Age=86400");
+        }),
+    ),
+    preview(
+        "previews/cookie-for-scripts",
+        "scripts may read a preview's cookie",
+        Change::Answer(|_, a| {
+            cookie(a, "; HttpOnly", "");
+        }),
+    ),
     answer("previews/link-without-token", "a link comes without its token", &["getPortPreviewUrl"], |_, a| {
         a.edit(|v| drop(remove(v, "/token")));
     }),

@@ -3,6 +3,8 @@
 use super::prelude::*;
 
 const EVERYWHERE: Names = &["transport/*"];
+const HEALTH: Names = &["HealthController_live"];
+const HEADERS: Names = &["transport/health_has_the_usual_headers"];
 
 pub(super) const MUTANTS: &[Mutant] = &[
     answer(
@@ -35,6 +37,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         if String::from_utf8_lossy(&a.body).contains("Invalid JSON") {
             a.restatus(400, 422);
         }
+    }),
+    answer_in("transport/health-without-etag", "health has no ETag", HEALTH, HEADERS, |_, a| a.drop_header("etag")),
+    answer_in("transport/health-without-vary", "health doesn't vary by origin", HEALTH, HEADERS, |_, a| {
+        a.drop_header("vary");
+    }),
+    answer_in("transport/health-without-charset", "health doesn't say its charset", HEALTH, HEADERS, |_, a| {
+        a.set_header("content-type", "application/json");
     }),
     answer_in(
         "transport/no-etag",
