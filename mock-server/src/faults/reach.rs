@@ -116,6 +116,7 @@ fn begun_by(state: Hold) -> &'static [&'static str] {
         Hold::Snapshotting => &["createSandboxSnapshot"],
         Hold::BuildingSnapshot => &BUILDING,
         Hold::PullingSnapshot => &["createSnapshot"],
+        Hold::DeactivatingSnapshot => &["deactivateSnapshot"],
     }
 }
 
