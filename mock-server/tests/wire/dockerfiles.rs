@@ -109,9 +109,9 @@ async fn stages_and_values_are_named_by_arguments() {
     );
     until_runs(&built, "named", "sleep\x0060\0").await;
     // Only an inherited command goes.
-    let text = format!("FROM {image} AS a\nCMD [\"60\"]\nFROM a\nENTRYPOINT [\"sleep\", \"infinity\"]\n");
+    let text = format!("FROM {image} AS a\nCMD [\"60\"]\nFROM a\nENTRYPOINT [\"sleep\", \"70\"]\n");
     let built = build(built.account, "inherited", &text, &[]).await;
-    until_runs(&built, "inherited", "sleep\0infinity\0\n").await;
+    until_runs(&built, "inherited", "sleep\x0070\0\n").await;
     let failed = build(built.account, "unset", &format!("FROM {image}\nENV A=\"${{NONE:?is needed}}\"\n"), &[]).await;
     assert_eq!(failed.snapshot["errorReason"], "ENV A=\"${NONE:?is needed}\": NONE: is needed");
 }
