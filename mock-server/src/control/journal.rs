@@ -1,6 +1,6 @@
 //! `GET /__control/journal`: what the calling key's organisation did; [`crate::journal::entry`] has the entries' shape.
 //!
-//! * Filters, all of which must fit, values separated by commas: `operation`, `status` (`404`, `4xx`, `500-599`, `failed`,
+//! * Filters, all of which must fit, values separated by commas: `operation` (`create*` too), `status` (`404`, `4xx`, `500-599`, `failed`,
 //!   `none`), `method`, `plane`, `sandbox`, `key` (a key's name), `sdk` (a part of `client.source`), `path` (a beginning),
 //!   `violations=true`, `faults=true`, `open=true`, `since` (a revision).
 //! * `limit`: at most so many (default 1000, at most 20000), the oldest changes first: `next` is the `since` that goes on.
@@ -25,7 +25,6 @@ use crate::{
     api::{ApiError, ApiResult, Caller, ok},
     journal::{Filter, Journal, Kept, Scope, View, har},
     model::ControlPlane,
-    strict::check_operation,
 };
 
 const LIMIT: usize = 1000;
@@ -116,7 +115,7 @@ fn parse(query: &str) -> Result<Ask, String> {
             "until" => match value.parse() {
                 Ok(count) => ask.until = Some(count),
                 Err(_) => {
-                    set(&mut ask.filter, "operation", &value)?;
+                    ask.filter.set("operation", &value)?;
                     ask.until = Some(1);
                 }
             },
@@ -129,18 +128,10 @@ fn parse(query: &str) -> Result<Ask, String> {
                 }
             }
             "all" => ask.all = value == "true",
-            _ => set(&mut ask.filter, &name, &value)?,
+            _ => ask.filter.set(&name, &value)?,
         }
     }
     Ok(ask)
-}
-
-/// A misspelt operation would be waited for in vain.
-fn set(filter: &mut Filter, name: &str, value: &str) -> Result<(), String> {
-    if name == "operation" {
-        value.split(',').map(str::trim).filter(|name| !name.is_empty()).try_for_each(check_operation)?;
-    }
-    filter.set(name, value)
 }
 
 fn answer(mut view: View, ask: &Ask) -> Response {

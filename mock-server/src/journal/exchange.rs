@@ -32,6 +32,19 @@ pub enum Plane {
     Server,
 }
 
+impl Plane {
+    /// As it is written everywhere.
+    pub fn name(self) -> &'static str {
+        match self {
+            Plane::Api => "api",
+            Plane::Toolbox => "toolbox",
+            Plane::Preview => "preview",
+            Plane::Events => "events",
+            Plane::Server => "server",
+        }
+    }
+}
+
 /// Whose a request is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -193,8 +206,11 @@ pub fn append(body: &mut Vec<u8>, data: &[u8]) {
     body.extend_from_slice(&data[..data.len().min(room)]);
 }
 
+/// Whether headers speak of JSON, in whatever case.
 pub fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+    const JSON: &[u8] = b"application/json";
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
+    kind.and_then(|kind| kind.get(..JSON.len())).is_some_and(|kind| kind.eq_ignore_ascii_case(JSON))
 }
 
 /// An exchange under way; entered in the journal when this is dropped, at the latest.

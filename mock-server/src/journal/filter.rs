@@ -1,12 +1,14 @@
 //! Which entries somebody wants: a query string's parameters, all of which must fit. Knows only names and values.
 
-use super::{Kept, Plane};
+use super::Kept;
+use crate::strict::{check_operation, is_meant};
 
 /// What must hold of an entry; empty lists allow everything.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Revisions above it.
     pub since: u64,
+    /// `*` at the end stands for anything, as in faults.
     operations: Vec<String>,
     statuses: Vec<Statuses>,
     methods: Vec<String>,
@@ -51,7 +53,11 @@ impl Filter {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let values = || value.split(',').map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned);
         match name {
-            "operation" => self.operations.extend(values()),
+            "operation" => {
+                // A misspelt one would be waited for in vain.
+                values().try_for_each(|name| check_operation(&name))?;
+                self.operations.extend(values());
+            }
             "method" => self.methods.extend(values().map(|method| method.to_ascii_uppercase())),
             "plane" => {
                 for value in values() {
@@ -89,11 +95,12 @@ impl Filter {
             (Statuses::None, is) => is.is_none(),
             (Statuses::Range(from, to), is) => is.is_some_and(|is| (*from..=*to).contains(&is)),
         };
+        let operation = |is: &str| self.operations.iter().any(|wanted| is_meant(wanted, is));
         let source = entry.source.to_ascii_lowercase();
         entry.revision > self.since
-            && one(&self.operations, entry.operation)
+            && (self.operations.is_empty() || entry.operation.is_some_and(operation))
             && one(&self.methods, Some(&entry.method))
-            && one(&self.planes, Some(plane(entry.plane)))
+            && one(&self.planes, Some(entry.plane.name()))
             && one(&self.sandboxes, entry.sandbox.as_deref())
             && one(&self.keys, entry.key_name.as_deref())
             && (self.statuses.is_empty() || self.statuses.iter().any(status))
@@ -102,16 +109,6 @@ impl Filter {
             && flag(self.violations, entry.violations)
             && flag(self.faults, entry.faults)
             && flag(self.open, entry.open)
-    }
-}
-
-fn plane(plane: Plane) -> &'static str {
-    match plane {
-        Plane::Api => "api",
-        Plane::Toolbox => "toolbox",
-        Plane::Preview => "preview",
-        Plane::Events => "events",
-        Plane::Server => "server",
     }
 }
 
@@ -154,6 +151,8 @@ mod tests {
         let mut filter = Filter::default();
         assert!(filter.set("operations", "a").expect_err("refused").contains("operation, status"));
         assert!(filter.set("open", "maybe").is_err());
+        assert!(filter.set("operation", "getSandbx").expect_err("refused").contains("did you mean getSandbox?"));
+        assert_eq!(filter.set("operation", "create*,getSandbox"), Ok(()));
         assert_eq!(filter.set("status", "4xx,none"), Ok(()));
     }
 }

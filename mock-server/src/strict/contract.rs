@@ -1,10 +1,13 @@
 //! The contract's side of requests as data: `api.contract` and `toolbox.contract` beside this file. A line declares an
-//! operation (`op createSandbox deprecated query { limit?: number } body CreateSandbox`) or a type (`type Name = shape`).
+//! operation (`op createSandbox deprecated path { port: number } query { limit?: number } body CreateSandbox`; of its path only
+//! what isn't text) or a type (`type Name = shape`).
 //! Shapes: `any`, `bool`, `integer`, `number`, `string`, `[shape]` a list, `<shape>` a map, `(a b)` one of these words,
 //! `{ name?: shape }` an object (`?`: may be left out), a type's name. `?` after a shape: null is fine. Indented lines go on.
+//! What the newest SDKs send beyond the published documents is in `newer.contract`, which says how it is written.
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use super::parser::parse;
 use crate::journal::Plane;
 
 pub type Fields = Vec<Field>;
@@ -34,18 +37,36 @@ pub enum Shape {
 #[derive(Debug, Default)]
 pub struct Operation {
     pub deprecated: bool,
+    pub path: Fields,
     pub query: Fields,
     pub body: Option<Shape>,
+    /// The newest SDK sends its JSON without a content type.
+    pub untyped: bool,
 }
 
+/// An operation that no published document has.
 #[derive(Debug)]
+pub struct Route {
+    pub id: &'static str,
+    pub method: &'static str,
+    /// Parameters in braces.
+    pub path: String,
+    pub operation: Operation,
+}
+
+#[derive(Debug, Default)]
 pub struct Contract {
     pub operations: HashMap<&'static str, Operation>,
     pub types: HashMap<&'static str, Shape>,
+    pub routes: Vec<Route>,
 }
 
-static API: LazyLock<Contract> = LazyLock::new(|| parse(include_str!("api.contract")));
-static TOOLBOX: LazyLock<Contract> = LazyLock::new(|| parse(include_str!("toolbox.contract")));
+const API_TEXT: &str = include_str!("api.contract");
+const TOOLBOX_TEXT: &str = include_str!("toolbox.contract");
+const NEWER: &str = include_str!("newer.contract");
+
+static API: LazyLock<Contract> = LazyLock::new(|| whole(API_TEXT, "api"));
+static TOOLBOX: LazyLock<Contract> = LazyLock::new(|| whole(TOOLBOX_TEXT, "toolbox"));
 
 /// What requests of a plane may have; planes without a contract have an empty one.
 pub fn of(plane: Plane) -> Option<&'static Contract> {
@@ -56,136 +77,59 @@ pub fn of(plane: Plane) -> Option<&'static Contract> {
     }
 }
 
+impl Contract {
+    /// What was added since the documents for a request.
+    pub fn route(&self, method: &str, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.method == method && fits(&route.path, path))
+    }
+
+    pub fn more_fields(&mut self, name: &str, more: Fields) {
+        match self.types.get_mut(name) {
+            Some(Shape::Object(fields)) => fields.extend(more),
+            _ => panic!("{name} is no object"),
+        }
+    }
+
+    pub fn more_words(&mut self, name: &str, field: &str, more: Shape) {
+        let Some(Shape::Object(fields)) = self.types.get_mut(name) else { panic!("{name} is no object") };
+        let field = fields.iter_mut().find(|own| own.name == field);
+        match (field.map(|field| field.shape.innermost()), more) {
+            (Some(Shape::Words(words)), Shape::Words(more)) => words.extend(more),
+            _ => panic!("words of {name}"),
+        }
+    }
+}
+
+impl Shape {
+    fn innermost(&mut self) -> &mut Shape {
+        match self {
+            Shape::List(of) | Shape::Map(of) | Shape::Nullable(of) => of.innermost(),
+            shape => shape,
+        }
+    }
+}
+
+/// Whether a path is one of a template's.
+fn fits(template: &str, path: &str) -> bool {
+    let (mut own, mut given) = (template.split('/'), path.split('/'));
+    loop {
+        match (own.next(), given.next()) {
+            (None, None) => return true,
+            (Some(own), Some(given)) if own == given || own.starts_with('{') && !given.is_empty() => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The documents' side and what came since.
+///
 /// # Panics
-/// Where the text is not of that form. The texts are part of the program, and a test reads them.
-fn parse(text: &'static str) -> Contract {
-    let mut parser = Parser { rest: text };
-    let mut contract = Contract { operations: HashMap::new(), types: HashMap::new() };
-    while let Some(word) = parser.try_word() {
-        match word {
-            "#" => parser.skip_line(),
-            "op" => {
-                let name = parser.word();
-                let operation = parser.operation();
-                contract.operations.insert(name, operation);
-            }
-            "type" => {
-                let name = parser.word();
-                parser.expect("=");
-                let shape = parser.shape();
-                contract.types.insert(name, shape);
-            }
-            other => panic!("a declaration, not {other}"),
-        }
-    }
+/// Where the texts are not of that form. They are part of the program, and a test reads them.
+fn whole(text: &'static str, plane: &str) -> Contract {
+    let mut contract = Contract::default();
+    parse(text, "", &mut contract);
+    parse(NEWER, plane, &mut contract);
     contract
-}
-
-struct Parser {
-    rest: &'static str,
-}
-
-impl Parser {
-    fn operation(&mut self) -> Operation {
-        let mut operation = Operation { deprecated: self.take("deprecated"), ..Operation::default() };
-        if self.take("query") {
-            operation.query = self.fields();
-        }
-        if self.take("body") {
-            operation.body = Some(self.shape());
-        }
-        operation
-    }
-
-    fn shape(&mut self) -> Shape {
-        let shape = if self.peek("{") {
-            Shape::Object(self.fields())
-        } else if self.take("[") {
-            let of = self.shape();
-            self.expect("]");
-            Shape::List(Box::new(of))
-        } else if self.take("<") {
-            let of = self.shape();
-            self.expect(">");
-            Shape::Map(Box::new(of))
-        } else if self.take("(") {
-            let mut words = Vec::new();
-            while !self.take(")") {
-                words.push(self.word());
-            }
-            Shape::Words(words)
-        } else {
-            match self.word() {
-                "any" => Shape::Any,
-                "bool" => Shape::Bool,
-                "integer" => Shape::Integer,
-                "number" => Shape::Number,
-                "string" => Shape::Text,
-                name => Shape::Named(name),
-            }
-        };
-        if self.take("?") { Shape::Nullable(Box::new(shape)) } else { shape }
-    }
-
-    fn fields(&mut self) -> Fields {
-        self.expect("{");
-        let mut fields = Vec::new();
-        while !self.take("}") {
-            let name = self.word();
-            let optional = self.take("?");
-            // A word takes its colon along where members have one.
-            if !name.ends_with(':') {
-                self.expect(":");
-            }
-            fields.push(Field { name: name.trim_end_matches(':'), optional, shape: self.shape() });
-            self.take(",");
-        }
-        fields
-    }
-
-    fn space(&mut self) {
-        self.rest = self.rest.trim_start();
-    }
-
-    fn peek(&mut self, token: &str) -> bool {
-        self.space();
-        self.rest.starts_with(token)
-    }
-
-    /// A token of letters must end there.
-    fn take(&mut self, token: &str) -> bool {
-        if !self.peek(token) {
-            return false;
-        }
-        let after = &self.rest[token.len()..];
-        let is_word = token.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if is_word && !after.starts_with(char::is_whitespace) {
-            return false;
-        }
-        self.rest = after;
-        true
-    }
-
-    fn expect(&mut self, token: &str) {
-        assert!(self.take(token), "{token} before {:?}", &self.rest[..self.rest.len().min(40)]);
-    }
-
-    fn try_word(&mut self) -> Option<&'static str> {
-        self.space();
-        let end = self.rest.find(|c: char| c.is_whitespace() || "?,{}[]<>()=".contains(c)).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        (!word.is_empty()).then_some(word)
-    }
-
-    fn word(&mut self) -> &'static str {
-        self.try_word().unwrap_or_else(|| panic!("a word before {:?}", &self.rest[..self.rest.len().min(40)]))
-    }
-
-    fn skip_line(&mut self) {
-        let end = self.rest.find('\n').unwrap_or(self.rest.len());
-        self.rest = &self.rest[end..];
-    }
 }
 
 #[cfg(test)]
@@ -203,13 +147,10 @@ mod tests {
         for (plane, ids) in [(Plane::Api, api), (Plane::Toolbox, toolbox)] {
             let contract = of(plane).expect("a contract");
             assert_eq!(contract.operations.len(), ids.len());
-            for id in ids {
-                let operation = contract.operations.get(id).unwrap_or_else(|| panic!("{id} is not declared"));
-                operation
-                    .body
-                    .iter()
-                    .chain(operation.query.iter().map(|field| &field.shape))
-                    .for_each(|s| known(contract, s));
+            let declared = ids.iter().map(|id| contract.operations.get(id).unwrap_or_else(|| panic!("no {id}")));
+            for operation in declared.chain(contract.routes.iter().map(|route| &route.operation)) {
+                let fields = operation.query.iter().chain(&operation.path).map(|field| &field.shape);
+                operation.body.iter().chain(fields).for_each(|s| known(contract, s));
             }
             contract.types.values().for_each(|shape| known(contract, shape));
         }
@@ -224,17 +165,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_came_since_is_added() {
+        let (api, toolbox) = (of(Plane::Api).expect("a contract"), of(Plane::Toolbox).expect("a contract"));
+        let Shape::Object(fields) = &api.types["CreateSandbox"] else { panic!("an object") };
+        assert!(fields.iter().any(|field| field.name == "kvm" && field.optional));
+        assert!(toolbox.operations["UpdateEnv"].untyped && !toolbox.operations["Click"].untyped);
+        assert_eq!(toolbox.route("POST", "/computeruse/mouse/up").map(|route| route.id), Some("MouseUp"));
+        assert_eq!(api.route("GET", "/organizations/x/gpu-capacity").map(|route| route.id), Some("getGpuCapacity"));
+        assert!(api.route("GET", "/organizations//gpu-capacity").is_none() && toolbox.route("GET", "/x").is_none());
+    }
+
     /// Where the official documents are at hand, fields and parameters are theirs.
     #[test]
     fn it_says_what_the_official_documents_say() {
-        for (plane, file) in [(Plane::Api, "api.json"), (Plane::Toolbox, "toolbox.json")] {
+        for (own, file) in [(API_TEXT, "api.json"), (TOOLBOX_TEXT, "toolbox.json")] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/openapi").join(file);
             let Ok(text) = std::fs::read_to_string(&path) else {
                 println!("SKIPPED: no {}", path.display());
                 continue;
             };
             let document: Value = serde_json::from_str(&text).expect("JSON");
-            let contract = of(plane).expect("a contract");
+            let mut published = Contract::default();
+            parse(own, "", &mut published);
+            let contract = &published;
             for methods in document["paths"].as_object().expect("paths").values() {
                 for operation in methods.as_object().expect("methods").values() {
                     let Some(id) = operation["operationId"].as_str() else { continue };
@@ -254,6 +208,13 @@ mod tests {
         query.sort_unstable();
         ours.sort_unstable();
         assert_eq!(ours, query, "query of {id}");
+        let is_text = |p: &&Value| resolve(document, &p["schema"])["enum"].is_null() && kind_of(p) == "string";
+        let mut path: Vec<&str> =
+            parameters.iter().filter(|p| p["in"] == "path" && !is_text(p)).filter_map(|p| p["name"].as_str()).collect();
+        path.sort_unstable();
+        let mut ours: Vec<&str> = own.path.iter().map(|field| field.name).collect();
+        ours.sort_unstable();
+        assert_eq!(ours, path, "path of {id}");
         assert_eq!(own.deprecated, official["deprecated"] == true, "{id}");
         let modern = &official["requestBody"]["content"]["application/json"]["schema"];
         let old = parameters.iter().find(|p| p["in"] == "body").map_or(&Value::Null, |p| &p["schema"]);
@@ -271,6 +232,11 @@ mod tests {
         fields.sort_unstable();
         ours.sort_unstable();
         assert_eq!(ours, fields, "body of {id}");
+    }
+
+    /// Both forms of the documents say it at their own place.
+    fn kind_of(parameter: &Value) -> &str {
+        parameter["type"].as_str().or_else(|| parameter["schema"]["type"].as_str()).unwrap_or_default()
     }
 
     fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {

@@ -1,16 +1,25 @@
 //! Strict mode: is a request what the contract allows? The real service forgives much (unknown fields are dropped, so a
-//! misspelt one does nothing); a test wants to be told.
+//! misspelt one does nothing; `public/yes` means false, port `x` gives a link to `NaN`); a test wants to be told. What the
+//! newest SDKs send goes before the published documents (`newer.contract`).
 //!
-//! Rules: `unknown-operation`, `deprecated-route`, `unknown-parameter`, `missing-parameter`, `unknown-field`,
+//! Rules: `unknown-operation`, `deprecated-route`, `unknown-parameter`, `missing-parameter`, `unknown-field` (also of a form),
 //! `missing-field`, `wrong-type` (also of words that are none of the allowed), `bad-json`, `body-on-get`,
 //! `missing-header` (JSON that is not called so).
 
+mod body;
 mod contract;
+mod hints;
+mod parser;
+
+use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use self::contract::{Contract, Fields, Shape};
+use self::{
+    body::{say, text_fits},
+    contract::{Contract, Fields, Operation},
+    hints::nearest,
+};
 use crate::{
     api,
     journal::{Plane, exchange::Violation},
@@ -36,17 +45,22 @@ pub struct Request<'a> {
     pub path: &'a str,
     pub query: &'a str,
     pub content_type: &'a str,
-    /// Empty for what isn't JSON or too large to be looked at.
-    pub body: &'a [u8],
-    pub body_size: Option<u64>,
+    /// There is at least a byte of a body.
+    pub has_body: bool,
+    /// All of it, where it was read for this; `None` where it is too large.
+    pub body: Option<&'a [u8]>,
+    /// Names of a form's parts.
+    pub form: Option<&'a [String]>,
     /// By the path of SDKs before 0.113.
     pub legacy: bool,
 }
 
 /// Parameters that open something, anywhere.
 const CREDENTIALS: [&str; 6] = ["access_token", "DAYTONA_SANDBOX_AUTH_KEY", "expires", "signature", "EIO", "transport"];
-/// Served for SDKs though no contract of today has them.
-const UNCONTRACTED: [&str; 3] = ["/project-dir", "/proxy/", "/health"];
+/// Served for older SDKs though no contract of today has it.
+const PROJECT_DIR: &str = "/project-dir";
+/// What is behind belongs to programs in sandboxes.
+const PROXY: &str = "/proxy/";
 /// What to ask for instead of what is deprecated (the official document; of a backup it says that there is no need).
 const SUCCESSORS: [(&str, &str); 5] = [
     ("listSandboxesPaginated_deprecated", "use GET /sandbox"),
@@ -57,31 +71,79 @@ const SUCCESSORS: [(&str, &str); 5] = [
 ];
 /// More would only repeat themselves.
 const MOST: usize = 50;
+/// Characters of a text about one.
+const LONGEST: usize = 1000;
+
+/// What there is to be known of a request's body before it can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    Nothing,
+    /// Whether there is one.
+    Presence,
+    Json,
+}
+
+pub fn wants(plane: Plane, operation: Option<&str>, method: &str, path: &str) -> Wants {
+    let contract = contract::of(plane);
+    match contract.and_then(|contract| declared(contract, operation, method, path)) {
+        Some(_) if matches!(method, "GET" | "HEAD") => Wants::Presence,
+        Some((_, own)) if own.body.is_some() => Wants::Json,
+        _ => Wants::Nothing,
+    }
+}
+
+/// What is declared of a request, by its name.
+fn declared<'a>(
+    contract: &'a Contract,
+    operation: Option<&'a str>,
+    method: &str,
+    path: &str,
+) -> Option<(&'a str, &'a Operation)> {
+    if let Some(route) = contract.route(method, path) {
+        return Some((route.id, &route.operation));
+    }
+    let id = operation?;
+    Some((id, contract.operations.get(id)?))
+}
 
 /// Every rule that a request breaks.
 pub fn judge(request: &Request) -> Vec<Violation> {
     let Some(contract) = contract::of(request.plane) else { return Vec::new() };
     let mut found = Vec::new();
-    let Some(id) = request.operation else {
-        found.extend(unknown_operation(request));
+    let Some((id, own)) = declared(contract, request.operation, request.method, request.path) else {
+        found.extend(unknown_operation(request, contract));
         return found;
     };
-    let Some(operation) = contract.operations.get(id) else { return found };
-    if operation.deprecated || request.legacy {
-        let message = if request.legacy {
-            format!("{id} is asked for by the path of SDKs before 0.113, which fails on the service of today")
-        } else {
-            format!("{id} is deprecated")
-        };
-        let now = || SUCCESSORS.iter().find(|(old, _)| *old == id).map(|(_, now)| (*now).to_owned());
-        let legacy = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
-        let fix = legacy.or_else(now);
-        found.push(Violation { rule: "deprecated-route", path: "path".into(), message, fix });
+    if own.deprecated || request.legacy {
+        found.push(deprecated(request, id));
     }
-    judge_query(request, &operation.query, &mut found);
-    judge_body(request, id, operation.body.as_ref(), contract, &mut found);
+    judge_path(request, id, own, &mut found);
+    judge_query(request, &own.query, &mut found);
+    body::judge_body(request, id, own, contract, &mut found);
     found.truncate(MOST);
+    found.iter_mut().for_each(shorten);
     found
+}
+
+/// What somebody sent is no longer in the journal than it has to be.
+fn shorten(violation: &mut Violation) {
+    for text in [&mut violation.path, &mut violation.message].into_iter().chain(&mut violation.fix) {
+        if let Some((at, _)) = text.char_indices().nth(LONGEST) {
+            text.truncate(at);
+            text.push('…');
+        }
+    }
+}
+
+fn deprecated(request: &Request, id: &str) -> Violation {
+    let message = if request.legacy {
+        format!("{id} is asked for by the path of SDKs before 0.113, which fails on the service of today")
+    } else {
+        format!("{id} is deprecated")
+    };
+    let now = || SUCCESSORS.iter().find(|(old, _)| *old == id).map(|(_, now)| (*now).to_owned());
+    let legacy = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
+    Violation { rule: "deprecated-route", path: "path".into(), message, fix: legacy.or_else(now) }
 }
 
 /// Says in one line what is wrong.
@@ -93,14 +155,21 @@ pub fn message(violations: &[Violation]) -> String {
     format!("strict mode: {}", violations.iter().map(one).collect::<Vec<_>>().join("; "))
 }
 
-fn unknown_operation(request: &Request) -> Option<Violation> {
-    if request.method == "OPTIONS" || UNCONTRACTED.iter().any(|known| request.path.starts_with(known)) {
+fn did_you_mean(near: impl Display) -> String {
+    format!("did you mean {near}?")
+}
+
+fn unknown_operation(request: &Request, contract: &Contract) -> Option<Violation> {
+    let in_toolbox = request.plane == Plane::Toolbox;
+    let served = in_toolbox && (request.path == PROJECT_DIR || request.path.starts_with(PROXY));
+    if request.method == "OPTIONS" || served {
         return None;
     }
-    let known: Vec<(&str, &str)> = match request.plane {
-        Plane::Api => api::operations::OPERATIONS.iter().map(|op| (op.method, op.path)).collect(),
-        _ => toolbox::operations::OPERATIONS.iter().map(|op| (op.method, op.path)).collect(),
-    };
+    let mut known: Vec<(&str, &str)> = operations(request.plane).map(|(_, method, path)| (method, path)).collect();
+    known.extend(contract.routes.iter().map(|route| (route.method, route.path.as_str())));
+    if in_toolbox {
+        known.push(("GET", PROJECT_DIR));
+    }
     let other =
         known.iter().filter(|(_, path)| template_distance(path, request.path) == 0.0).map(|(method, _)| *method);
     let others: Vec<&str> = other.collect();
@@ -109,12 +178,33 @@ fn unknown_operation(request: &Request) -> Option<Violation> {
         let nearest = nearest.min_by(|a, b| {
             (a.0, a.1 != request.method).partial_cmp(&(b.0, b.1 != request.method)).unwrap_or(std::cmp::Ordering::Equal)
         });
-        nearest.filter(|(far, ..)| *far <= 0.34).map(|(_, method, path)| format!("did you mean {method} {path}?"))
+        nearest.filter(|(far, ..)| *far <= 0.34).map(|(_, method, path)| did_you_mean(format!("{method} {path}")))
     } else {
         Some(format!("this path has {}", others.join(", ")))
     };
     let message = format!("the contract has no {} {}", request.method, request.path);
     Some(Violation { rule: "unknown-operation", path: "path".into(), message, fix })
+}
+
+/// Id, method and path of the published operations of a plane.
+fn operations(plane: Plane) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let api = api::operations::OPERATIONS.iter().map(|op| (op.id, op.method, op.path));
+    let toolbox = toolbox::operations::OPERATIONS.iter().map(|op| (op.id, op.method, op.path));
+    let is_api = plane == Plane::Api;
+    api.filter(move |_| is_api).chain(toolbox.filter(move |_| !is_api))
+}
+
+/// Plane, id, method and path of the published operations that a name means, which may end with a `*`.
+pub fn meant_operations(name: &str) -> impl Iterator<Item = (Plane, &'static str, &'static str, &'static str)> {
+    let all = [Plane::Api, Plane::Toolbox]
+        .into_iter()
+        .flat_map(|plane| operations(plane).map(move |(id, method, path)| (plane, id, method, path)));
+    all.filter(move |(_, id, ..)| is_meant(name, id))
+}
+
+/// Equal, or equal up to a `*` at the end.
+pub fn is_meant(name: &str, operation: &str) -> bool {
+    name.strip_suffix('*').map_or(operation == name, |start| operation.starts_with(start))
 }
 
 /// How far a path is from a template: 0 fits, 1 has nothing in common.
@@ -124,7 +214,12 @@ fn template_distance(template: &str, path: &str) -> f64 {
         return 1.0;
     }
     let part = |(own, given): (&&str, &&str)| {
-        if own.starts_with('{') { 0.0 } else { 1.0 - strsim::normalized_damerau_levenshtein(own, given) }
+        if own.starts_with('{') {
+            return 0.0;
+        }
+        let far = 1.0 - strsim::normalized_damerau_levenshtein(own, given);
+        // `exec` is `execute` rather than anything else.
+        if own != given && hints::begins(own, given) { far.min(0.25) } else { far }
     };
     own.iter().zip(&given).map(part).fold(0.0, f64::max)
 }
@@ -134,213 +229,74 @@ fn template_distance(template: &str, path: &str) -> f64 {
 /// # Errors
 /// With the name that was meant, if one is near.
 pub fn check_operation(name: &str) -> Result<(), String> {
-    let api = api::operations::OPERATIONS.iter().map(|op| op.id);
-    let all = || api.clone().chain(toolbox::operations::OPERATIONS.iter().map(|op| op.id));
-    let fits = |known: &str| name.strip_suffix('*').map_or(known == name, |start| known.starts_with(start));
-    if all().any(fits) {
+    if meant_operations(name).next().is_some() {
         return Ok(());
     }
-    let meant = nearest(name, all()).map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    let all = meant_operations("*").map(|(_, id, ..)| id);
+    let meant = nearest(name, all).map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
     Err(format!("there is no operation {name}{meant}"))
 }
 
-/// The known name that was meant, if one is near enough.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
-    let given = plain(name);
-    let all = known.map(|known| (strsim::damerau_levenshtein(&plain(known), &given), known));
-    all.min_by_key(|(far, _)| *far).filter(|(far, known)| *far * 3 <= known.len().max(3)).map(|(_, known)| known)
+/// What isn't a text in a path. The service takes `yes` for false, and a port that is no number for `NaN` (observed).
+fn judge_path(request: &Request, id: &str, own: &Operation, found: &mut Vec<Violation>) {
+    if own.path.is_empty() {
+        return;
+    }
+    let template = operations(request.plane).find(|(known, ..)| *known == id).map_or("", |(.., path)| path);
+    for (part, given) in template.split('/').zip(request.path.split('/')) {
+        let name = part.trim_matches(['{', '}']);
+        let field = own.path.iter().find(|field| part.starts_with('{') && field.name == name);
+        let Some(field) = field.filter(|field| !text_fits(&field.shape, given)) else { continue };
+        let message = format!("{name} in the path must be {}, not {given:?}", say(&field.shape));
+        let fix = hints::value(&field.shape, given).map(did_you_mean);
+        found.push(Violation { rule: "wrong-type", path: format!("path.{name}"), message, fix });
+    }
 }
 
 fn judge_query(request: &Request, declared: &Fields, found: &mut Vec<Violation>) {
     let pairs: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes())
         .map(|(name, value)| (name.trim_end_matches("[]").to_owned(), value.into_owned()))
         .collect();
+    let is_given = |wanted: &str| pairs.iter().any(|(name, _)| name == wanted);
+    let known: Vec<&str> = declared.iter().map(|field| field.name).collect();
+    let missing = declared.iter().filter(|field| !field.optional && !is_given(field.name)).map(|field| field.name);
+    let missing: Vec<&str> = missing.collect();
     for (name, value) in &pairs {
         match declared.iter().find(|field| field.name == name) {
             Some(field) if !text_fits(&field.shape, value) => {
                 let message = format!("the query parameter {name} must be {}, not {value:?}", say(&field.shape));
-                let fix = meant(&field.shape, value).map(|near| format!("did you mean {near}?"));
+                let fix =
+                    repeated(&field.shape, name, value).or_else(|| hints::value(&field.shape, value).map(did_you_mean));
                 found.push(Violation { rule: "wrong-type", path: format!("query.{name}"), message, fix });
             }
             Some(_) => {}
             None if CREDENTIALS.contains(&name.as_str()) => {}
             None => {
-                let fix =
-                    nearest(name, declared.iter().map(|field| field.name)).map(|near| format!("did you mean {near}?"));
+                let fix = hints::field(name, &missing, &known).map(did_you_mean);
                 let message = format!("the query parameter {name} is unknown and does nothing");
                 found.push(Violation { rule: "unknown-parameter", path: format!("query.{name}"), message, fix });
             }
         }
     }
-    for field in declared.iter().filter(|field| !field.optional && !pairs.iter().any(|(name, _)| name == field.name)) {
-        let message = format!("the query parameter {} is missing", field.name);
-        found.push(Violation { rule: "missing-parameter", path: format!("query.{}", field.name), message, fix: None });
+    for name in missing {
+        let message = format!("the query parameter {name} is missing");
+        found.push(Violation { rule: "missing-parameter", path: format!("query.{name}"), message, fix: None });
     }
 }
 
-/// The value that a text was meant to be: `True`, `started ` or `"5"` are others' spellings of one.
-fn meant(shape: &Shape, text: &str) -> Option<String> {
-    let plain = text.trim().trim_matches(['"', '\'']);
-    match shape {
-        Shape::Bool => nearest(plain, ["true", "false"].into_iter()).map(str::to_owned),
-        Shape::Integer | Shape::Number => plain.parse::<f64>().ok().map(|_| plain.to_owned()),
-        Shape::Words(words) => nearest(plain, words.iter().copied()).map(str::to_owned),
-        Shape::List(of) => {
-            let wrong = text.split(',').find(|item| !text_fits(of, item.trim()))?;
-            meant(of, wrong)
-        }
-        Shape::Nullable(of) => meant(of, text),
-        _ => None,
-    }
-}
-
-fn text_fits(shape: &Shape, text: &str) -> bool {
-    match shape {
-        Shape::Bool => matches!(text, "true" | "false" | "1" | "0"),
-        Shape::Integer | Shape::Number => text.trim().parse::<f64>().is_ok(),
-        // A list may be one text with commas.
-        Shape::Words(words) => text.is_empty() || words.contains(&text),
-        Shape::List(of) => text.split(',').all(|item| text_fits(of, item.trim())),
-        Shape::Nullable(of) => text_fits(of, text),
-        _ => true,
-    }
-}
-
-fn judge_body(request: &Request, id: &str, shape: Option<&Shape>, contract: &Contract, found: &mut Vec<Violation>) {
-    let has_body = request.body_size.is_none_or(|size| size > 0);
-    if has_body && matches!(request.method, "GET" | "HEAD") {
-        let message = format!("{id} is a {}, whose body nobody reads", request.method);
-        found.push(Violation { rule: "body-on-get", path: "body".into(), message, fix: None });
-        return;
-    }
-    let Some(shape) = shape else { return };
-    let is_json = request.content_type.starts_with("application/json");
-    if has_body && !is_json && !request.content_type.starts_with("multipart/") {
-        let message = format!("{id} takes JSON, but the request says content-type: {}", or_none(request.content_type));
-        let fix = Some("send content-type: application/json".to_owned());
-        found.push(Violation { rule: "missing-header", path: "header.content-type".into(), message, fix });
-        return;
-    }
-    if request.body.is_empty() {
-        if !has_body && required(shape, contract) {
-            let message = format!("{id} needs a body");
-            found.push(Violation { rule: "missing-field", path: "body".into(), message, fix: None });
-        }
-        return;
-    }
-    match serde_json::from_slice::<Value>(request.body) {
-        Ok(value) => judge_value("body", &value, shape, contract, found),
-        Err(error) => {
-            let message = format!("the body is no JSON: {error}");
-            found.push(Violation { rule: "bad-json", path: "body".into(), message, fix: None });
-        }
-    }
-}
-
-fn or_none(text: &str) -> &str {
-    if text.is_empty() { "(none)" } else { text }
-}
-
-fn required(shape: &Shape, contract: &Contract) -> bool {
-    match shape {
-        Shape::Named(name) => contract.types.get(name).is_some_and(|shape| required(shape, contract)),
-        Shape::Object(fields) => fields.iter().any(|field| !field.optional),
-        _ => false,
-    }
-}
-
-fn judge_value(path: &str, value: &Value, shape: &Shape, contract: &Contract, found: &mut Vec<Violation>) {
-    if found.len() > MOST {
-        return;
-    }
-    match (shape, value) {
-        (Shape::Any, _) | (Shape::Bool, Value::Bool(_)) | (Shape::Number, Value::Number(_)) => {}
-        (Shape::Text, Value::String(_)) | (Shape::Nullable(_), Value::Null) => {}
-        (Shape::Integer, Value::Number(number)) if number.as_f64().is_some_and(|n| n.fract() == 0.0) => {}
-        (Shape::Nullable(of), value) => judge_value(path, value, of, contract, found),
-        (Shape::Named(name), value) => {
-            if let Some(shape) = contract.types.get(name) {
-                judge_value(path, value, shape, contract, found);
-            }
-        }
-        (Shape::List(of), Value::Array(items)) => {
-            for (i, item) in items.iter().enumerate() {
-                judge_value(&format!("{path}[{i}]"), item, of, contract, found);
-            }
-        }
-        (Shape::Map(of), Value::Object(fields)) => {
-            for (name, value) in fields {
-                judge_value(&format!("{path}.{name}"), value, of, contract, found);
-            }
-        }
-        (Shape::Object(declared), Value::Object(_)) => judge_object(path, value, declared, contract, found),
-        (Shape::Words(words), Value::String(word)) if words.contains(&word.as_str()) => {}
-        (Shape::Words(_), Value::String(word)) => {
-            let fix = meant(shape, word).map(|near| format!("did you mean {near}?"));
-            let message = format!("{path} must be {}, not {word:?}", say(shape));
-            found.push(Violation { rule: "wrong-type", path: path.into(), message, fix });
-        }
-        (shape, value) => {
-            let message = format!("{path} must be {}, not {}", say(shape), kind(value));
-            let near = value.as_str().and_then(|text| meant(shape, text));
-            let fix = near.map(|near| format!("did you mean {near}, without quotes?"));
-            found.push(Violation { rule: "wrong-type", path: path.into(), message, fix });
-        }
-    }
-}
-
-fn judge_object(path: &str, value: &Value, declared: &Fields, contract: &Contract, found: &mut Vec<Violation>) {
-    let Value::Object(fields) = value else { return };
-    for (name, value) in fields {
-        let path = format!("{path}.{name}");
-        match declared.iter().find(|field| field.name == name) {
-            // The service takes null for left out.
-            Some(field) if field.optional && value.is_null() => {}
-            Some(field) => judge_value(&path, value, &field.shape, contract, found),
-            None => {
-                let fix =
-                    nearest(name, declared.iter().map(|field| field.name)).map(|near| format!("did you mean {near}?"));
-                let message = format!("{path} is unknown and does nothing");
-                found.push(Violation { rule: "unknown-field", path, message, fix });
-            }
-        }
-    }
-    for field in declared.iter().filter(|field| !field.optional && !fields.contains_key(field.name)) {
-        let path = format!("{path}.{}", field.name);
-        found.push(Violation { rule: "missing-field", message: format!("{path} is missing"), path, fix: None });
-    }
-}
-
-fn say(shape: &Shape) -> String {
-    match shape {
-        Shape::Any => "anything".into(),
-        Shape::Bool => "true or false".into(),
-        Shape::Integer => "a whole number".into(),
-        Shape::Number => "a number".into(),
-        Shape::Text => "a string".into(),
-        Shape::List(of) => format!("a list, each {}", say(of)),
-        Shape::Map(_) | Shape::Object(_) | Shape::Named(_) => "an object".into(),
-        Shape::Words(words) => format!("one of {}", words.join(", ")),
-        Shape::Nullable(of) => format!("{} or null", say(of)),
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+/// Good values in one text with commas.
+fn repeated(shape: &contract::Shape, name: &str, text: &str) -> Option<String> {
+    let contract::Shape::List(of) = shape else { return None };
+    let mut all = text.split(',').map(str::trim);
+    let good = text.contains(',') && all.clone().all(|item| text_fits(of, item));
+    let (first, second) = (all.next()?, all.next().unwrap_or_default());
+    good.then(|| format!("repeat it: {name}={first}&{name}={second}"))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -353,8 +309,9 @@ mod tests {
             path,
             query,
             content_type: "application/json",
-            body: text.as_bytes(),
-            body_size: Some(text.len() as u64),
+            has_body: !text.is_empty(),
+            body: Some(text.as_bytes()),
+            form: None,
             legacy: false,
         };
         let all = judge(&request).into_iter();
@@ -392,8 +349,9 @@ mod tests {
             path: found.path,
             query,
             content_type,
-            body: body.as_bytes(),
-            body_size: Some(body.len() as u64),
+            has_body: !body.is_empty(),
+            body: Some(body.as_bytes()),
+            form: None,
             legacy: false,
         };
         judge(&request).into_iter().map(|violation| violation.rule).collect()
@@ -432,9 +390,25 @@ mod tests {
                 "wrong-type body.public did you mean true, without quotes?"
             ]
         );
+        for (states, hint) in
+            [("started,stopped", "repeat it: states=started&states=stopped"), ("stoped", "did you mean stopped?")]
+        {
+            let found = judged("GET", "/sandbox", &format!("states={states}"), &Value::Null);
+            assert_eq!(found, [format!("wrong-type query.states {hint}")]);
+        }
+        assert_eq!(judged("POST", "/sandbox/x/public/yes", "", &Value::Null), ["wrong-type path.isPublic"]);
         assert_eq!(
-            judged("GET", "/sandbox", "states=started,stoped", &Value::Null),
-            ["wrong-type query.states did you mean stopped?"]
+            judged("POST", "/sandbox/x/public/True", "", &Value::Null),
+            ["wrong-type path.isPublic did you mean true?"]
+        );
+        assert_eq!(judged("GET", "/sandbox/x/ports/NaN/preview-url", "", &Value::Null), ["wrong-type path.port"]);
+        assert!(judged("GET", "/sandbox/x/ports/80/preview-url", "", &Value::Null).is_empty());
+        assert_eq!(
+            create(json!({"buildInfo": {"dockerfile": "FROM x"}})),
+            [
+                "unknown-field body.buildInfo.dockerfile did you mean dockerfileContent?",
+                "missing-field body.buildInfo.dockerfileContent"
+            ]
         );
         assert_eq!(judged("GET", "/sandbox/paginated", "", &Value::Null), ["deprecated-route path use GET /sandbox"]);
         assert_eq!(
@@ -449,6 +423,7 @@ mod tests {
         );
         assert_eq!(judged("PATCH", "/sandbox", "", &Value::Null), ["unknown-operation path this path has GET, POST"]);
         assert_eq!(judged("GET", "/workspace/x/y/z/a", "", &Value::Null), ["unknown-operation path"]);
+        assert_eq!(judged("GET", "/healthx", "", &Value::Null), ["unknown-operation path did you mean GET /health?"]);
     }
 
     proptest! {
@@ -458,7 +433,7 @@ mod tests {
                 for operation in [None, Some("createSandbox"), Some("ListFiles"), Some("UploadFile")] {
                     judge(&Request {
                         plane, operation, method: "POST", path: &path, query: &query, content_type: &kind,
-                        body: body.as_bytes(), body_size: None, legacy: false,
+                        has_body: true, body: Some(body.as_bytes()), form: None, legacy: false,
                     });
                 }
             }

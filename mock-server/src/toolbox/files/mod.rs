@@ -56,6 +56,7 @@ use axum::{
     routing::{get, post},
 };
 
+pub use multipart::{is_multipart, names as part_names};
 pub(super) use rename::carry;
 
 use super::{Ctx, ToolboxError, go_errors};

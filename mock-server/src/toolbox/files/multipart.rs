@@ -274,6 +274,21 @@ pub fn is_multipart(headers: &HeaderMap) -> bool {
     kind.trim_ascii().eq_ignore_ascii_case(b"multipart/form-data")
 }
 
+/// The names of the parts of a form, as far as its first bytes tell.
+pub fn names(headers: &HeaderMap, first: Bytes) -> Vec<String> {
+    let Some(boundary) = boundary(headers) else { return Vec::new() };
+    let mut parser = Parser::new(&boundary);
+    parser.push(first);
+    let mut names = Vec::new();
+    loop {
+        match parser.next() {
+            Ok(Event::Part(part)) => names.push(part.name),
+            Ok(Event::Data(_) | Event::PartEnd) => {}
+            Ok(Event::End | Event::NeedMore) | Err(_) => return names,
+        }
+    }
+}
+
 /// A request's body, part by part.
 pub struct Multipart {
     body: BodyDataStream,
