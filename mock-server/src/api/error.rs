@@ -19,6 +19,8 @@ use crate::model::{ErrorKind, ModelError};
 pub struct ApiError {
     pub status: StatusCode,
     pub message: String,
+    /// Of a failure that somebody asked for: the original's own have none.
+    pub code: Option<String>,
 }
 
 /// What every handler answers.
@@ -26,7 +28,7 @@ pub type ApiResult<T = Response> = Result<T, ApiError>;
 
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> ApiError {
-        ApiError { status, message: message.into() }
+        ApiError { status, message: message.into(), code: None }
     }
 
     pub fn bad_request(message: impl Into<String>) -> ApiError {
@@ -105,26 +107,29 @@ fn rendered(mut response: Response, method: &str, uri: &Uri) -> Response {
         // Refused by an extractor (a path that isn't UTF-8, …); its own text is not for clients.
         let is_json =
             response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-        return if is_json { response } else { envelope(status, reason(status), uri) };
+        return if is_json { response } else { envelope(status, reason(status), None, uri) };
     };
     if error.status == StatusCode::NOT_IMPLEMENTED && error.message.is_empty() {
         let path = uri.path().strip_prefix("/api").unwrap_or_default().trim_end_matches('/');
         let id = operations::find(method, path).map_or("This operation", |op| op.id);
         let text = format!("{id} is not emulated yet by daytona-mock {}", env!("CARGO_PKG_VERSION"));
-        return envelope(status, &text, uri);
+        return envelope(status, &text, None, uri);
     }
-    envelope(error.status, &error.message, uri)
+    envelope(error.status, &error.message, error.code, uri)
 }
 
-fn envelope(status: StatusCode, message: &str, uri: &Uri) -> Response {
+fn envelope(status: StatusCode, message: &str, code: Option<String>, uri: &Uri) -> Response {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let body = json!({
+    let mut body = json!({
         "path": path,
         "timestamp": time(Utc::now()),
         "statusCode": status.as_u16(),
         "error": reason(status),
         "message": message,
     });
+    if let Some(code) = code {
+        body["code"] = code.into();
+    }
     json_response(status, &body)
 }
 

@@ -46,7 +46,7 @@ pub use self::{
     body::{Body, read as read_body, read_document},
     error::{ApiError, ApiResult, created, ok, render as render_error},
     organizations::dto as organization_dto,
-    rate_limits::{Peer, RateLimit, RateLimits, limit_of, throttled},
+    rate_limits::{Peer, RateLimit, RateLimits, limit_names, limit_of, throttled},
 };
 use crate::{
     gateway::{links::Links, seal::Seal, ssh},

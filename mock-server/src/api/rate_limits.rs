@@ -279,6 +279,11 @@ pub fn limit_of(method: &str, path: &str) -> Option<&'static str> {
     own.map(|(_, class)| class.name())
 }
 
+/// The names of all limits.
+pub fn limit_names() -> impl Iterator<Item = &'static str> {
+    CLASSES.iter().map(|(_, name)| *name)
+}
+
 /// The throttler's refusal by a limit, which may be in force or not; for faults.
 pub fn throttled(limit: &str, seconds: u32) -> Response {
     let class = CLASSES.iter().find(|(_, name)| *name == limit).map_or(Class::Authenticated, |(class, _)| *class);

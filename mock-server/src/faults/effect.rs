@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rule::Facts;
-use crate::journal::Plane;
+use crate::{api::limit_names, journal::Plane};
 
 /// Where in an answer something happens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +125,9 @@ pub enum Effect {
         #[serde(default)]
         at: Cut,
     },
+    /// These three act on what happens to sandboxes: to those that the matcher names or to all, and if it says something of
+    /// requests, too, only where such a request begins it (the second `createSandbox`, what one SDK starts).
+    ///
     /// Holds a transition for a time (by the server's clock), or until the sandbox was asked for so many times, or until
     /// the fault is released; whichever is first of those given. Who asked for the transition gets the answer at once
     /// (but for a fork). Snapshots are meant by their id or name, as sandboxes are, and have no polls.
@@ -212,7 +215,7 @@ pub enum Stage {
 }
 
 /// What writes into a sandbox.
-const WRITERS: [&str; 14] = [
+pub(super) const WRITERS: [&str; 14] = [
     "UploadFile",
     "UploadFiles",
     "CreateFolder",
@@ -228,8 +231,12 @@ const WRITERS: [&str; 14] = [
     "SetGitConfig",
     "StartRecording",
 ];
+/// Headers that say how bytes are sent, or are of one hop only: an answer with others than its own can't be read.
+const FRAMING: [&str; 8] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 /// What quotas are checked for.
-const METERED: [&str; 5] = ["createSandbox", "startSandbox", "forkSandbox", "resizeSandbox", "recoverSandbox"];
+pub(super) const METERED: [&str; 5] =
+    ["createSandbox", "startSandbox", "forkSandbox", "resizeSandbox", "recoverSandbox"];
 
 impl Effect {
     pub fn stage(&self) -> Stage {
@@ -251,6 +258,7 @@ impl Effect {
             Effect::Quota { .. } => is(&METERED),
             Effect::Unreachable {} => facts.plane == Plane::Toolbox,
             Effect::RateLimited { .. } => facts.plane == Plane::Api,
+            Effect::Die {} => facts.known.is_some(),
             // What a program in a sandbox says of the time is its own.
             Effect::ClockSkew { .. } => !facts.upgrade || facts.plane == Plane::Events,
             _ => self.stage() == Stage::Request,
@@ -288,9 +296,17 @@ impl Effect {
                 if !headers.iter().all(good) {
                     return Err("headers must be headers of HTTP".into());
                 }
+                if let Some(own) = headers.keys().find(|name| FRAMING.iter().any(|own| own.eq_ignore_ascii_case(name)))
+                {
+                    return Err(format!("{own} says how the answer is sent, which is the server's own affair"));
+                }
                 status(*own)
             }
             Effect::CommitThenFail { status: own, .. } => status(*own),
+            Effect::RateLimited { limit: Some(limit), .. } if !limit_names().any(|name| name == limit) => {
+                let known: Vec<&str> = limit_names().collect();
+                Err(format!("limit must be one of {}, not {limit:?}", known.join(", ")))
+            }
             Effect::Delay { seconds: own, .. } => seconds(*own),
             Effect::Slow { seconds: Some(own), .. } => seconds(*own),
             Effect::WebsocketClose { code, reason, .. } => {

@@ -3,6 +3,8 @@
 //! the model; both ask here.
 
 pub mod effect;
+pub mod origin;
+mod reach;
 pub mod rule;
 
 use std::{
@@ -43,6 +45,13 @@ pub struct Fault {
     pub rule: Rule,
     counts: Mutex<Counts>,
     state: watch::Sender<State>,
+}
+
+/// A transition that a fault holds.
+pub struct Held {
+    fault: Arc<Fault>,
+    /// How often the sandbox was asked for before the transition began.
+    polls_before: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -138,9 +147,11 @@ impl Faults {
         }
     }
 
-    /// What holds a sandbox's transition. Each is counted.
-    pub fn holding(&self, world: &str, id: &str, name: &str, hold: Hold) -> Vec<Arc<Fault>> {
-        self.about(world, id, name, |effect| matches!(effect, Effect::Slow { state, .. } if *state == hold))
+    /// What holds a sandbox's transition that begins now. Each is counted.
+    pub fn holding(&self, world: &str, id: &str, name: &str, hold: Hold) -> Vec<Held> {
+        let holds = |effect: &Effect| matches!(effect, Effect::Slow { state, .. } if *state == hold);
+        let held = self.about(world, id, name, holds).into_iter();
+        held.map(|fault| Held { polls_before: fault.polls(id), fault }).collect()
     }
 
     /// Why a launch is to fail.
@@ -159,11 +170,19 @@ impl Faults {
         if self.is_idle() {
             return Vec::new();
         }
+        let request = origin::current();
+        let facts = request.as_ref().map(|request| Facts::of(request, None, false));
         let meant = |fault: &Arc<Fault>| {
-            let effect = &fault.rule.effect;
-            effect.stage() == Stage::Lifecycle && is(effect) && fault.rule.matcher.fits_sandbox(id, name)
+            let (effect, matcher) = (&fault.rule.effect, &fault.rule.matcher);
+            let begun = !matcher.is_about_requests() || facts.as_ref().is_some_and(|facts| matcher.fits_request(facts));
+            effect.stage() == Stage::Lifecycle && is(effect) && matcher.fits_sandbox(id, name) && begun
         };
-        self.list(world).into_iter().filter(meant).filter(|fault| !fault.is_over() && fault.acts(false)).collect()
+        let all = self.list(world).into_iter().filter(meant);
+        let acting: Vec<Arc<Fault>> = all.filter(|fault| !fault.is_over() && fault.acts(false)).collect();
+        if let Some(request) = &request {
+            acting.iter().for_each(|fault| origin::note(request, &fault.id));
+        }
+        acting
     }
 }
 
@@ -209,12 +228,28 @@ impl Fault {
         _ = self.state.subscribe().wait_for(|state| state.over).await;
     }
 
-    /// Until the transition of a sandbox that it holds may go on.
+    fn polls(&self, sandbox_id: &str) -> u64 {
+        self.state.borrow().polls.get(sandbox_id).copied().unwrap_or(0)
+    }
+
+    /// Id, rule, and how often it matched (`seen`) and acted (`hits`).
+    pub fn json(&self) -> Value {
+        let counts = *self.counts.lock();
+        let mut value = json!({"id": self.id, "seen": counts.seen, "hits": counts.hits, "released": self.is_over()});
+        if let (Value::Object(all), Ok(Value::Object(rule))) = (&mut value, serde_json::to_value(&self.rule)) {
+            all.extend(rule);
+        }
+        value
+    }
+}
+
+impl Held {
+    /// Until the transition of that sandbox may go on.
     pub async fn passed(&self, clock: &Clock, sandbox_id: &str) {
-        let Effect::Slow { seconds, polls, .. } = &self.rule.effect else { return };
-        let mut state = self.state.subscribe();
+        let Effect::Slow { seconds, polls, .. } = &self.fault.rule.effect else { return };
+        let mut state = self.fault.state.subscribe();
         let count = |state: &State| state.polls.get(sandbox_id).copied().unwrap_or(0);
-        let before = count(&state.borrow());
+        let before = self.polls_before;
         let let_go = state.wait_for(|state| state.over || polls.is_some_and(|most| count(state) - before >= most));
         let time = async {
             match seconds {
@@ -226,16 +261,6 @@ impl Fault {
             _ = let_go => {}
             () = time => {}
         }
-    }
-
-    /// Id, rule, and how often it matched (`seen`) and acted (`hits`).
-    pub fn json(&self) -> Value {
-        let counts = *self.counts.lock();
-        let mut value = json!({"id": self.id, "seen": counts.seen, "hits": counts.hits, "released": self.is_over()});
-        if let (Value::Object(all), Ok(Value::Object(rule))) = (&mut value, serde_json::to_value(&self.rule)) {
-            all.extend(rule);
-        }
-        value
     }
 }
 
@@ -299,29 +324,29 @@ mod tests {
             let mut holding = faults.holding("a", "x", "n", Hold::Creating);
             (faults, holding.pop().expect("it holds"))
         };
-        let wait = |fault: &Arc<Fault>| {
-            let (fault, clock) = (fault.clone(), clock.clone());
-            tokio::spawn(async move { fault.passed(&clock, "x").await })
+        let wait = |held: Held| {
+            let clock = clock.clone();
+            tokio::spawn(async move { held.passed(&clock, "x").await })
         };
         let (_, fault) = held(json!({"effect": {"type": "slow", "state": "creating", "seconds": 60}}));
-        let waiting = wait(&fault);
+        let waiting = wait(fault);
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         clock.advance(Duration::from_secs(60));
         waiting.await.expect("by time");
 
         let (faults, fault) = held(json!({"effect": {"type": "slow", "state": "creating", "polls": 2}}));
-        let waiting = wait(&fault);
-        tokio::task::yield_now().await;
-        faults.polled("a", "y");
+        // It counts from its beginning, whenever somebody begins to wait.
         faults.polled("a", "x");
+        let waiting = wait(fault);
+        faults.polled("a", "y");
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         faults.polled("a", "x");
         waiting.await.expect("by polls");
 
         let (faults, fault) = held(json!({"match": {"sandbox": "n"}, "effect": {"type": "slow", "state": "creating"}}));
-        let waiting = wait(&fault);
+        let waiting = wait(fault);
         tokio::task::yield_now().await;
         faults.clear("a");
         waiting.await.expect("released");

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::effect::{Effect, Stage};
-use crate::{journal::Plane, strict::check_operation};
+use super::{effect::Effect, reach};
+use crate::{
+    journal::Plane,
+    strict::{check_operation, is_meant},
+};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -16,7 +19,7 @@ pub enum OneOrMany {
 }
 
 impl OneOrMany {
-    fn all(&self) -> &[String] {
+    pub fn all(&self) -> &[String] {
         match self {
             OneOrMany::One(one) => std::slice::from_ref(one),
             OneOrMany::Many(many) => many,
@@ -93,6 +96,13 @@ impl Matcher {
 
     /// Whether a request is meant.
     pub fn fits(&self, facts: &Facts) -> bool {
+        let names = [facts.sandbox, facts.known.map(|known| known.0), facts.known.map(|known| known.1)];
+        let named = |wanted: &OneOrMany| wanted.has(|wanted| names.contains(&Some(wanted)));
+        self.sandbox.as_ref().is_none_or(named) && self.fits_request(facts)
+    }
+
+    /// The same, whichever sandbox it is about.
+    pub fn fits_request(&self, facts: &Facts) -> bool {
         let one = |wanted: &Option<OneOrMany>, fits: &dyn Fn(&str) -> bool| {
             wanted.as_ref().is_none_or(|wanted| wanted.has(fits))
         };
@@ -100,12 +110,10 @@ impl Matcher {
             let wanted = wanted.to_ascii_lowercase();
             [facts.source, facts.user_agent].iter().any(|own| own.to_ascii_lowercase().contains(&wanted))
         };
-        let names = [facts.sandbox, facts.known.map(|known| known.0), facts.known.map(|known| known.1)];
         self.plane.is_none_or(|plane| plane == facts.plane)
-            && one(&self.operation, &|wanted| facts.operation.is_some_and(|operation| glob(wanted, operation)))
-            && one(&self.sandbox, &|wanted| names.contains(&Some(wanted)))
+            && one(&self.operation, &|wanted| facts.operation.is_some_and(|operation| is_meant(wanted, operation)))
             && one(&self.method, &|wanted| wanted.eq_ignore_ascii_case(facts.method))
-            && one(&self.path, &|wanted| glob(wanted, facts.path))
+            && one(&self.path, &|wanted| is_meant(wanted, facts.path))
             && one(&self.sdk, &sdk)
     }
 
@@ -114,15 +122,15 @@ impl Matcher {
         self.sandbox.as_ref().is_none_or(|wanted| wanted.has(|wanted| wanted == id || wanted == name))
     }
 
+    /// It says more than which sandbox.
+    pub fn is_about_requests(&self) -> bool {
+        *self != Matcher { sandbox: self.sandbox.clone(), ..Matcher::default() }
+    }
+
     /// It says nothing but which sandbox.
     pub fn is_only_sandbox(&self) -> bool {
-        *self == Matcher { sandbox: self.sandbox.clone(), ..Matcher::default() } && self.sandbox.is_some()
+        !self.is_about_requests() && self.sandbox.is_some()
     }
-}
-
-/// Equal, or equal up to a `*` at the end.
-fn glob(wanted: &str, is: &str) -> bool {
-    wanted.strip_suffix('*').map_or(wanted == is, |start| is.starts_with(start))
 }
 
 /// The n-th of what matches: a number from 1, or a span of them.
@@ -179,10 +187,7 @@ impl Rule {
             }
             _ => {}
         }
-        let about_requests = Matcher { sandbox: None, ..self.matcher.clone() } != Matcher::default();
-        if self.effect.stage() == Stage::Lifecycle && about_requests {
-            return Err("this effect is about sandboxes: its match can have a sandbox and nothing else".into());
-        }
+        reach::check(&self.matcher, &self.effect)?;
         self.effect.check()
     }
 

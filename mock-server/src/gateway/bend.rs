@@ -10,6 +10,8 @@ use crate::faults::effect::Cut;
 const LARGEST: usize = 16 << 20;
 /// A piece of data is cut into at most so many.
 const PIECES: usize = 64;
+/// Of an answer's head.
+const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 
 /// What is done to the frames that a server sends. Bytes in, bytes out.
 pub struct Bend {
@@ -18,6 +20,10 @@ pub struct Bend {
     pub cut: Option<Cut>,
     /// Times in text messages are later by so many seconds.
     skew: Option<i64>,
+    /// Nothing more comes after so many bytes of the server's, and how that is.
+    end: Option<(u64, End)>,
+    /// Bytes of those that went out.
+    sent: u64,
     head: usize,
     waiting: Vec<u8>,
     frames: u64,
@@ -30,12 +36,21 @@ pub struct Bend {
     held: Option<Vec<u8>>,
 }
 
+/// How a connection ends that no close frame ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Closed,
+    Reset,
+}
+
 impl Bend {
     pub fn new(close: Option<(u16, String, u64)>, cut: Option<Cut>) -> Bend {
         Bend {
             close,
             cut,
             skew: None,
+            end: None,
+            sent: 0,
             head: 0,
             waiting: Vec::new(),
             frames: 0,
@@ -52,6 +67,11 @@ impl Bend {
         Bend { held: Some(Vec::new()), ..Bend::new(None, None) }
     }
 
+    /// It ends after so many bytes behind the answer's head.
+    pub fn ended(after: u64, end: End) -> Bend {
+        Bend { end: Some((after, end)), ..Bend::new(None, None) }
+    }
+
     pub fn skewed(seconds: i64) -> Bend {
         Bend { skew: Some(seconds), ..Bend::new(None, None) }
     }
@@ -60,6 +80,9 @@ impl Bend {
     pub fn also(&mut self, other: Bend) {
         if other.close.is_some() {
             (self.close, self.frames) = (other.close, 0);
+        }
+        if other.end.is_some() {
+            (self.end, self.sent) = (other.end, 0);
         }
         self.cut = other.cut.or(self.cut);
         self.skew = match (self.skew, other.skew) {
@@ -70,12 +93,17 @@ impl Bend {
 
     /// The answer's head was sent already.
     pub fn late(self) -> Bend {
-        Bend { head: 4, ..self }
+        Bend { head: HEAD_END.len(), ..self }
     }
 
-    /// Nothing more comes, and no close frame was sent.
-    pub fn is_abrupt(&self) -> bool {
-        self.closed && matches!(self.close, Some((1006, ..)))
+    /// How it ends, where nothing more comes and no close frame was sent.
+    pub fn abrupt(&self) -> Option<End> {
+        let cut_off = self.end.filter(|(after, _)| self.head == HEAD_END.len() && self.sent >= *after);
+        match (&self.close, cut_off) {
+            (_, Some((_, end))) if self.closed => Some(end),
+            (Some((1006, ..)), _) if self.closed => Some(End::Closed),
+            _ => None,
+        }
     }
 
     /// Takes what the server sends and adds what the client gets to `out`.
@@ -86,6 +114,7 @@ impl Bend {
         self.waiting.extend_from_slice(bytes);
         let data = std::mem::take(&mut self.waiting);
         let mut rest = self.skip_head(&data, out);
+        let behind_head = out.len();
         self.close_if_due(out);
         while !self.closed && !rest.is_empty() {
             if self.passing > 0 {
@@ -108,20 +137,31 @@ impl Bend {
             rest = after;
             self.close_if_due(out);
         }
+        self.end_if_due(behind_head, out);
         if !self.closed {
             self.waiting = rest.to_vec();
         }
     }
 
+    /// Cuts off what is too much of what was just added from `start` on.
+    fn end_if_due(&mut self, start: usize, out: &mut Vec<u8>) {
+        let Some((after, _)) = self.end.filter(|_| self.head == HEAD_END.len()) else { return };
+        let (room, added) = (after - self.sent, (out.len() - start) as u64);
+        if added >= room {
+            out.truncate(start + room as usize);
+            self.closed = true;
+        }
+        self.sent += added.min(room);
+    }
+
     fn skip_head<'a>(&mut self, data: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-        const END: &[u8; 4] = b"\r\n\r\n";
         for (i, byte) in data.iter().enumerate() {
-            if self.head == END.len() {
+            if self.head == HEAD_END.len() {
                 out.extend_from_slice(&data[..i]);
                 return &data[i..];
             }
             self.head = match *byte {
-                byte if byte == END[self.head] => self.head + 1,
+                byte if byte == HEAD_END[self.head] => self.head + 1,
                 b'\r' => 1,
                 _ => 0,
             };
@@ -132,7 +172,7 @@ impl Bend {
 
     fn close_if_due(&mut self, out: &mut Vec<u8>) {
         let Some((code, reason, after)) = &self.close else { return };
-        if self.closed || self.head < 4 || self.frames < *after {
+        if self.closed || self.head < HEAD_END.len() || self.frames < *after {
             return;
         }
         self.closed = true;
@@ -255,10 +295,23 @@ mod tests {
         let mut bend = Bend::new(Some((1011, "oh".into(), 2)), None);
         let got = sent(&mut bend, &stream);
         let wanted = [HEAD, &frame(0x82, b"one"), &frame(0x89, b""), &frame(0x82, b"two"), &frame(0x88, b"\x03\xf3oh")];
-        assert!(got == wanted.concat() && !bend.is_abrupt());
+        assert!(got == wanted.concat() && bend.abrupt().is_none());
         let mut bend = Bend::new(Some((1006, String::new(), 0)), None);
         assert_eq!(sent(&mut bend, &stream), HEAD);
-        assert!(bend.is_abrupt());
+        assert_eq!(bend.abrupt(), Some(End::Closed));
+    }
+
+    #[test]
+    fn it_ends_in_the_middle_of_a_frame() {
+        let stream = [HEAD, &frame(0x82, b"one"), &frame(0x82, b"two")].concat();
+        for (after, end) in [(0, End::Closed), (1, End::Reset), (7, End::Reset), (10, End::Closed)] {
+            let mut bend = Bend::ended(after, end);
+            assert_eq!(sent(&mut bend, &stream), stream[..HEAD.len() + after as usize]);
+            assert_eq!(bend.abrupt(), Some(end), "{after}");
+        }
+        let mut more = Bend::ended(11, End::Reset);
+        assert_eq!(sent(&mut more, &stream), stream);
+        assert_eq!(more.abrupt(), None);
     }
 
     #[test]

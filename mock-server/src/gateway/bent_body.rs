@@ -15,8 +15,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::{bend::pieces, tap::Tap};
 use crate::faults::effect::Cut;
 
-/// Between two pieces, in real time: long enough that the client reads them one by one.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two pieces, in real time: long enough that the client reads them one by one, and before a reset what came.
+pub const PAUSE: Duration = Duration::from_millis(20);
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Gateway,
-    bend::Bend,
+    bend::{Bend, End},
     bent_body::{Bending, BentBody},
     cors::Cors,
     error::ProxyError,
@@ -53,19 +53,8 @@ pub fn acting(cp: &ControlPlane, exchange: &Exchange) -> Vec<Arc<Fault>> {
     };
     let named = exchange.place.sandbox.as_deref();
     let known = named.and_then(|named| cp.find(&world, named).ok());
-    let text = |name: &str| exchange.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let facts = Facts {
-        operation: entry::operation_id(exchange),
-        plane: exchange.place.plane,
-        method: exchange.method.as_str(),
-        path: exchange.uri.path(),
-        sandbox: named,
-        known: known.as_ref().map(|known| (known.id.as_str(), known.name.as_str())),
-        source: text("x-daytona-source"),
-        user_agent: text("user-agent"),
-        upgrade: upgrade_protocol(&exchange.headers).is_some(),
-        late: exchange.progress.lock().status.is_some(),
-    };
+    let upgrade = upgrade_protocol(&exchange.headers).is_some();
+    let facts = Facts::of(exchange, known.as_ref().map(|known| (known.id.as_str(), known.name.as_str())), upgrade);
     if facts.operation == Some("getSandbox")
         && let Some(known) = &known
     {
@@ -185,6 +174,10 @@ async fn after(gateway: &Gateway, fault: &Fault, exchange: &Exchange, tap: &Tap,
             return no_answer();
         }
         Effect::ClockSkew { seconds } if upgraded => tap.bend(Bend::skewed(*seconds)),
+        Effect::Truncate { bytes } if upgraded => tap.bend(Bend::ended(*bytes, End::Closed)),
+        Effect::Reset { after_bytes: Some(bytes) } if upgraded => tap.bend(Bend::ended(*bytes, End::Reset)),
+        Effect::CommitThenFail { status, body } => return instead(exchange, tap, response, *status, body.as_ref()),
+        Effect::Die {} => die(gateway, exchange).await,
         _ if upgraded => {}
         Effect::SplitFrames { at } => return bend(response, Bending::Split(*at)),
         Effect::Truncate { bytes } => return bend(response, Bending::End { after: *bytes, reset: false }),
@@ -195,26 +188,34 @@ async fn after(gateway: &Gateway, fault: &Fault, exchange: &Exchange, tap: &Tap,
             let (clock, span) = (gateway.cp().clock().clone(), Duration::from_secs_f64(*seconds));
             return bend(response, Bending::Delay(Box::pin(async move { clock.sleep(span).await })));
         }
-        Effect::CommitThenFail { status, body } => {
-            let Ok(status) = StatusCode::from_u16(*status) else { return response };
-            return match body {
-                Some(body) => plain(status, body),
-                None => envelope(exchange, status, None, None),
-            };
-        }
-        Effect::Die {} => {
-            if let Some(sandbox) = &exchange.place.sandbox {
-                let owner = exchange.progress.lock().owner.clone();
-                let found = owner.and_then(|owner| gateway.cp().find(&owner.organization_id, sandbox).ok());
-                if let Some(found) = found {
-                    gateway.cp().kill(&found.id).await;
-                }
-            }
-        }
         Effect::ClockSkew { seconds } => return skewed(gateway, response, *seconds).await,
         _ => {}
     }
     response
+}
+
+/// The answer of a request that was carried out. An upgrade is refused by it, and what was connected is let go.
+fn instead(exchange: &Exchange, tap: &Tap, response: Response, status: u16, body: Option<&Value>) -> Response {
+    let Ok(status) = StatusCode::from_u16(status) else { return response };
+    let mut refusal = match body {
+        Some(body) => plain(status, body),
+        None => envelope(exchange, status, None, None),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        tap.straighten();
+        // Who waits for the upgrade hears that there is none when the connection ends.
+        refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    refusal
+}
+
+/// Kills the sandbox that was asked.
+async fn die(gateway: &Gateway, exchange: &Exchange) {
+    let Some(named) = &exchange.place.sandbox else { return };
+    let owner = exchange.progress.lock().owner.clone();
+    if let Some(found) = owner.and_then(|owner| gateway.cp().find(&owner.organization_id, named).ok()) {
+        gateway.cp().kill(&found.id).await;
+    }
 }
 
 /// Stands for an answer of which not a byte is sent.
@@ -236,7 +237,7 @@ pub fn envelope(exchange: &Exchange, status: StatusCode, message: Option<&str>, 
     let reason = status.canonical_reason().unwrap_or("Error");
     let message = message.unwrap_or(reason);
     if matches!(exchange.place.plane, Plane::Api | Plane::Events) {
-        let error = ApiError::new(status, message).into_response();
+        let error = ApiError { code: code.map(str::to_owned), ..ApiError::new(status, message) }.into_response();
         return api::render_error(error, exchange.method.as_str(), &exchange.uri);
     }
     let own = || reason.to_ascii_uppercase().replace([' ', '-'], "_");

@@ -67,6 +67,7 @@ use crate::{
     api::{self, RateLimits},
     config::Config,
     control,
+    faults::origin::within,
     journal::{Journal, Plane, Recording},
     limits::Limits,
     model::{ControlPlane, PreviewPort},
@@ -207,12 +208,18 @@ impl Gateway {
             Some(recording) => strict::check(self, recording.exchange(), request).await,
             None => Ok(request),
         };
-        let mut response = match (checked, &recording) {
-            (Err(refusal), _) => refusal,
-            (Ok(request), Some(recording)) if !faults.is_empty() => {
-                faulty::answer(self, &faults, recording.exchange(), tap, destination, request).await
+        let answer = async {
+            match (checked, &recording) {
+                (Err(refusal), _) => refusal,
+                (Ok(request), Some(recording)) if !faults.is_empty() => {
+                    faulty::answer(self, &faults, recording.exchange(), tap, destination, request).await
+                }
+                (Ok(request), _) => self.serve(destination, request).await,
             }
-            (Ok(request), _) => self.serve(destination, request).await,
+        };
+        let mut response = match &recording {
+            Some(recording) if !self.cp().faults().is_idle() => within(recording.exchange(), answer).await,
+            _ => answer.await,
         };
         response.headers_mut().insert(API_VERSION, self.0.api_version.clone());
         response.headers_mut().insert(MOCK, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));

@@ -19,7 +19,11 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{bend::Bend, frames::Scanner};
+use super::{
+    bend::{Bend, End},
+    bent_body::PAUSE,
+    frames::Scanner,
+};
 use crate::journal::{
     Recording,
     exchange::{Close, Socket},
@@ -76,6 +80,14 @@ impl Tap {
     pub fn hold(&self, wait: Wait) {
         *self.0.wait.lock() = Some(wait);
         self.bend(Bend::new(None, None));
+    }
+
+    /// What was to be bent won't be: there is no upgrade after all.
+    pub fn straighten(&self) {
+        *self.0.bend.lock() = None;
+        *self.0.wait.lock() = None;
+        // What ends the connection still does.
+        _ = self.0.fault.compare_exchange(BENT, NONE, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// The connection is closed at the next write.
@@ -182,6 +194,8 @@ struct Bent {
     wait: Option<Wait>,
     /// The head, which is a write of its own, is out.
     head: bool,
+    /// Before a reset, which takes away what the client hasn't read yet.
+    pause: Option<Wait>,
 }
 
 impl<S: Resets> Tapped<S> {
@@ -209,14 +223,22 @@ impl<S: AsyncWrite + Resets + Unpin> Tapped<S> {
             bent.out.drain(..count);
         }
         bent.head = true;
-        if bent.bend.is_abrupt() { Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) } else { Poll::Ready(Ok(())) }
+        match bent.bend.abrupt() {
+            None => return Poll::Ready(Ok(())),
+            Some(End::Closed) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Some(End::Reset) => {}
+        }
+        let pause = bent.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+        ready!(pause.as_mut().poll(cx));
+        self.tap.reset();
+        Poll::Ready(Err(self.reset()))
     }
 
     fn write_bent(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.bent.is_none() {
             let bend = self.tap.0.bend.lock().take();
             let wait = self.tap.0.wait.lock().take();
-            self.bent = bend.map(|bend| Bent { bend, out: Vec::new(), wait, head: false });
+            self.bent = bend.map(|bend| Bent { bend, out: Vec::new(), wait, head: false, pause: None });
         } else {
             ready!(self.poll_bent(cx))?;
         }
@@ -305,6 +327,11 @@ impl<S: AsyncWrite + Resets + Unpin> AsyncWrite for Tapped<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.tap.fault() == RESET {
+            // An orderly end would be seen before it.
+            self.stream.reset_at_close();
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -22,35 +22,38 @@ impl ControlPlane {
     }
 
     /// Archives a sandbox that should be archived; a start or a deletion ends that.
-    pub(super) async fn store_away(self: Arc<Self>, id: String) {
-        let Some(turn) = self.turn(&id) else { return };
-        let _backup = self.set_backup(&id, BackupState::Pending).await;
-        self.pass(&id, Hold::Archiving).await;
-        let _turn = turn.lock().await;
-        let stop = self.closing.child_token();
-        if !self.begin_archiving(&id, &stop) {
-            return;
-        }
-        let _backup = self.set_backup(&id, BackupState::InProgress).await;
-        let packed = self.runtime().archive(&id, stop.clone()).await;
-        let result = match packed {
-            // The next start goes on.
-            _ if self.closing.is_cancelled() => return,
-            Ok(()) => self.note_archived(&id).await,
-            Err(error) => Err(ModelError::internal(error.to_string())),
-        };
-        match result {
-            Ok(()) => {
-                if let Err(error) = self.runtime().clear_away(&id).await {
-                    // What is left is removed at the next start.
-                    tracing::warn!(sandbox = id, %error, "archived, but its files could not be removed");
-                }
+    pub(super) fn store_away(self: Arc<Self>, id: String) -> impl Future<Output = ()> + Send + use<> {
+        let held = self.holding(&id, Hold::Archiving);
+        async move {
+            let Some(turn) = self.turn(&id) else { return };
+            let _backup = self.set_backup(&id, BackupState::Pending).await;
+            self.passed(&held, &id).await;
+            let _turn = turn.lock().await;
+            let stop = self.closing.child_token();
+            if !self.begin_archiving(&id, &stop) {
+                return;
             }
-            Err(error) => {
-                if !stop.is_cancelled() {
-                    tracing::warn!(sandbox = id, %error, "was not archived");
+            let _backup = self.set_backup(&id, BackupState::InProgress).await;
+            let packed = self.runtime().archive(&id, stop.clone()).await;
+            let result = match packed {
+                // The next start goes on.
+                _ if self.closing.is_cancelled() => return,
+                Ok(()) => self.note_archived(&id).await,
+                Err(error) => Err(ModelError::internal(error.to_string())),
+            };
+            match result {
+                Ok(()) => {
+                    if let Err(error) = self.runtime().clear_away(&id).await {
+                        // What is left is removed at the next start.
+                        tracing::warn!(sandbox = id, %error, "archived, but its files could not be removed");
+                    }
                 }
-                self.undo_archiving(&id, stop.is_cancelled()).await;
+                Err(error) => {
+                    if !stop.is_cancelled() {
+                        tracing::warn!(sandbox = id, %error, "was not archived");
+                    }
+                    self.undo_archiving(&id, stop.is_cancelled()).await;
+                }
             }
         }
     }

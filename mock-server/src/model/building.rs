@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     builds::{self, Base, Bases, Build, BuildLog},
-    faults::Hold,
+    faults::{Held, Hold, origin::carried},
     images::{Image, ImageConfig, ImageError, Policy, Reference},
     runtime::{Root, base::DEFAULT_PATH},
 };
@@ -82,16 +82,17 @@ impl ControlPlane {
         let _ = std::fs::remove_file(self.log_path(id));
     }
 
-    /// Builds; the root that it makes, or why there is none.
+    /// Builds, once nothing holds it any more; the root that it makes, or why there is none.
     pub(super) async fn build(
         self: &Arc<Self>,
         organization_id: &str,
         id: &str,
         info: &BuildInfo,
+        held: &[Held],
     ) -> Result<Root, String> {
         let built = async {
             let log = self.log(id).map_err(|error| format!("the build's log: {error}"))?;
-            self.pass(id, Hold::BuildingSnapshot).await;
+            self.passed(held, id).await;
             if let Some(reason) = self.planned_failure(id) {
                 log.line(&format!("ERROR: {reason}"));
                 return Err(reason);
@@ -223,38 +224,41 @@ impl ControlPlane {
     }
 
     /// Builds what a sandbox is to be made of, then launches it. How that ended is in the record.
-    pub(super) async fn build_sandbox(self: Arc<Self>, id: String) {
-        let Ok(sandbox) = self.report(&id, Progress::Building).await else { return };
-        let Some(info) = sandbox.build.clone().filter(|_| sandbox.actual_state == State::BuildingSnapshot) else {
-            return;
-        };
-        let built = self.build(&sandbox.organization_id, &id, &info).await;
-        if self.closing.is_cancelled() {
-            // The next start begins anew.
-            return;
-        }
-        let ready = built.is_ok();
-        if !ready {
-            // Newer SDKs don't tell their callers why.
-            tracing::warn!(sandbox = id, log = %self.log_path(&id).display(), "a build failed");
-        }
-        let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
-            match built {
-                Ok(root) => {
-                    sandbox.root = Arc::new(root);
-                    sandbox.set_phase(sandbox.phase().after(Progress::Built));
-                }
-                Err(reason) => {
-                    sandbox.error_reason = Some(reason);
-                    sandbox.set_phase(sandbox.phase().after(Progress::BuildFailed));
-                }
+    pub(super) fn build_sandbox(self: Arc<Self>, id: String) -> impl Future<Output = ()> + Send + use<> {
+        let held = self.holding(&id, Hold::BuildingSnapshot);
+        carried(async move {
+            let Ok(sandbox) = self.report(&id, Progress::Building).await else { return };
+            let Some(info) = sandbox.build.clone().filter(|_| sandbox.actual_state == State::BuildingSnapshot) else {
+                return;
+            };
+            let built = self.build(&sandbox.organization_id, &id, &info, &held).await;
+            if self.closing.is_cancelled() {
+                // The next start begins anew.
+                return;
             }
-            Ok(())
-        };
-        if self.note(&id, edit).await.is_ok() && ready {
-            // A failure is in the record by now.
-            drop(self.spawn_launch(&id).await);
-        }
+            let ready = built.is_ok();
+            if !ready {
+                // Newer SDKs don't tell their callers why.
+                tracing::warn!(sandbox = id, log = %self.log_path(&id).display(), "a build failed");
+            }
+            let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+                match built {
+                    Ok(root) => {
+                        sandbox.root = Arc::new(root);
+                        sandbox.set_phase(sandbox.phase().after(Progress::Built));
+                    }
+                    Err(reason) => {
+                        sandbox.error_reason = Some(reason);
+                        sandbox.set_phase(sandbox.phase().after(Progress::BuildFailed));
+                    }
+                }
+                Ok(())
+            };
+            if self.note(&id, edit).await.is_ok() && ready {
+                // A failure is in the record by now.
+                drop(self.spawn_launch(&id).await);
+            }
+        })
     }
 }
 

@@ -26,7 +26,9 @@ impl ControlPlane {
         let (cp, seen) = (self.clone(), sandbox.clone());
         apart(async move {
             let record = cp.advance(&seen, Operation::Snapshot).await?;
+            let held = cp.holding(&seen.id, Hold::Snapshotting);
             tokio::spawn(async move {
+                cp.passed(&held, &seen.id).await;
                 if let Err(error) = cp.take_snapshot(&seen.id, name).await {
                     tracing::warn!(sandbox = seen.id, %error, "no snapshot was made");
                 }
@@ -38,7 +40,6 @@ impl ControlPlane {
     }
 
     async fn take_snapshot(self: &Arc<Self>, id: &str, name: String) -> Result<(), ModelError> {
-        self.pass(id, Hold::Snapshotting).await;
         let Some(turn) = self.turn(id) else { return Ok(()) };
         let _turn = turn.lock().await;
         // It may have ended and be made of something else by now.

@@ -3,15 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{ControlPlane, error::ModelError};
-use crate::faults::{Fault, Faults, Hold};
+use crate::faults::{Fault, Faults, Held, Hold, origin::carried};
 
 impl ControlPlane {
     pub fn faults(&self) -> &Arc<Faults> {
         &self.faults
     }
 
-    /// What holds a sandbox's transition, or the making of a snapshot, now.
-    fn holding(&self, id: &str, hold: Hold) -> Vec<Arc<Fault>> {
+    /// What holds a sandbox's transition, or the making of a snapshot, that begins now: to be asked at once, not by the task
+    /// that carries it out, since polls count from then on.
+    pub(super) fn holding(&self, id: &str, hold: Hold) -> Vec<Held> {
         if self.faults.is_idle() {
             return Vec::new();
         }
@@ -29,10 +30,10 @@ impl ControlPlane {
     }
 
     /// Until nothing of it holds the sandbox any more, or the server stops.
-    async fn passed(&self, holding: &[Arc<Fault>], id: &str) {
+    pub(super) async fn passed(&self, holding: &[Held], id: &str) {
         let all = async {
-            for fault in holding {
-                fault.passed(self.clock(), id).await;
+            for held in holding {
+                held.passed(self.clock(), id).await;
             }
         };
         tokio::select! {
@@ -58,11 +59,11 @@ impl ControlPlane {
             return go_on.await;
         }
         let (cp, id) = (self.clone(), id.to_owned());
-        tokio::spawn(async move {
+        tokio::spawn(carried(async move {
             cp.passed(&holding, &id).await;
             // A failure is in the record by now.
             drop(go_on.await);
-        });
+        }));
         Ok(())
     }
 

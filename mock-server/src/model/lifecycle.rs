@@ -10,7 +10,7 @@ use super::{
     sandbox::{BackupState, DesiredState, Sandbox, State},
     tokens,
 };
-use crate::faults::Hold;
+use crate::faults::{Hold, origin::carried};
 use crate::runtime::{self, NetworkPolicy, SandboxSpec};
 
 /// Requests wait this long for `started` (observed); the launch goes on.
@@ -65,7 +65,7 @@ impl ControlPlane {
         let begun = apart(async move {
             let record = cp.advance(&seen, Operation::Start).await?;
             let task = match record.actual_state {
-                State::Resuming => tokio::spawn(cp.clone().resume(record.id.clone())),
+                State::Resuming => tokio::spawn(carried(cp.clone().resume(record.id.clone()))),
                 _ => cp.spawn_launch(&record.id),
             };
             Ok((record, task))
@@ -177,7 +177,7 @@ impl ControlPlane {
     }
 
     pub(super) fn spawn_launch(self: &Arc<Self>, id: &str) -> Launch {
-        tokio::spawn(self.clone().launch(id.to_owned()))
+        tokio::spawn(carried(self.clone().launch(id.to_owned())))
     }
 
     /// Launches, unless a fault holds it.
@@ -288,49 +288,55 @@ impl ControlPlane {
         }
     }
 
-    async fn halt(self: Arc<Self>, id: String, grace: Duration) {
-        self.pass(&id, Hold::Stopping).await;
-        let Some(turn) = self.turn(&id) else { return };
-        let _turn = turn.lock().await;
-        // It may have ended by itself, and run again since.
-        if !self.is_at(&id, |phase| phase.desired == DesiredState::Stopped) {
-            return;
+    fn halt(self: Arc<Self>, id: String, grace: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let held = self.holding(&id, Hold::Stopping);
+        async move {
+            self.passed(&held, &id).await;
+            let Some(turn) = self.turn(&id) else { return };
+            let _turn = turn.lock().await;
+            // It may have ended by itself, and run again since.
+            if !self.is_at(&id, |phase| phase.desired == DesiredState::Stopped) {
+                return;
+            }
+            if let Some(machine) = self.take_machine(&id) {
+                machine.stop(grace).await;
+            }
+            // One that is gone needs no report.
+            _ = self.report(&id, Progress::Halted).await;
         }
-        if let Some(machine) = self.take_machine(&id) {
-            machine.stop(grace).await;
-        }
-        // One that is gone needs no report.
-        _ = self.report(&id, Progress::Halted).await;
     }
 
     /// Ends processes, removes files, then after `linger` the record.
-    pub(super) async fn destroy(self: Arc<Self>, id: String, linger: Duration) {
-        self.pass(&id, Hold::Destroying).await;
-        let Some(turn) = self.turn(&id) else { return };
-        self.stop_archiving(&id);
-        let turn = turn.lock_owned().await;
-        let gone = tokio::time::Instant::now() + linger;
-        if let Some(machine) = self.take_machine(&id) {
-            machine.stop(Duration::ZERO).await;
-        }
-        if let Err(error) = self.runtime().remove(&id).await {
-            // What is left is removed at the next start, which knows it by having no record.
-            tracing::warn!(sandbox = id, %error, "its files could not be removed");
-        }
-        drop(turn);
-        // By this clock, so that tests can turn it; in real time at the latest, so that a frozen clock delays nobody.
-        tokio::select! {
-            () = self.clock().sleep(linger) => {}
-            () = tokio::time::sleep_until(gone) => {}
-        }
-        let Ok(record) = self.note(&id, removed).await else { return };
-        if record.actual_state == State::Destroyed {
-            self.forget(&id).await;
-            self.release(&record.organization_id, &record.root).await;
-            self.forget_log(&id);
-        }
-        if let Some(pool) = &record.warm_pool_id {
-            self.tend(pool);
+    pub(super) fn destroy(self: Arc<Self>, id: String, linger: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let held = self.holding(&id, Hold::Destroying);
+        async move {
+            self.passed(&held, &id).await;
+            let Some(turn) = self.turn(&id) else { return };
+            self.stop_archiving(&id);
+            let turn = turn.lock_owned().await;
+            let gone = tokio::time::Instant::now() + linger;
+            if let Some(machine) = self.take_machine(&id) {
+                machine.stop(Duration::ZERO).await;
+            }
+            if let Err(error) = self.runtime().remove(&id).await {
+                // What is left is removed at the next start, which knows it by having no record.
+                tracing::warn!(sandbox = id, %error, "its files could not be removed");
+            }
+            drop(turn);
+            // By this clock, so that tests can turn it; in real time at the latest, so that a frozen clock delays nobody.
+            tokio::select! {
+                () = self.clock().sleep(linger) => {}
+                () = tokio::time::sleep_until(gone) => {}
+            }
+            let Ok(record) = self.note(&id, removed).await else { return };
+            if record.actual_state == State::Destroyed {
+                self.forget(&id).await;
+                self.release(&record.organization_id, &record.root).await;
+                self.forget_log(&id);
+            }
+            if let Some(pool) = &record.warm_pool_id {
+                self.tend(pool);
+            }
         }
     }
 
@@ -456,11 +462,12 @@ fn removed(sandbox: &mut Sandbox, _: &mut Option<Arc<runtime::Sandbox>>) -> Resu
     Ok(())
 }
 
-/// Runs a first step to its end even if the client goes away: else nobody would carry on with what it began.
+/// Runs a first step to its end even if the client goes away: else nobody would carry on with what it began. It belongs to
+/// the client's request all the same.
 pub(super) async fn apart<T: Send + 'static>(
     step: impl Future<Output = Result<T, ModelError>> + Send + 'static,
 ) -> Result<T, ModelError> {
-    tokio::spawn(step).await.map_err(|error| ModelError::internal(format!("an operation failed: {error}")))?
+    tokio::spawn(carried(step)).await.map_err(|error| ModelError::internal(format!("an operation failed: {error}")))?
 }
 
 /// Waits for a launch, but not for ever.

@@ -18,23 +18,26 @@ impl ControlPlane {
     }
 
     /// Makes it stand still. One that doesn't goes on as started.
-    pub(super) async fn hold(self: Arc<Self>, id: String) {
-        self.pass(&id, Hold::Pausing).await;
-        let Some(turn) = self.turn(&id) else { return };
-        let _turn = turn.lock().await;
-        // One that ended meanwhile is stopped by now, or runs again.
-        if !self.is_at(&id, |phase| phase.actual == State::Pausing) {
-            return;
-        }
-        let Some(machine) = self.machine(&id) else { return };
-        let progress = match machine.freeze().await {
-            Ok(()) => Progress::Paused,
-            Err(error) => {
-                tracing::warn!(sandbox = id, %error, "does not stand still");
-                Progress::PauseFailed
+    pub(super) fn hold(self: Arc<Self>, id: String) -> impl Future<Output = ()> + Send + use<> {
+        let held = self.holding(&id, Hold::Pausing);
+        async move {
+            self.passed(&held, &id).await;
+            let Some(turn) = self.turn(&id) else { return };
+            let _turn = turn.lock().await;
+            // One that ended meanwhile is stopped by now, or runs again.
+            if !self.is_at(&id, |phase| phase.actual == State::Pausing) {
+                return;
             }
-        };
-        drop(self.report(&id, progress).await);
+            let Some(machine) = self.machine(&id) else { return };
+            let progress = match machine.freeze().await {
+                Ok(()) => Progress::Paused,
+                Err(error) => {
+                    tracing::warn!(sandbox = id, %error, "does not stand still");
+                    Progress::PauseFailed
+                }
+            };
+            drop(self.report(&id, progress).await);
+        }
     }
 
     /// Lets it go on, unless a fault holds it.

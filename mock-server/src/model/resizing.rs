@@ -47,24 +47,27 @@ impl ControlPlane {
         .await
     }
 
-    async fn apply_size(self: Arc<Self>, id: String) {
-        self.pass(&id, Hold::Resizing).await;
-        let Some(turn) = self.turn(&id) else { return };
-        let _turn = turn.lock().await;
-        let resources = self.world.read().sandboxes.get(&id).and_then(|entry| entry.record.resizing_to);
-        let Some(resources) = resources else { return };
-        if let Some(machine) = self.machine(&id)
-            && let Err(error) = self.runtime().set_resources(&machine, resources).await
-        {
-            tracing::warn!(sandbox = id, %error, "its new resources are in force from its next start on");
+    fn apply_size(self: Arc<Self>, id: String) -> impl Future<Output = ()> + Send + use<> {
+        let held = self.holding(&id, Hold::Resizing);
+        async move {
+            self.passed(&held, &id).await;
+            let Some(turn) = self.turn(&id) else { return };
+            let _turn = turn.lock().await;
+            let resources = self.world.read().sandboxes.get(&id).and_then(|entry| entry.record.resizing_to);
+            let Some(resources) = resources else { return };
+            if let Some(machine) = self.machine(&id)
+                && let Err(error) = self.runtime().set_resources(&machine, resources).await
+            {
+                tracing::warn!(sandbox = id, %error, "its new resources are in force from its next start on");
+            }
+            let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
+                sandbox.set_resources(resources);
+                sandbox.set_phase(sandbox.phase().after(Progress::Resized));
+                Ok(())
+            };
+            // One that is gone needs none.
+            _ = self.note(&id, edit).await;
         }
-        let edit = |sandbox: &mut Sandbox, _: &mut Option<_>| {
-            sandbox.set_resources(resources);
-            sandbox.set_phase(sandbox.phase().after(Progress::Resized));
-            Ok(())
-        };
-        // One that is gone needs none.
-        _ = self.note(&id, edit).await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     tokens,
 };
 use crate::{
-    faults::Hold,
+    faults::{Hold, origin::carried},
     images::{Image, Policy, Progress as Told, Puller, parse_reference},
     runtime::Root,
 };
@@ -210,56 +210,76 @@ impl ControlPlane {
     }
 
     /// Pulls or builds a pending snapshot; how that ended is in the record.
-    pub(super) async fn make_snapshot(self: Arc<Self>, id: String, policy: Policy) {
-        let working = |snapshot: &mut Snapshot| {
-            if snapshot.state != SnapshotState::Pending {
-                return Err(ModelError::conflict("Snapshot was modified by another operation"));
+    pub(super) fn make_snapshot(
+        self: Arc<Self>,
+        id: String,
+        policy: Policy,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let is_build = self.world.read().snapshots.get(&id).is_some_and(|snapshot| snapshot.build.is_some());
+        let held = self.holding(&id, if is_build { Hold::BuildingSnapshot } else { Hold::PullingSnapshot });
+        carried(async move {
+            let working = |snapshot: &mut Snapshot| {
+                if snapshot.state != SnapshotState::Pending {
+                    return Err(ModelError::conflict("Snapshot was modified by another operation"));
+                }
+                let build = snapshot.build.is_some();
+                snapshot.state = if build { SnapshotState::Building } else { SnapshotState::Pulling };
+                Ok(())
+            };
+            // Deactivated or removed before it began.
+            let Ok(snapshot) = self.change_snapshot(&id, working).await else { return };
+            let began = (self.clock().now(), tokio::time::Instant::now());
+            let made = match &snapshot.build {
+                Some(build) => self.build(&snapshot.organization_id, &snapshot.id, build, &held).await,
+                None => {
+                    self.passed(&held, &id).await;
+                    let told = Arc::new(|line| tracing::info!("{line}"));
+                    let pulled = self.pull_image(&snapshot.organization_id, &snapshot.image_name, policy, told).await;
+                    pulled.map(|pulled| pulled.root)
+                }
+            };
+            if is_build {
+                _ = self.closing.run_until_cancelled(self.be_seen(began)).await;
             }
-            let build = snapshot.build.is_some();
-            snapshot.state = if build { SnapshotState::Building } else { SnapshotState::Pulling };
-            Ok(())
-        };
-        // Deactivated or removed before it began.
-        let Ok(snapshot) = self.change_snapshot(&id, working).await else { return };
-        let seen = snapshot.build.is_some().then(|| tokio::time::sleep(SEEN));
-        let made = match &snapshot.build {
-            Some(build) => self.build(&snapshot.organization_id, &snapshot.id, build).await,
-            None => {
-                self.pass(&snapshot.id, Hold::PullingSnapshot).await;
-                let told = Arc::new(|line| tracing::info!("{line}"));
-                let pulled = self.pull_image(&snapshot.organization_id, &snapshot.image_name, policy, told).await;
-                pulled.map(|pulled| pulled.root)
+            if self.closing.is_cancelled() {
+                // The next start begins anew.
+                return;
             }
-        };
-        if let Some(seen) = seen {
-            _ = self.closing.run_until_cancelled(seen).await;
-        }
-        if self.closing.is_cancelled() {
-            // The next start begins anew.
+            let size = match &made {
+                Ok(root) => self.root_size(root).await,
+                Err(_) => {
+                    // Newer SDKs don't tell their callers why.
+                    tracing::warn!(snapshot = id, log = %self.log_path(&id).display(), "a snapshot could not be made");
+                    0
+                }
+            };
+            let now = self.clock().now();
+            let finish = |snapshot: &mut Snapshot| {
+                if !matches!(snapshot.state, SnapshotState::Building | SnapshotState::Pulling) {
+                    return Err(ModelError::conflict("Snapshot was modified by another operation"));
+                }
+                match made {
+                    Ok(root) => activate(snapshot, root, size, now),
+                    // Builds of sandboxes alone are `build_failed` (observed).
+                    Err(reason) => (snapshot.state, snapshot.error_reason) = (SnapshotState::Error, Some(reason)),
+                }
+                Ok(())
+            };
+            if let Err(error) = self.change_snapshot(&id, finish).await {
+                tracing::debug!(snapshot = id, %error, "made in vain");
+            }
+        })
+    }
+
+    /// Until a build that began then can have been seen: by this clock, in real time at the latest, and not at all while it
+    /// stands still, since who stops the clock looks when they want to.
+    async fn be_seen(&self, (at, instant): (chrono::DateTime<chrono::Utc>, tokio::time::Instant)) {
+        if self.clock().is_frozen() {
             return;
         }
-        let size = match &made {
-            Ok(root) => self.root_size(root).await,
-            Err(_) => {
-                // Newer SDKs don't tell their callers why.
-                tracing::warn!(snapshot = id, log = %self.log_path(&id).display(), "a snapshot could not be made");
-                0
-            }
-        };
-        let now = self.clock().now();
-        let finish = |snapshot: &mut Snapshot| {
-            if !matches!(snapshot.state, SnapshotState::Building | SnapshotState::Pulling) {
-                return Err(ModelError::conflict("Snapshot was modified by another operation"));
-            }
-            match made {
-                Ok(root) => activate(snapshot, root, size, now),
-                // Builds of sandboxes alone are `build_failed` (observed).
-                Err(reason) => (snapshot.state, snapshot.error_reason) = (SnapshotState::Error, Some(reason)),
-            }
-            Ok(())
-        };
-        if let Err(error) = self.change_snapshot(&id, finish).await {
-            tracing::debug!(snapshot = id, %error, "made in vain");
+        tokio::select! {
+            () = self.clock().sleep_until(at + SEEN) => {}
+            () = tokio::time::sleep_until(instant + SEEN) => {}
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::{
@@ -44,7 +45,7 @@ async fn breaks(request: reqwest::RequestBuilder) -> bool {
 async fn a_status_with_its_envelope_headers_and_body() {
     let (api, other) = (Api::new().await, Api::new().await);
     let rule = json!({"match": {"operation": "listSandboxes"}, "nth": 2,
-        "effect": {"type": "status", "status": 503, "message": "down", "headers": {"Retry-After": "3"}}});
+        "effect": {"type": "status", "status": 503, "message": "down", "code": "DOWN", "headers": {"Retry-After": "3"}}});
     let id = fault(&api, rule).await;
     assert_eq!(api.get("/sandbox").await.0, 200, "the first is not meant");
     assert_eq!(other.get("/sandbox").await.0, 200, "nor are others");
@@ -55,6 +56,7 @@ async fn a_status_with_its_envelope_headers_and_body() {
         (&body["error"], &body["message"], &body["path"]),
         (&json!("Service Unavailable"), &json!("down"), &json!("/api/sandbox"))
     );
+    assert_eq!(body["code"], "DOWN", "the API's own failures have none");
     assert_eq!(api.get("/sandbox").await.0, 200, "nor is the third");
     assert_eq!(hits(&api, &id).await, 1);
     assert_eq!(entries(&api, "faults=true").await[0]["faults"], json!([id]));
@@ -238,6 +240,59 @@ async fn web_sockets_close_in_the_middle() {
     fine.until("b-2").await;
 }
 
+/// What comes of an upgrade after the answer's head, and whether a reset ended it.
+async fn raw_socket(sandbox: &Sandbox, path: &str) -> (Vec<u8>, bool) {
+    let address = server().base_url.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+    let url = sandbox.url(path);
+    let target = url.strip_prefix(&server().base_url).expect("a path");
+    let head = format!(
+        "GET {target} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\nconnection: upgrade\r\nupgrade: \
+         websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        sandbox.key
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut got = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got)).await.expect("in time");
+    assert!(got.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&got));
+    let end = got.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    (got[end..].to_vec(), read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset))
+}
+
+#[tokio::test]
+async fn web_sockets_end_are_refused_and_kill() {
+    let sandbox = sandbox().await;
+    let (api, tb) = (of(&sandbox), pty(&sandbox).await);
+    let on_connect = async |effect: Value| {
+        fault(&api, json!({"match": {"operation": "ConnectPtySession"}, "times": 1, "effect": effect})).await
+    };
+    for (effect, bytes, reset) in [
+        (json!({"type": "truncate", "bytes": 5}), 5, false),
+        (json!({"type": "truncate"}), 0, false),
+        (json!({"type": "reset", "afterBytes": 7}), 7, true),
+    ] {
+        let id = on_connect(effect.clone()).await;
+        let (got, was_reset) = raw_socket(&sandbox, "/process/pty/p/connect").await;
+        assert_eq!((got.len(), was_reset, hits(&api, &id).await), (bytes, reset, 1), "{effect}");
+    }
+    let id = on_connect(json!({"type": "commitThenFail", "status": 503})).await;
+    match upgrade(&tb, "create-connect?id=q&cols=80&rows=24", "").await {
+        Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => assert_eq!(answer.status(), 503),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(hits(&api, &id).await, 1);
+    let listed = sandbox.client.get(sandbox.url("/process/pty")).send().await.expect("answer");
+    let listed: Value = listed.json().await.expect("JSON");
+    assert!(listed["sessions"].as_array().is_some_and(|all| all.iter().any(|one| one["id"] == "q")), "{listed}");
+    let mut fine = crate::pty::connected(&tb, "p/connect", "").await;
+    fine.type_in("echo b-$((1+1))\n").await;
+    fine.until("b-2").await;
+    let id = on_connect(json!({"type": "die"})).await;
+    drop(upgrade(&tb, "p/connect", "").await);
+    api.until(&sandbox.id, "stopped").await;
+    assert_eq!(hits(&api, &id).await, 1);
+}
+
 #[tokio::test]
 async fn streams_are_cut_inside_characters_and_lose_nothing() {
     let sandbox = sandbox().await;
@@ -318,6 +373,68 @@ async fn provisioning_is_slow_until_it_was_asked_for_often_enough() {
     }
     let id = created["id"].as_str().expect("an id");
     api.until(id, "started").await;
+}
+
+/// The state, without asking for the sandbox.
+async fn listed(api: &Api, name: &str) -> Value {
+    let (_, page) = api.get(&format!("/sandbox?name={name}")).await;
+    page["items"][0]["state"].clone()
+}
+
+#[tokio::test]
+async fn polls_count_from_the_beginning_of_a_transition() {
+    let api = Api::new().await;
+    let id = api.named("a").await;
+    for (hold, request, wanted) in [("stopping", "stop", "stopped"), ("starting", "start", "started")] {
+        let slow = fault(&api, json!({"effect": {"type": "slow", "state": hold, "polls": 3}})).await;
+        assert_eq!(api.post(&format!("/sandbox/a/{request}"), Value::Null).await.1["state"], hold);
+        let polls = (0..2).map(|_| api.get("/sandbox/a"));
+        assert!(futures_util::future::join_all(polls).await.iter().all(|(_, sandbox)| sandbox["state"] == hold));
+        assert_eq!(listed(&api, "a").await, hold);
+        api.get(&format!("/sandbox/{id}")).await;
+        eventually("let go", async || (listed(&api, "a").await == wanted).then_some(())).await;
+        assert_eq!(hits(&api, &slow).await, 1);
+        api.control("DELETE", "/faults", Value::Null).await;
+    }
+}
+
+#[tokio::test]
+async fn transitions_may_be_those_of_some_requests() {
+    let api = Api::new().await;
+    let second = json!({"match": {"operation": "createSandbox"}, "nth": 2,
+        "effect": {"type": "startFailure", "reason": "no runner"}});
+    let second = fault(&api, second).await;
+    assert_eq!(api.post("/sandbox", json!({"cpu": "much"})).await.0, 400, "it begins nothing");
+    for (name, status) in [("a", 200), ("b", 400), ("c", 200)] {
+        assert_eq!(api.post("/sandbox", json!({"name": name})).await.0, status, "{name}");
+    }
+    assert_eq!(
+        (hits(&api, &second).await, api.get("/sandbox/b").await.1["errorReason"].clone()),
+        (1, json!("no runner"))
+    );
+    let noted = entries(&api, "faults=true").await;
+    assert_eq!((noted.len(), &noted[0]["faults"], &noted[0]["status"]), (1, &json!([second]), &json!(400)));
+    api.control("DELETE", "/faults", Value::Null).await;
+
+    for state in ["stopping", "starting"] {
+        let held =
+            json!({"match": {"sdk": "python", "sandbox": ["a", "c"]}, "effect": {"type": "slow", "state": state}});
+        fault(&api, held).await;
+    }
+    let by = async |sdk: &str, name: &str, what: &str| {
+        let request = api.request("POST", &format!("/sandbox/{name}/{what}")).header("x-daytona-source", sdk);
+        assert_eq!(request.send().await.expect("answer").status(), 200);
+    };
+    by("sdk-python", "a", "stop").await;
+    by("sdk-typescript", "c", "stop").await;
+    api.until("c", "stopped").await;
+    by("sdk-typescript", "c", "start").await;
+    api.until("c", "started").await;
+    assert_eq!(api.get("/sandbox/a").await.1["state"], "stopping");
+    let built = json!({"match": {"method": "POST", "path": "/api/sandb*"}, "effect": {"type": "buildFailure"}});
+    fault(&api, built).await;
+    let (_, built) = api.post("/sandbox", json!({"buildInfo": {"dockerfileContent": "FROM debian:12\n"}})).await;
+    api.until(built["id"].as_str().expect("an id"), "build_failed").await;
 }
 
 #[tokio::test]
@@ -523,7 +640,22 @@ async fn bad_rules_are_refused_with_what_is_wrong() {
         (json!({"probability": 2, "effect": {"type": "hang"}}), "probability must be"),
         (json!({"effect": {"type": "status", "status": 99}}), "status must be"),
         (json!({"effect": {"type": "websocketClose", "code": 1004}}), "close code"),
-        (json!({"match": {"operation": "createSandbox"}, "effect": {"type": "startFailure"}}), "about sandboxes"),
+        (json!({"match": {"operation": "getSandbox"}, "effect": {"type": "diskFull"}}), "it acts on UploadFile"),
+        (json!({"match": {"plane": "toolbox"}, "effect": {"type": "rateLimited"}}), "it acts on plane api"),
+        (json!({"match": {"operation": "createSandbox"}, "effect": {"type": "websocketClose"}}), "ConnectPtySession"),
+        (json!({"match": {"plane": "api"}, "effect": {"type": "unreachable"}}), "it acts on plane toolbox"),
+        (json!({"match": {"operation": "listSandboxes"}, "effect": {"type": "die"}}), "that name a sandbox"),
+        (json!({"match": {"plane": "toolbox"}, "effect": {"type": "startFailure"}}), "it acts on createSandbox"),
+        (
+            json!({"match": {"operation": "createSandbox"}, "effect": {"type": "slow", "state": "stopping"}}),
+            "slow never acts on createSandbox: it acts on stopSandbox",
+        ),
+        (json!({"effect": {"type": "rateLimited", "limit": "bogus\r\n"}}), "limit must be one of anonymous"),
+        (json!({"effect": {"type": "status", "status": 500, "headers": {"Content-Length": "3"}}}), "own affair"),
+        (
+            json!({"effect": {"type": "status", "status": 500, "headers": {"transfer-encoding": "chunked"}}}),
+            "own affair",
+        ),
         (json!({"match": {"operation": "createSandbx"}, "effect": {"type": "hang"}}), "did you mean createSandbox?"),
         (json!({"match": {"method": "FETCH"}, "effect": {"type": "hang"}}), "method must be one of"),
         (json!({"match": {"sdk": []}, "effect": {"type": "hang"}}), "an empty list of sdk fits nothing"),
