@@ -43,6 +43,7 @@ pub mod strict;
 mod surrogates;
 pub mod toolbox;
 pub mod webhooks;
+mod yaml;
 
 pub use data_dir::Ready;
 pub use embed::{ControlError, MintedKey, World};

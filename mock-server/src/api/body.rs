@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, json_response};
-use crate::surrogates;
+use crate::{surrogates, yaml};
 use axum::response::{IntoResponse, Response};
 
 /// The object in a request's body. Every handler that wants one takes it as an argument.
@@ -55,7 +55,7 @@ fn document(bytes: &Bytes) -> Result<Body, String> {
     let text = text(bytes);
     let value = serde_json::from_str(&text).or_else(|bad| {
         let is_json = text.trim_start().starts_with(['{', '[']);
-        serde_saphyr::from_str(&text).map_err(|worse| if is_json { bad.to_string() } else { worse.to_string() })
+        yaml::read(&text).map_err(|worse| if is_json { bad.to_string() } else { worse })
     });
     match value {
         Ok(Value::Object(map)) => Ok(Body(map)),

@@ -152,7 +152,7 @@ fn call(what: &Ctl) -> Result<Call, String> {
         }
         Ctl::Seed { file } => {
             let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            let seed: Value = serde_saphyr::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+            let seed: Value = crate::yaml::read(&text).map_err(|error| format!("{}: {error}", file.display()))?;
             Call::new("POST", "/seed").with(seed)
         }
         Ctl::Save { .. } | Ctl::Restore { .. } => return Err("this is a stream, not a call".into()),

@@ -40,7 +40,8 @@ fn is_secret(name: &str) -> bool {
     NAMES.iter().any(|part| plain.contains(part)) && !plain.starts_with("nextpage") && plain != "pagetoken"
 }
 
-/// Known forms of keys, what follows `Bearer`, and passwords in URLs.
+/// Known forms of keys, what follows `Bearer`, passwords in URLs, and what commands set secret variables to (not to other
+/// variables: `$TOKEN` tells nothing).
 static FORMS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"(?P<key>dtn_|(?-u:\b)(?:sk-|sk_|ghp_|gho_|ghs_|github_pat_|glpat-|xox[abp]-|AKIA|hf_|npm_|pypi-))[A-Za-z0-9_\-]{8,}",
@@ -48,6 +49,9 @@ static FORMS: LazyLock<Regex> = LazyLock::new(|| {
         r"|(?-u:\b)(?P<scheme>(?i:bearer|basic) )[A-Za-z0-9+/=_.~-]{8,}",
         r"|(?P<user>://)[^/\s:@]*:[^/\s@]+@",
         r"|(?P<parameter>[?&](?i:access_token|token|signature|x-amz-signature|x-amz-security-token|daytona_sandbox_auth_key|api_?key|password|secret)=)[^&\s]+",
+        r"|(?P<assigned>(?-u:\b)(?:[A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASS|_PWD|CREDENTIAL|AUTH|PRIVATE|COOKIE)[A-Z0-9_]*",
+        r"|export [A-Za-z0-9_]*(?i:key|token|secret|pass|pwd|credential|auth|private|cookie)[A-Za-z0-9_]*)=)",
+        r"(?:'[^']*'|\x22[^\x22]*\x22|[^\s;&|<>'\x22$][^\s;&|<>'\x22]*)",
         r"|(?P<preview>://\d{1,5}-)(?P<name>[a-z0-9_-]+)\.",
     ))
     .expect("a regex")
@@ -61,7 +65,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
             return if is_id(name) { found[0].to_owned() } else { format!("{before}{REDACTED}.") };
         }
         let end = if group("user").is_some() { "@" } else { "" };
-        let before = ["key", "scheme", "user", "parameter"].into_iter().find_map(group).unwrap_or_default();
+        let before = ["key", "scheme", "user", "parameter", "assigned"].into_iter().find_map(group).unwrap_or_default();
         format!("{before}{REDACTED}{end}")
     })
 }
@@ -177,6 +181,10 @@ mod tests {
             ("curl -H 'Authorization: Bearer abcdefgh12'", "curl -H 'Authorization: Bearer <redacted>'"),
             ("export K=dtn_0123456789abcdef", "export K=dtn_<redacted>"),
             ("git clone https://me:pw@example.com/r.git", "git clone https://<redacted>@example.com/r.git"),
+            ("export TOKEN=abc123secret; echo hi", "export TOKEN=<redacted>; echo hi"),
+            ("API_KEY='a b' DB_PWD=\"c\" MODE=x run", "API_KEY=<redacted> DB_PWD=<redacted> MODE=x run"),
+            ("export my_token=abc && A_TOKEN=$TOKEN b", "export my_token=<redacted> && A_TOKEN=$TOKEN b"),
+            ("PWD=/home/daytona author=me keys=3", "PWD=/home/daytona author=me keys=3"),
             ("/a?x=1&signature=v1_abc&y=2", "/a?x=1&signature=<redacted>&y=2"),
             ("http://3000-abcdefgh12345678.localhost:1/x", "http://3000-<redacted>.localhost:1/x"),
             (

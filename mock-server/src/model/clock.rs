@@ -21,6 +21,12 @@ struct State {
     frozen: Option<DateTime<Utc>>,
 }
 
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}
+
 impl Default for Clock {
     fn default() -> Self {
         let state = State { offset: chrono::Duration::zero(), frozen: None };

@@ -7,7 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use chrono::{DateTime, Utc};
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ControlPlane, storage_keys::Refusal, tokens};
+use super::{Clock, ControlPlane, storage_keys::Refusal, tokens};
 use crate::images::{Hashing, Image, ImageError, Reference};
 
 /// Manifests are descriptions, not content.
@@ -66,10 +66,11 @@ pub struct PushAccess {
 /// An upload to which nothing came for so long is over.
 const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 
-/// Whether nobody has written to an upload for long.
-fn is_forgotten(path: &Path) -> bool {
+/// Whether nobody has written to an upload for long, by the clock that its times are of.
+fn is_forgotten(path: &Path, clock: &Clock) -> bool {
     let written = fs::metadata(path).and_then(|meta| meta.modified());
-    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FORGOTTEN))
+    let now = SystemTime::from(clock.now());
+    written.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > FORGOTTEN))
 }
 
 /// Files of uploads that some request has.
@@ -80,6 +81,7 @@ pub(super) type Claims = Arc<Mutex<HashSet<PathBuf>>>;
 pub struct PushedImages {
     dir: PathBuf,
     claims: Claims,
+    clock: Clock,
 }
 
 /// An upload in the hands of one request: nobody else appends to it or finishes it. Dropped, it is as it was before.
@@ -90,6 +92,7 @@ pub struct Upload {
     before: u64,
     length: u64,
     claims: Claims,
+    clock: Clock,
 }
 
 impl Upload {
@@ -118,6 +121,8 @@ impl Drop for Upload {
             // A failed request changes nothing. One that can't be cut has another digest than it should, which is noticed.
             _ = self.file.set_len(self.before);
         }
+        // By the server's clock; where that fails it is forgotten by the machine's.
+        _ = self.file.set_modified(self.clock.now().into());
         self.claims.lock().remove(&self.path);
     }
 }
@@ -140,7 +145,7 @@ impl PushedImages {
         let claims = self.claims.lock();
         let mut going = 0;
         for path in fs::read_dir(&dir)?.flatten().map(|entry| entry.path()) {
-            if claims.contains(&path) || !is_forgotten(&path) || fs::remove_file(&path).is_err() {
+            if claims.contains(&path) || !is_forgotten(&path, &self.clock) || fs::remove_file(&path).is_err() {
                 going += 1;
             }
         }
@@ -148,7 +153,7 @@ impl PushedImages {
             return Ok(None);
         }
         let id = tokens::uuid();
-        fs::File::create_new(dir.join(&id))?;
+        fs::File::create_new(dir.join(&id))?.set_modified(self.clock.now().into())?;
         Ok(Some(id))
     }
 
@@ -164,7 +169,10 @@ impl PushedImages {
             Ok((file, length))
         };
         match open() {
-            Ok((file, length)) => Ok(Upload { file, path, before: length, length, claims: self.claims.clone() }),
+            Ok((file, length)) => {
+                let (claims, clock) = (self.claims.clone(), self.clock.clone());
+                Ok(Upload { file, path, before: length, length, claims, clock })
+            }
             Err(error) => {
                 self.claims.lock().remove(&path);
                 Err(error)
@@ -250,7 +258,7 @@ impl PushedImages {
 
     /// Where images of a saved world wait until the world is there.
     pub(super) fn arrivals(&self) -> PushedImages {
-        PushedImages { dir: self.dir.with_extension(ARRIVING), claims: self.claims.clone() }
+        PushedImages { dir: self.dir.with_extension(ARRIVING), claims: self.claims.clone(), clock: self.clock.clone() }
     }
 
     /// Takes a file that is what its digest says; false if it isn't. Blocking.
@@ -323,7 +331,8 @@ impl ControlPlane {
     }
 
     pub fn pushed_images(&self, organization_id: &str) -> PushedImages {
-        PushedImages { dir: self.registry_dir().join(organization_id), claims: self.claims.clone() }
+        let (dir, clock) = (self.registry_dir().join(organization_id), self.clock().clone());
+        PushedImages { dir, claims: self.claims.clone(), clock }
     }
 
     fn registry_dir(&self) -> PathBuf {
@@ -436,7 +445,7 @@ mod tests {
     use super::*;
 
     fn images(dir: &Path) -> PushedImages {
-        PushedImages { dir: dir.to_owned(), claims: Claims::default() }
+        PushedImages { dir: dir.to_owned(), claims: Claims::default(), clock: Clock::default() }
     }
 
     #[test]
@@ -474,13 +483,11 @@ mod tests {
         let images = images(dir.path());
         let [old, held] = [(); 2].map(|()| images.begin(2).expect("begun").expect("an id"));
         let claimed = images.claim(&held).expect("claimed");
-        for id in [&old, &held] {
-            let file = fs::File::options().write(true).open(images.upload(id).expect("a path")).expect("there");
-            file.set_modified(std::time::SystemTime::now() - 2 * FORGOTTEN).expect("a time");
-        }
+        images.clock.freeze();
+        images.clock.advance(2 * FORGOTTEN);
         assert!(images.begin(2).expect("begun").is_some(), "in the place of the forgotten one");
         assert_eq!(images.claim(&old).expect_err("gone").kind(), io::ErrorKind::NotFound);
-        assert_eq!(images.begin(2).expect("counted"), None);
+        assert_eq!(images.begin(2).expect("counted"), None, "it began by the same clock");
         drop(claimed);
         images.claim(&held).expect("still there");
     }

@@ -280,7 +280,8 @@ impl Runtime {
         crate::images::ImageStore::new(&self.config.cache_dir)
     }
 
-    /// Whether a layer that a build may use again was not made lately.
+    /// Whether a layer that a build may use again was not made lately. In real time: what lies on the disk outlives the
+    /// server and its clock, and is looked at only when a server starts, whose clock nobody has turned yet.
     pub fn is_stale(&self, name: &str) -> bool {
         let made = self.layer_dir(name).ok().and_then(|dir| fs::metadata(dir).ok()?.modified().ok()?.elapsed().ok());
         made.is_none_or(|age| age > KEEP_CACHED)

@@ -18,7 +18,7 @@
 //!     volumes: [{name: data, mountPath: /home/daytona/data}]   # also subpath
 //!     secrets: {API_TOKEN: TOKEN}  # variable: name of the secret
 //!     autoStopInterval: 0        # also autoArchiveInterval, autoDeleteInterval, ttlMinutes, user
-//!     files:                     # below /home/daytona unless absolute; folders are made
+//!     files:                     # below its work directory (often /home/daytona) unless absolute; folders are made
 //!       app/main.py: "print(1)\n"
 //!       logo.png: {base64: iVBORw0=}
 //!     run: ["pip --version"]     # must exit with 0
@@ -33,9 +33,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::model::{
-    Class, ControlPlane, Identity, MadeOf, ModelError, Mount, NewSandbox, NewSnapshot, REGION, State, StringMap,
-    secrets::{self, SecretChange},
+use crate::{
+    model::{
+        Class, ControlPlane, Identity, MadeOf, ModelError, Mount, NewSandbox, NewSnapshot, REGION, State, StringMap,
+        secrets::{self, SecretChange},
+    },
+    yaml,
 };
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -152,7 +155,7 @@ pub struct SeedError {
 impl Seed {
     /// Reads JSON or YAML (of which JSON is a part). The error says where it is wrong.
     pub fn parse(text: &str) -> Result<Seed, String> {
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+        yaml::read(text)
     }
 
     /// Makes everything in it, in order, in the world of `owner`, or nothing. Answers names and ids.

@@ -89,6 +89,10 @@ async fn the_toolbox_and_previews_are_told_apart() {
     let entry = one(&api, "operation=GetVersion").await;
     assert_eq!((&entry["status"], entry.get("keyName")), (&json!(401), None));
     assert!(entry["error"]["message"].as_str().is_some_and(|text| text.contains("missing authentication")));
+    let secret = json!({"command": "export TOKEN=hunter2hunter2; echo hi"});
+    sandbox.client.post(sandbox.url("/process/execute")).json(&secret).send().await.expect("answer");
+    let kept = entries(&api, "operation=ExecuteCommand").await.pop().expect("one");
+    assert_eq!(kept["request"]["body"]["command"], "export TOKEN=<redacted>; echo hi");
     // By the old path, too.
     sandbox
         .client
@@ -201,6 +205,7 @@ async fn pages_filters_and_forms() {
     assert_eq!((&first["evicted"], &first["lost"]), (&json!(0), &json!(0)));
     assert_eq!(entries(&api, "path=/api/sandbox").await.len(), 2);
     assert_eq!(entries(&api, "operation=listSandboxes,getSandbox&status=200").await.len(), 1);
+    assert_eq!(entries(&api, "operation=list*").await.len(), 2, "sandboxes and regions");
     assert_eq!(entries(&api, "status=failed&method=GET&key=default").await.len(), 2);
     let (status, har) = api.control("GET", "/journal?format=har&operation=getSandbox", Value::Null).await;
     let entry = &har["log"]["entries"][0];
