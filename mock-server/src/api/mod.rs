@@ -98,6 +98,7 @@ fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
         .route("/config", get(config::config))
         .route("/health", get(config::live))
+        .route("/health/ready", get(preview::proxy_only))
         .route("/regions", get(regions::available).post(regions::create))
         .route("/regions/{id}", get(regions::get).patch(regions::update).delete(regions::delete))
         .route("/regions/{id}/regenerate-proxy-api-key", post(regions::proxy_key))

@@ -261,7 +261,7 @@ pub const OPERATIONS: &[Operation] = &[
     op("getAuditScenarios", "GET", "/audit/scenarios", Emulated),
     op("getPushAccess", "GET", "/object-storage/push-access", Emulated),
     op("HealthController_live", "GET", "/health", Emulated),
-    op("HealthController_check", "GET", "/health/ready", Internal),
+    op("HealthController_check", "GET", "/health/ready", Emulated),
     op("getSandboxLogs", "GET", "/sandbox/{sandboxId}/telemetry/logs", Emulated),
     op("getSandboxTraces", "GET", "/sandbox/{sandboxId}/telemetry/traces", Emulated),
     op("getSandboxTraceSpans", "GET", "/sandbox/{sandboxId}/telemetry/traces/{traceId}", Emulated),

@@ -220,6 +220,7 @@ const TABLE: &[(&str, Needs)] = &[
     ("getAuditScenarios", Nothing),
     ("getPushAccess", PUSH),
     ("HealthController_live", Nothing),
+    ("HealthController_check", Service),
     ("getSandboxLogs", Key),
     ("getSandboxTraces", Key),
     ("getSandboxTraceSpans", Key),

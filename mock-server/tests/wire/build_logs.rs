@@ -32,7 +32,7 @@ async fn logs_are_at_the_proxy_and_followed_to_their_end() {
         assert_eq!(url, format!("{}/{there}/{id}/build-logs", server().base_url));
         let followed = api.client.get(format!("{url}?follow=true")).bearer_auth(&api.key).send().await.expect("a log");
         assert_eq!(
-            (followed.status().as_u16(), &*followed.headers()["content-type"].to_str().unwrap()),
+            (followed.status().as_u16(), followed.headers()["content-type"].to_str().expect("text")),
             (200, "application/octet-stream")
         );
         let text = followed.text().await.expect("its end");
