@@ -84,22 +84,28 @@ fn ways_out(choice: IsolationChoice, is_root: bool, settings: &[&str]) -> String
         ways.push("leave --isolation out: for a server of root the tier is root".to_owned());
         ways.push("start the server as an ordinary user: sudo -u USER daytona-mock".to_owned());
     } else {
-        let root = if is_root {
-            "give the container --privileged"
-        } else {
-            "run the server as root (sudo, or a container with --privileged)"
-        };
-        ways.push(root.to_owned());
-        ways.push(match settings {
-            [] => "let users make user namespaces: no setting of this kernel forbids it, so a seccomp profile or a security module \
-                   does (of a container: --security-opt seccomp=unconfined --security-opt apparmor=unconfined)"
-                .to_owned(),
-            settings => format!("let users make user namespaces: sudo sysctl -w {}", settings.join(" ")),
-        });
+        if choice != IsolationChoice::Auto {
+            ways.push("leave --isolation out: the best tier that works is taken".to_owned());
+        }
+        ways.push(if is_root { CONTAINER } else { AS_ROOT }.to_owned());
+        match (settings, choice) {
+            // What it lacks is a range, as the line above says.
+            ([], IsolationChoice::Exactly(Isolation::Subuid)) => {}
+            ([], _) => ways.push(NO_SETTING.to_owned()),
+            (settings, _) => {
+                ways.push(format!("let users make user namespaces: sudo sysctl -w {}", settings.join(" ")));
+            }
+        }
     }
     ways.push("give up isolation, so that sandboxes run as you and see your files: --isolation process".to_owned());
     format!("Any one of these helps:\n  - {}", ways.join(";\n  - "))
 }
+
+const AS_ROOT: &str = "run the server as root (sudo, or a container with --privileged)";
+const CONTAINER: &str = "give the container --privileged";
+const NO_SETTING: &str = "let users make user namespaces: no setting of this kernel forbids it, so a seccomp profile or a \
+                          security module does (of a container: --security-opt seccomp=unconfined --security-opt \
+                          apparmor=unconfined)";
 
 /// Where a setting is, which values forbid something, what allows it.
 type Setting = (&'static str, fn(u64) -> bool, &'static str);
@@ -217,6 +223,8 @@ mod tests {
             assert!(root.contains("leave --isolation out") && !root.contains("run the server as root"), "{root}");
         }
         assert!(ways_out(IsolationChoice::Auto, true, &[]).contains("give the container --privileged"));
+        let subuid = ways_out(IsolationChoice::Exactly(Isolation::Subuid), false, &[]);
+        assert!(subuid.contains("the best tier that works") && !subuid.contains("seccomp"), "{subuid}");
     }
 
     #[test]

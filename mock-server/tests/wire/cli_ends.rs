@@ -1,15 +1,22 @@
 //! How servers end: by one signal, by two, and what is left then.
 
 use std::{
-    fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    fs::{self, OpenOptions},
+    net::TcpStream,
+    os::unix::{
+        fs::{OpenOptionsExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use nix::{
-    sys::{signal::Signal, stat::Mode},
-    unistd::{User, mkfifo},
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, User, mkfifo},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -49,13 +56,31 @@ async fn a_second_signal_ends_it_whatever_it_waits_for() {
     assert_eq!(support::client(&text("apiKey")).get(list).send().await.expect("answer").status(), 200);
 
     server.signal(Signal::SIGTERM);
-    gone(&dir.path().join("ready.json"));
+    // Nothing but that work is left.
+    eventually("no process is left", async || (!running(&marker)).then_some(())).await;
+    let listen = server.text("listen").to_owned();
+    eventually("nobody listens", async || TcpStream::connect(&listen).is_err().then_some(())).await;
     server.signal(Signal::SIGTERM);
     assert_eq!(server.ended().code(), Some(1));
-    eventually("no process is left", async || (!running(&marker)).then_some(())).await;
     fs::remove_file(&fifo).expect("removed");
     let server = start(dir.path(), &[]);
     assert_eq!(execute(&server, &id, "cat file").await, "kept\n");
+}
+
+#[test]
+fn a_signal_ends_a_start_whatever_it_waits_for() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let seed = dir.path().join("seed.yaml");
+    mkfifo(&seed, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
+    let args = ["--ephemeral", "--listen", "127.0.0.1:0", "--seed", seed.to_str().expect("utf-8")];
+    let mut child = command(dir.path(), &args).stderr(Stdio::null()).spawn().expect("starts");
+    // Without a reader there is no writer. It reads for ever then: nothing is written.
+    let _writer = eventually_blocking("it reads the seed", 5 * PATIENCE, || {
+        OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&seed).ok()
+    });
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).expect("signal");
+    let ended = eventually_blocking("its end", PATIENCE, || child.try_wait().expect("wait"));
+    assert_eq!(ended.code(), Some(1));
 }
 
 #[tokio::test]

@@ -15,7 +15,6 @@ use nix::{
     sys::stat::{Mode, SFlag, UtimensatFlags, futimens, mknod, utimensat},
     sys::time::TimeSpec,
 };
-use walkdir::WalkDir;
 
 use crate::runtime::sys::{files, xattr};
 
@@ -26,10 +25,10 @@ pub(crate) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
     let mut opened = Opened::default();
     // Set last: in tier single a directory may be closed to its owner, and what is made in it changes its time.
     let mut directories = Vec::new();
-    for entry in WalkDir::new(source).follow_links(false).same_file_system(true) {
-        let entry = entry?;
-        let relative = entry.path().strip_prefix(source).unwrap_or(Path::new(""));
-        let (to, meta) = (target.join(relative), entry.metadata()?);
+    let mut waiting = vec![(source.to_owned(), target.to_owned())];
+    let device = fs::symlink_metadata(source)?.dev();
+    while let Some((from, to)) = waiting.pop() {
+        let meta = fs::symlink_metadata(&from)?;
         if meta.nlink() > 1 && meta.is_file() {
             if let Some(first) = linked.get(&meta.ino()) {
                 fs::hard_link(first, &to)?;
@@ -37,10 +36,15 @@ pub(crate) fn copy_whole(source: &Path, target: &Path) -> io::Result<()> {
             }
             linked.insert(meta.ino(), to.clone());
         }
-        copy_entry(entry.path(), &to, &meta)?;
         if meta.is_dir() {
-            // It is read next.
-            opened.open(entry.path(), &meta);
+            opened.open(&from, &meta);
+        }
+        copy_entry(&from, &to, &meta)?;
+        if meta.is_dir() {
+            if meta.dev() == device {
+                let entries: io::Result<Vec<_>> = fs::read_dir(&from)?.collect();
+                waiting.extend(entries?.iter().map(|entry| (entry.path(), to.join(entry.file_name()))));
+            }
             directories.push((to, meta));
         }
     }
