@@ -1,8 +1,8 @@
 //! Requests themselves: paths, fields, keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::{deviations::is_the_sdks_own, rules};
+use super::{deviations::is_the_sdks_own, ptys, rules, sandboxes};
 use crate::judge::{Call, Evidence, Seen};
 
 rules! { "requests";
@@ -61,9 +61,21 @@ fn fit_the_contract(evidence: &Evidence) -> Vec<Seen> {
     all.into_iter().map(seen).collect()
 }
 
+/// Rules that say more exactly why a request was refused.
+const EXACTER: [fn(&Evidence) -> Vec<Seen>; 5] = [
+    ptys::has_id,
+    sandboxes::are_used_while_running,
+    sandboxes::are_waited_for,
+    sandboxes::have_a_known_language,
+    sandboxes::take_resources_from_their_snapshot,
+];
+
 fn are_accepted(evidence: &Evidence) -> Vec<Seen> {
-    let refused =
-        evidence.calls.iter().filter(|call| matches!(call.status, Some(400 | 422)) && call.plane != "preview");
+    let told: HashSet<u64> = EXACTER.iter().flat_map(|find| find(evidence)).flat_map(|seen| seen.calls).collect();
+    let refused = evidence
+        .calls
+        .iter()
+        .filter(|call| matches!(call.status, Some(400 | 422)) && call.plane != "preview" && !told.contains(&call.id));
     grouped(refused, |call| {
         let message = match &call.error.message {
             serde_json::Value::String(text) => text.clone(),
@@ -177,6 +189,10 @@ mod tests {
         wrong["error"] = json!({"message": ["cpu must be a number"]});
         let found = acts(are_accepted, &run([wrong]), &run([api(Some("getSandbox"), "/api/sandbox/x", 404)]));
         assert!(found[0].what.contains("cpu must be a number"));
+        // Another rule says why.
+        let mut resources = api(Some("createSandbox"), "/api/sandbox", 400);
+        resources["request"] = json!({"body": {"cpu": 2}});
+        assert_eq!(are_accepted(&run([resources])), []);
     }
 
     #[test]
