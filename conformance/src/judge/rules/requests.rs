@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{deviations::is_the_sdks_own, ptys, rules, sandboxes};
+use super::{
+    deviations::{is_an_sdks, is_the_sdks_own},
+    ptys, rules, sandboxes,
+};
 use crate::judge::{Call, Evidence, Seen};
 
 rules! { "requests";
@@ -101,15 +104,22 @@ fn have_the_key(evidence: &Evidence) -> Vec<Seen> {
 const DEPRECATED: [&str; 4] =
     ["listSandboxesPaginated_deprecated", "createBackup", "getSnapshotBuildLogs", "listSecrets"];
 
+/// No document has it any more, and servers answer still, for SDKs of before.
+fn is_old_upload(call: &Call) -> bool {
+    call.method == "POST" && call.plane == "toolbox" && call.path.ends_with("/files/upload") && !is_an_sdks(call)
+}
+
 fn are_current(evidence: &Evidence) -> Vec<Seen> {
     let old = |call: &&Call| {
         let told = call.violations.iter().filter(|violation| is_deprecation(&violation.rule));
         call.is(&DEPRECATED)
+            || is_old_upload(call)
             || call.path.starts_with("/api/toolbox/")
             || told.into_iter().any(|violation| !is_the_sdks_own(call, violation))
     };
     grouped(evidence.calls.iter().filter(old), |call| match call.path.starts_with("/api/toolbox/") {
         true => "the toolbox was asked by its old path /api/toolbox/{id}/toolbox".to_owned(),
+        false if is_old_upload(call) => "POST /files/upload is in no document any more; /files/upload-v2 is".to_owned(),
         false => format!("{} is deprecated", call.op()),
     })
 }
@@ -205,6 +215,11 @@ mod tests {
     fn old_routes_are_told() {
         let right = run([api(Some("listSandboxes"), "/api/sandbox", 200)]);
         acts(are_current, &run([api(Some("createBackup"), "/api/sandbox/x/backup", 200)]), &right);
+        let upload = |source: Option<&str>| {
+            run([json!({"plane": "toolbox", "method": "POST", "path": "/toolbox/s/files/upload", "status": 200,
+                "client": {"source": source}})])
+        };
+        acts(are_current, &upload(None), &upload(Some("python-sdk")));
         acts(are_current, &run([api(Some("ListFiles"), "/api/toolbox/x/toolbox/files", 200)]), &right);
     }
 
