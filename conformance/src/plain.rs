@@ -1,6 +1,6 @@
 //! Text of others, for terminals and for XML.
 
-/// Without characters that a terminal obeys: they are written as in source text (`\\u{1b}`). Lines and tabs stay.
+/// Without characters that a terminal obeys: they are written as in source text (`\u{1b}`). Lines and tabs stay.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

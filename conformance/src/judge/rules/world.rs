@@ -33,6 +33,9 @@ pub fn created(evidence: &Evidence) -> Vec<(&Call, &str)> {
     let mut made: Vec<(&Call, &str)> = told.filter_map(|call| Some((call, call.answered("id")?))).collect();
     let unsure: Vec<&Call> =
         evidence.calls.iter().filter(|call| call.is(&["createSandbox"]) && is_unsure(call)).collect();
+    if unsure.is_empty() {
+        return made;
+    }
     for sandbox in known(evidence) {
         let Some(id) = sandbox["id"].as_str().filter(|id| made.iter().all(|(_, own)| own != id)) else { continue };
         let free = |call: &&&Call| made.iter().all(|(own, _)| own.id != call.id) && asks_for(call, sandbox);
