@@ -113,16 +113,16 @@ impl Operation {
 
     /// Names of a request's fields (`body`) or parameters (`query`), sorted; `*` alone: any.
     pub fn names(&self, kind: &str) -> &'static [&'static str] {
-        REQUESTS.get(&(self.id, kind)).map_or(&[][..], Vec::as_slice)
+        REQUESTS.get(format!("{} {kind}", self.id).as_str()).map_or(&[][..], Vec::as_slice)
     }
 }
 
-/// The fields of JSON bodies and the parameters of queries: what operation, which kind, their names.
-static REQUESTS: LazyLock<HashMap<(&str, &str), Vec<&str>>> = LazyLock::new(|| {
+/// The fields of JSON bodies and the parameters of queries, by operation and kind: `createSandbox body`.
+static REQUESTS: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
     let lines = include_str!("requests.contract").lines().filter(|line| !line.starts_with('#'));
     let row = |line: &'static str| {
-        let mut words = line.split(' ');
-        Some(((words.next()?, words.next()?), words.collect()))
+        let (second, _) = line.match_indices(' ').nth(1)?;
+        Some((&line[..second], line[second + 1..].split(' ').collect()))
     };
     lines.filter_map(row).collect()
 });
