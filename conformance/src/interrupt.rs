@@ -1,6 +1,10 @@
 //! The signals by which a terminal, or a CI system, ends a program.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::Signal as Sent;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,8 +20,8 @@ impl Signals {
         Some(Self(signal(SignalKind::interrupt()).ok()?, signal(SignalKind::terminate()).ok()?))
     }
 
-    async fn next(&mut self) {
-        tokio::select! { _ = self.0.recv() => {} _ = self.1.recv() => {} }
+    async fn next(&mut self) -> Sent {
+        tokio::select! { _ = self.0.recv() => Sent::SIGINT, _ = self.1.recv() => Sent::SIGTERM }
     }
 }
 
@@ -26,7 +30,7 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>)
     let Some(mut signals) = Signals::listen() else { return work.await };
     tokio::select! {
         done = work => done,
-        () = signals.next() => Err(Stop::harness("interrupted")),
+        _ = signals.next() => Err(Stop::harness("interrupted")),
     }
 }
 
@@ -39,4 +43,23 @@ pub(crate) async fn cancel_on_signal(cancel: CancellationToken, say: impl Fn(&st
     signals.next().await;
     mock::end_all();
     std::process::exit(130);
+}
+
+/// The signals as they come, for who hands them on: the first two, each told by `say`. The third ends the program at once.
+pub(crate) fn handed_on(say: impl Fn(&str) + Send + 'static) -> mpsc::UnboundedReceiver<Sent> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let Some(mut signals) = Signals::listen() else { return };
+        for line in
+            ["interrupted: the program may clean up (once more to kill it)", "interrupted: the program is killed"]
+        {
+            let signal = signals.next().await;
+            say(line);
+            _ = sender.send(signal);
+        }
+        signals.next().await;
+        mock::end_all();
+        std::process::exit(130);
+    });
+    receiver
 }

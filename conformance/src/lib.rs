@@ -27,6 +27,7 @@ mod law;
 pub mod ledger;
 pub mod mock;
 pub mod mutants;
+mod plain;
 mod prelude;
 mod receiver;
 pub mod report;

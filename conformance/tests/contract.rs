@@ -49,6 +49,7 @@ impl Comparison<'_> {
                 match contract::operation(id) {
                     Some(own) if own.method == method.to_uppercase() && own.path == path => {
                         self.answer(own, declared, &mut differences);
+                        self.request(own, declared, &mut differences);
                     }
                     Some(own) => differences.push(format!("{id}: {} {} is {method} {path}", own.method, own.path)),
                     None => differences.push(format!("{id} is not declared")),
@@ -62,6 +63,29 @@ impl Comparison<'_> {
             }
         }
         differences
+    }
+
+    /// The names of what a request may have.
+    fn request(&self, own: &contract::Operation, declared: &Value, differences: &mut Vec<String>) {
+        let parameters = declared["parameters"].as_array().into_iter().flatten();
+        let of = |place: &'static str| parameters.clone().filter(move |parameter| parameter["in"] == place);
+        let mut query: Vec<&str> = of("query").filter_map(|parameter| parameter["name"].as_str()).collect();
+        query.sort_unstable();
+        let schema = declared["requestBody"]["content"]["application/json"].get("schema");
+        let schema = schema.or_else(|| of("body").find_map(|parameter| parameter.get("schema")));
+        let schema = schema.map(|schema| self.resolved(schema));
+        let mut body: Vec<&str> = schema.map_or(vec![], |schema| {
+            schema["properties"].as_object().into_iter().flatten().map(|(name, _)| &**name).collect()
+        });
+        body.sort_unstable();
+        if schema.is_some() && body.is_empty() {
+            body.push("*");
+        }
+        for (kind, names) in [("body", body), ("query", query)] {
+            if own.names(kind) != names {
+                differences.push(format!("{}: its {kind} has {names:?}, not {:?}", own.id, own.names(kind)));
+            }
+        }
     }
 
     fn answer(&self, own: &contract::Operation, declared: &Value, differences: &mut Vec<String>) {

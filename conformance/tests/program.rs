@@ -60,7 +60,11 @@ impl Program {
     }
 
     fn report(&self, dir: &str) -> Value {
-        serde_json::from_str(&std::fs::read_to_string(self.path(dir).join("report.json")).unwrap()).unwrap()
+        self.report_of(dir, "report.json")
+    }
+
+    fn report_of(&self, dir: &str, name: &str) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(self.path(dir).join(name)).unwrap()).unwrap()
     }
 
     /// Ledgers that are left.

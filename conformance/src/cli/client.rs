@@ -8,14 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::run::{seconds, write_file};
 use crate::{
     cli::written,
     count::count,
-    interrupt::cancel_on_signal,
+    interrupt::handed_on,
     judge::{
         Evidence, Verdict,
         expect::Contract,
@@ -71,11 +72,10 @@ pub(super) async fn client(args: Args) -> Result<ExitCode> {
         return written(list(&mut io::stdout().lock()));
     }
     let contract = args.contract.as_deref().map(Contract::read).transpose()?.unwrap_or_default();
-    let cancel = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(cancel.clone(), |line| eprintln!("{line}")));
+    let mut signals = handed_on(|line| eprintln!("{line}"));
     // Strict: the journal says of each request what the contract has otherwise.
     let mock = Mock::start_with(&["--strict"]).await?;
-    let judged = judge(&args, &contract, &mock, &cancel).await;
+    let judged = judge(&args, &contract, &mock, &mut signals).await;
     mock.stop().await;
     let verdict = judged?;
     // The verdict is told first: it isn't lost with a report that can't be written.
@@ -103,18 +103,25 @@ fn list(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", count(rules::all().count(), "rule"))
 }
 
-async fn judge(args: &Args, contract: &Contract, mock: &Mock, cancel: &CancellationToken) -> Result<Verdict> {
+async fn judge(
+    args: &Args,
+    contract: &Contract,
+    mock: &Mock,
+    signals: &mut UnboundedReceiver<Signal>,
+) -> Result<Verdict> {
     fetch::add_faults(&mock.api_url, &mock.api_key, &args.fault).await?;
     let shim = if args.no_shim { None } else { Some(Shim::new()?) };
     let mut environment = server(mock);
     environment.extend(shim.iter().flat_map(Shim::environment));
     let (started_at, began) = (chrono::Utc::now(), Instant::now());
     let limit = args.timeout.map(Duration::from_secs_f64);
-    let (end, output) = program::run(&args.command, &environment, limit, cancel).await?;
+    let (end, output) = program::run(&args.command, &environment, limit, signals).await?;
     let took = began.elapsed();
     let (calls, lost) = fetch::journal(&mock.api_url, &mock.api_key).await?;
+    let there = fetch::sandboxes(&mock.api_url, &mock.api_key).await?;
     let misuses = shim.as_ref().map(Shim::misuses).unwrap_or_default();
-    let evidence = Evidence { calls, misuses, output, api_key: mock.api_key.clone() };
+    let unfinished = !matches!(end, program::End::Exited(_));
+    let evidence = Evidence { calls, there, misuses, output, unfinished, api_key: mock.api_key.clone() };
     let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
     Ok(Verdict {
         schema: verdict::SCHEMA,
@@ -127,6 +134,7 @@ async fn judge(args: &Args, contract: &Contract, mock: &Mock, cancel: &Cancellat
         expected_exit: contract.expected_exit().filter(|_| !contract.accepts(end)),
         calls: evidence.calls.len(),
         lost,
+        unfinished,
         rules: Judgement { contract, level: args.level }.rules(&evidence),
     })
 }

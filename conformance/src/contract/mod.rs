@@ -100,7 +100,32 @@ impl Operation {
         };
         self.answer.as_ref().is_some_and(|shape| !lone(&shape.kind)) && !IN_OTHER_FORMS.contains(&self.id)
     }
+
+    /// Whether its requests have a body of JSON.
+    pub fn has_body(&self) -> bool {
+        !self.names("body").is_empty()
+    }
+
+    /// Whether its requests may have this field (`body`), or this parameter (`query`).
+    pub fn may_have(&self, kind: &str, name: &str) -> bool {
+        self.names(kind).iter().any(|own| *own == name || *own == "*")
+    }
+
+    /// Names of a request's fields (`body`) or parameters (`query`), sorted; `*` alone: any.
+    pub fn names(&self, kind: &str) -> &'static [&'static str] {
+        REQUESTS.get(format!("{} {kind}", self.id).as_str()).map_or(&[][..], Vec::as_slice)
+    }
 }
+
+/// The fields of JSON bodies and the parameters of queries, by operation and kind: `createSandbox body`.
+static REQUESTS: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
+    let lines = include_str!("requests.contract").lines().filter(|line| !line.starts_with('#'));
+    let row = |line: &'static str| {
+        let (second, _) = line.match_indices(' ').nth(1)?;
+        Some((&line[..second], line[second + 1..].split(' ').collect()))
+    };
+    lines.filter_map(row).collect()
+});
 
 static API: LazyLock<Contract> = LazyLock::new(|| parse::parse(Plane::Api, include_str!("api.contract")));
 static TOOLBOX: LazyLock<Contract> = LazyLock::new(|| parse::parse(Plane::Toolbox, include_str!("toolbox.contract")));

@@ -85,13 +85,15 @@ pub struct Frames {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Close {
     /// `client` or `server`.
     pub by: String,
     /// `None`: the close frame had none.
     pub code: Option<u16>,
     pub reason: String,
+    /// Milliseconds after the beginning at which it came; `None`: the mock doesn't say.
+    pub at_ms: Option<f64>,
 }
 
 /// What the mock's strict mode found.
@@ -106,6 +108,8 @@ pub struct Violation {
 
 /// The toolbox's way to create a PTY and connect to it at once. No document names it (SDKs since 0.200, `Process.createPty`).
 pub const CREATE_CONNECT: &str = "CreateConnectPty";
+/// To connect to one that is there. Faults and coverage count [`CREATE_CONNECT`] to it.
+pub const CONNECT: &str = "ConnectPtySession";
 
 impl Call {
     /// The operationId; [`CREATE_CONNECT`] for what documents don't know; empty for what nobody knows.

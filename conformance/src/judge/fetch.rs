@@ -8,11 +8,17 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Call;
+use super::{
+    Call,
+    call::{CONNECT, CREATE_CONNECT},
+};
 use crate::stop::{Result, Stop};
 
 /// Sockets of a program that has ended close within this time, or count as open.
 const CLOSING: Duration = Duration::from_secs(3);
+
+/// Nobody waits longer for a page of sandboxes.
+const LISTING: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Page {
@@ -31,7 +37,10 @@ pub async fn add_faults(api_url: &str, api_key: &str, rules: &[Value]) -> Result
         if !answer.status().is_success() {
             let told: Value = answer.json().await.unwrap_or_default();
             let why = told["message"].as_str().unwrap_or("the mock doesn't take it");
-            return Err(Stop::harness(format!("--fault {rule}: {why}")));
+            let own_name =
+                rule["match"]["operation"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(CREATE_CONNECT));
+            let more = if own_name { format!("; it is a {CONNECT}") } else { String::new() };
+            return Err(Stop::harness(format!("--fault {rule}: {why}{more}")));
         }
     }
     Ok(())
@@ -77,4 +86,28 @@ pub async fn journal(api_url: &str, api_key: &str) -> Result<(Vec<Call>, u64)> {
     }
     let mine = |call: &Call| call.plane != "server";
     Ok((calls.into_values().filter(mine).collect(), gone))
+}
+
+/// The sandboxes that there are, to the last page; as many as are told. What went wrong for the program ends before. (listSandboxes)
+pub async fn sandboxes(api_url: &str, api_key: &str) -> Result<Vec<Value>> {
+    let http = crate::client::http(&reqwest::Url::parse(api_url)?)?;
+    let faults = format!("{}/__control/faults", root(api_url));
+    _ = http.delete(faults).bearer_auth(api_key).timeout(LISTING).send().await;
+    let url = format!("{}/sandbox", api_url.trim_end_matches('/'));
+    let (mut all, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let mut query = vec![("limit", "100")];
+        query.extend(cursor.as_deref().map(|next| ("cursor", next)));
+        let answer = http.get(&url).bearer_auth(api_key).query(&query).timeout(LISTING).send().await;
+        let Ok(answer) = answer.and_then(reqwest::Response::error_for_status) else { return Ok(all) };
+        let Ok(mut page) = answer.json::<Value>().await else { return Ok(all) };
+        match page["items"].take() {
+            Value::Array(items) if !items.is_empty() => all.extend(items),
+            _ => return Ok(all),
+        }
+        match page["nextCursor"].as_str() {
+            Some(next) if Some(next) != cursor.as_deref() => cursor = Some(next.to_owned()),
+            _ => return Ok(all),
+        }
+    }
 }

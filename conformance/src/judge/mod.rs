@@ -24,6 +24,10 @@ pub use verdict::{Finding, Verdict};
 pub struct Evidence {
     /// In the order in which they began.
     pub calls: Vec<Call>,
+    /// Sandboxes that the server had when the program had ended, as it lists them.
+    pub there: Vec<serde_json::Value>,
+    /// It was interrupted, or had no more time: what it would have done later isn't held against it.
+    pub unfinished: bool,
     /// What the shims saw, in order.
     pub misuses: Vec<shim::Misuse>,
     /// Standard output and error, as they came.

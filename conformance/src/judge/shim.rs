@@ -26,7 +26,7 @@ pub struct Misuse {
     pub at: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The SDK has no such member.
@@ -37,7 +37,7 @@ pub enum Kind {
     Value,
     /// An argument was left to a default, which goes over the wire as if it had been given.
     Default,
-    /// A field that isn't there was given, and dropped in silence (Python's models do that).
+    /// A field that isn't there was given, and dropped in silence (Python's models and create() of the TypeScript SDK do that).
     Dropped,
     /// No misuse: a token that the program was given, which the journal doesn't have.
     Token,
@@ -220,6 +220,90 @@ mod tests {
         let size = (Kind::Default, "createPty", Some("cols"));
         let token = (Kind::Token, "getPreviewLink", Some("tok"));
         assert_eq!(kinds, [size, token]);
+    }
+
+    const CREATE: &str = "exports.Daytona = class Daytona {\n\
+        async create(params) { const labels = params.labels; return { labels, env: params.envVars, stop: params.autoStopInterval, user: params.user,\n\
+        from: 'snapshot' in params ? params.snapshot : undefined } }\n\
+        list() { return (async function* () { yield 1 })() } }\n\
+        exports.FileSystem = class FileSystem { async uploadFile(file, remotePath) { return String(file) } }\n\
+        exports.Process = class Process { async executeCommand(command) { return { exitCode: 0, result: command } } }\n";
+
+    /// What these lines are heard to do with an SDK that does little.
+    fn heard_of(lines: &str) -> Vec<(Kind, String, String)> {
+        let uses = format!(
+            "const {{ Daytona, FileSystem, Process }} = require('@daytona/sdk')\nvoid (async () => {{\n{lines}\n}})()\n"
+        );
+        let dir = files(&[
+            ("node_modules/@daytona/sdk/package.json", r#"{"name": "@daytona/sdk", "main": "cjs/index.js"}"#),
+            ("node_modules/@daytona/sdk/cjs/index.js", CREATE),
+            ("a.cjs", &uses),
+        ]);
+        heard(dir.path(), "node", "a.cjs").into_iter().map(|one| (one.kind, one.on, one.name)).collect()
+    }
+
+    #[test]
+    fn fields_that_create_drops_are_heard_in_node() {
+        let dropped = |name: &str| (Kind::Dropped, "CreateSandboxFromSnapshotParams".to_owned(), name.to_owned());
+        let wrong =
+            "console.log(await new Daytona().create({ labels: {}, env: { A: '1' }, autoStop: 30, lables: {} }))";
+        assert_eq!(heard_of(wrong), [dropped("env"), dropped("autoStop"), dropped("lables")]);
+        // What a program keeps in its object for itself is its own.
+        let right = "console.log(await new Daytona().create({ labels: {}, snapshot: 's', envVars: {}, projectId: 7, userId: 1, env: undefined }))";
+        assert_eq!(heard_of(right), []);
+    }
+
+    #[test]
+    fn members_of_answers_and_promises_are_heard_in_node() {
+        let wrong = "const done = await new Process().executeCommand('ls')\nconsole.log(done.stdout)\n\n\n\nconst { result } = done\n\
+            console.log(new Process().executeCommand('ls').result, (await new Daytona().list()).items, result)\n\n\n\nconsole.log(done.exit_code)";
+        let names: Vec<_> = heard_of(wrong).into_iter().map(|(kind, _, name)| (kind, name)).collect();
+        assert_eq!(names, ["stdout", "result", "items", "exit_code"].map(|name| (Kind::Member, name.to_owned())));
+        // Nothing of it is seen from outside: the tests compare what is printed with what is printed without.
+        let right = "const done = await new Process().executeCommand('ls')\nconsole.log(done.stdout ?? done.result, done, JSON.stringify(done), { ...done })\n\
+            const promise = new Process().executeCommand('ls')\nconsole.log(promise instanceof Promise, promise, await promise, structuredClone(done))\n\
+            require('node:assert').deepStrictEqual(done, { exitCode: 0, result: 'ls' })\nfor await (const one of new Daytona().list()) console.log(one)";
+        assert_eq!(heard_of(right), []);
+    }
+
+    #[test]
+    fn exchanged_arguments_are_heard_in_node() {
+        let wrong = heard_of("await new FileSystem().uploadFile('/tmp/a.txt', Buffer.from('x'))");
+        assert_eq!(wrong, [(Kind::Value, "FileSystem".to_owned(), "uploadFile".to_owned())]);
+        assert_eq!(heard_of("await new FileSystem().uploadFile(Buffer.from('x'), '/tmp/a.txt')"), []);
+    }
+
+    /// Jest's runtime loads modules by itself, into a world with an Object of its own.
+    #[test]
+    fn what_jest_loads_is_listened_to() {
+        let runtime = "const vm = require('node:vm'), fs = require('node:fs')\nexports.default = class Runtime {\n\
+            requireModule(from, name) {\nconst exports = {}\n\
+            vm.runInNewContext(fs.readFileSync(require.resolve(name), 'utf8'), { exports })\nreturn exports } }\n";
+        let uses = "const Runtime = require('jest-runtime').default\n\
+            const { PtyHandle } = new Runtime().requireModule(__filename, '@daytona/sdk')\n\
+            try { new PtyHandle().write('x') } catch (e) { console.log(e.message) }\n";
+        let dir = files(&[
+            ("node_modules/@daytona/sdk/package.json", r#"{"name": "@daytona/sdk", "main": "cjs/index.js"}"#),
+            ("node_modules/@daytona/sdk/cjs/index.js", "exports.PtyHandle = class PtyHandle { sendInput(data) {} }\n"),
+            ("node_modules/jest-runtime/package.json", r#"{"name": "jest-runtime", "main": "index.js"}"#),
+            ("node_modules/jest-runtime/index.js", runtime),
+            ("a.cjs", uses),
+        ]);
+        assert_eq!(told(&heard(dir.path(), "node", "a.cjs")), ["PtyHandle.write a.cjs:3:23"]);
+    }
+
+    #[test]
+    fn models_of_a_programs_own_keep_their_fields() {
+        let params = "class Field:\n    alias = None\nclass CreateSandboxFromSnapshotParams:\n    model_fields = {'snapshot': Field()}\n\
+            \x20   def __init__(self, **given): self.given = given\n\
+            class ExecuteResponse:\n    result = 'r'\n";
+        let uses = "from daytona.params import *\nclass Own(CreateSandboxFromSnapshotParams):\n\
+            \x20   model_fields = {**CreateSandboxFromSnapshotParams.model_fields, 'project': Field()}\nclass Open(Own):\n    model_config = {'extra': 'allow'}\n\
+            print(Own(project='x').given, Open(other=1).given, Own(cpu=1).given)\ndone = ExecuteResponse()\n\
+            print(hasattr(done, 'stdout'), getattr(done, 'stdout', done.result))\ntry:\n    done.stdout\nexcept AttributeError as e: print(e)\n";
+        let dir = files(&[("daytona/__init__.py", ""), ("daytona/params.py", params), ("a.py", uses)]);
+        let told = told(&heard(dir.path(), "python3", "a.py"));
+        assert_eq!(told, ["CreateSandboxFromSnapshotParams.cpu a.py:6", "ExecuteResponse.stdout a.py:10"]);
     }
 
     #[test]

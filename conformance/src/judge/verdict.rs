@@ -35,6 +35,9 @@ pub struct Verdict {
     pub calls: usize,
     /// Calls that the journal had no room for: the verdict may be incomplete.
     pub lost: u64,
+    /// It was interrupted or had no more time: rules about what it leaves behind or never does weren't judged.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// Rules that were judged, in the order of the table; the contract's come last.
     pub rules: Vec<Ruled>,
 }
@@ -110,7 +113,9 @@ impl Judgement<'_> {
     /// Every rule's word on this evidence.
     pub fn rules(&self, evidence: &Evidence) -> Vec<Ruled> {
         let wanted = |level: Level| self.level.is_none_or(|only| only == level);
-        let builtin = rules::all().filter(|rule| wanted(rule.level)).map(|rule| self.built_in(rule, evidence));
+        let judged =
+            |rule: &&Rule| wanted(rule.level) && !(evidence.unfinished && rules::AT_THE_END.contains(&rule.id));
+        let builtin = rules::all().filter(judged).map(|rule| self.built_in(rule, evidence));
         let expected = self.contract.judge(evidence).into_iter().filter(|(expected, _)| wanted(expected.level));
         let expected = expected.map(|(expected, seen)| Ruled {
             id: expected.id,

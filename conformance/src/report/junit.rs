@@ -5,6 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::{Outcome, Report, ScenarioReport};
+use crate::plain::well_formed;
 
 /// The XML text.
 pub fn to_string(report: &Report) -> Result<String, quick_junit::SerializeError> {
@@ -17,7 +18,7 @@ pub fn to_string(report: &Report) -> Result<String, quick_junit::SerializeError>
         suite.add_test_cases(report.scenarios.iter().filter(|scenario| scenario.area == area).map(case));
         junit.add_test_suite(suite);
     }
-    junit.to_string()
+    junit.to_string().map(|xml| well_formed(&xml))
 }
 
 fn case(scenario: &ScenarioReport) -> TestCase {

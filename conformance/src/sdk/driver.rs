@@ -17,7 +17,7 @@ use nix::{
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, Command},
     sync::{mpsc, oneshot},
 };
@@ -27,8 +27,10 @@ use crate::stop::{Result, Stop};
 
 /// Loading an SDK takes a while on a busy machine.
 const STARTING: Duration = Duration::from_secs(60);
-/// A longer line is no answer.
+/// A longer line is no answer. No more of it is read.
 const LONGEST: usize = 64 << 20;
+/// Of standard error, at most this much is kept: its end.
+const ERRORS: usize = 16 << 10;
 /// Lines kept for reports.
 const KEPT: usize = 400;
 /// Of each line.
@@ -68,7 +70,7 @@ struct Shared {
     slots: Mutex<HashMap<u64, Slot>>,
     /// What was said, for reports: `> {…}` and `< {…}`.
     said: Mutex<Vec<String>>,
-    errors: Mutex<String>,
+    errors: Mutex<Vec<u8>>,
     /// Why nothing more comes.
     broken: Mutex<Option<String>>,
 }
@@ -132,6 +134,10 @@ impl Driver {
         let (answer, answered) = oneshot::channel();
         let (events, coming) = mpsc::unbounded_channel();
         self.shared.slots.lock().insert(id, Slot { answer: Some(answer), events });
+        // Whoever reads has said so before it let go of the slots: either of both is seen.
+        if let Some(why) = self.shared.broken.lock().clone() {
+            return Err(Stop::untestable(format!("the driver was lost before {op}: {why}{}", self.last_words())));
+        }
         let line = serde_json::to_string(&Request { id, op, args: &args })?;
         self.shared.note('>', &line);
         let mut stdin = self.stdin.lock().await;
@@ -200,7 +206,7 @@ impl Driver {
 
     /// The end of what it wrote to standard error.
     fn last_words(&self) -> String {
-        let errors = self.shared.errors.lock();
+        let errors = String::from_utf8_lossy(&self.shared.errors.lock()).into_owned();
         match errors.trim() {
             "" => String::new(),
             text => format!("; it wrote: {}", tail(text, 800)),
@@ -250,10 +256,9 @@ impl Shared {
 }
 
 async fn read(stdout: impl AsyncRead + Unpin, shared: Arc<Shared>) {
-    let mut lines = BufReader::new(stdout).lines();
+    let mut stdout = BufReader::new(stdout);
     let why = loop {
-        match lines.next_line().await {
-            Ok(Some(line)) if line.len() > LONGEST => break "a line is too long".to_owned(),
+        match line(&mut stdout, LONGEST).await {
             Ok(Some(line)) if line.trim().is_empty() => {}
             Ok(Some(line)) => {
                 if let Err(why) = shared.take(&line) {
@@ -261,7 +266,7 @@ async fn read(stdout: impl AsyncRead + Unpin, shared: Arc<Shared>) {
                 }
             }
             Ok(None) => break "it ended".to_owned(),
-            Err(error) => break error.to_string(),
+            Err(why) => break why,
         }
     };
     *shared.broken.lock() = Some(why);
@@ -269,15 +274,26 @@ async fn read(stdout: impl AsyncRead + Unpin, shared: Arc<Shared>) {
     shared.slots.lock().clear();
 }
 
-async fn errors(stderr: impl AsyncRead + Unpin, shared: Arc<Shared>) {
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+/// The next line without its end; an error if it is longer than that.
+async fn line(from: &mut (impl AsyncBufRead + Unpin), longest: usize) -> Result<Option<String>, String> {
+    let mut bytes = Vec::new();
+    let read = from.take(longest as u64 + 1).read_until(b'\n', &mut bytes).await;
+    match read.map_err(|error| error.to_string())? {
+        0 => Ok(None),
+        count if count > longest => Err("a line is too long".to_owned()),
+        _ => String::from_utf8(bytes)
+            .map(|line| Some(line.trim_end_matches(['\r', '\n']).to_owned()))
+            .map_err(|error| error.to_string()),
+    }
+}
+
+async fn errors(mut stderr: impl AsyncRead + Unpin, shared: Arc<Shared>) {
+    let mut chunk = vec![0; 4096];
+    while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
         let mut errors = shared.errors.lock();
-        errors.push_str(&line);
-        errors.push('\n');
-        let surplus = errors.len().saturating_sub(16 << 10);
-        let at = (surplus..errors.len()).find(|at| errors.is_char_boundary(*at)).unwrap_or(0);
-        errors.drain(..at);
+        errors.extend_from_slice(&chunk[..count]);
+        let surplus = errors.len().saturating_sub(ERRORS);
+        errors.drain(..surplus);
     }
 }
 
@@ -324,5 +340,53 @@ impl std::fmt::Display for Told {
             Self::Threw(thrown) => write!(f, "it threw {thrown}"),
             Self::Nothing(limit) => write!(f, "it did nothing for {:.1} s", limit.as_secs_f64()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: &str = r#"{"id": 1, "ok": {"protocol": 1, "sdk": "s", "version": "1", "language": "l", "ops": []}}"#;
+
+    /// A driver that says hello, answers `connect` with these lines, and then nothing more; it has read them when this returns.
+    async fn after(lines: &str) -> Driver {
+        let script = format!("sh -c 'read a; echo '\\''{HELLO}'\\''; read b; {lines}; sleep 60'");
+        let driver = Driver::start(&script).await.expect("it says hello");
+        _ = driver.call("connect", json!({}), Duration::from_secs(30)).await;
+        driver
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_is_told_at_once() {
+        let ok = r#"echo '\''{"id": 2, "ok": {}}'\''"#;
+        for (lines, why) in
+            [(format!("{ok}; echo DEBUG connected"), "DEBUG connected"), (format!("{ok}; {ok}"), "answered twice")]
+        {
+            let driver = after(&lines).await;
+            let began = std::time::Instant::now();
+            let told = driver.call("get", json!({}), Duration::from_secs(30)).await;
+            let told = told.map(|told| told.to_string()).expect_err("it is broken");
+            assert!(told.to_string().contains(why), "{told}");
+            // Also where it is broken before it is asked.
+            let Err(again) = driver.call("get", json!({}), Duration::from_secs(30)).await else {
+                panic!("it is broken")
+            };
+            assert!(again.to_string().contains(why), "{again}");
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn lines_have_an_end() {
+        let mut text: &[u8] = b"one\r\ntwo three four\nfive";
+        assert_eq!(line(&mut text, 8).await.unwrap().as_deref(), Some("one"));
+        assert!(line(&mut text, 8).await.is_err());
+        let mut text: &[u8] = b"five";
+        assert_eq!(line(&mut text, 8).await.unwrap().as_deref(), Some("five"));
+        assert_eq!(line(&mut text, 8).await.unwrap(), None);
+        // No end at all: no more than that is read of it.
+        let mut endless = BufReader::new(tokio::io::repeat(b'x'));
+        assert!(line(&mut endless, 1 << 16).await.is_err());
     }
 }

@@ -2,11 +2,21 @@
 
 use std::io::{self, Write};
 
-use crate::count::count;
-use crate::judge::{Verdict, verdict::Ruled};
+use crate::{
+    count::count,
+    judge::{Verdict, verdict::Ruled},
+    plain::visible,
+};
 
-/// Rules that don't hold, each with what was seen and what to do, then the summary.
+/// Rules that don't hold, each with what was seen and what to do, then the summary. Requests and output of the program have
+/// whatever it wants in them: nothing of it moves the terminal.
 pub fn write(out: &mut impl Write, verdict: &Verdict, verbose: bool) -> io::Result<()> {
+    let mut text = Vec::new();
+    told(&mut text, verdict, verbose)?;
+    out.write_all(visible(&String::from_utf8_lossy(&text)).as_bytes())
+}
+
+fn told(out: &mut impl Write, verdict: &Verdict, verbose: bool) -> io::Result<()> {
     for rule in verdict.rules.iter().filter(|rule| verbose && rule.holds()) {
         let why = rule.allowed.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
         writeln!(out, "{:<8} {}{why}", rule.word(), rule.id)?;
@@ -26,6 +36,9 @@ pub fn write(out: &mut impl Write, verdict: &Verdict, verbose: bool) -> io::Resu
     if !verdict.program_succeeded {
         let expected = verdict.expected_exit.as_deref().map(|code| format!(": the contract expects exit code {code}"));
         writeln!(out, "the program itself failed{}", expected.unwrap_or_default())?;
+    }
+    if verdict.unfinished {
+        writeln!(out, "it didn't come to its end: what it would have done later isn't judged")?;
     }
     let (rules, calls) = (count(verdict.rules.len(), "rule"), count(verdict.calls, "call"));
     let took = verdict.took as f64 / 1000.0;

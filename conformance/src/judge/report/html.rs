@@ -57,6 +57,9 @@ fn head(page: &mut String, verdict: &Verdict) {
             escape(&expected.unwrap_or_default())
         );
     }
+    if verdict.unfinished {
+        put!(page, "<p>It didn't come to its end: what it would have done later isn't judged.</p>");
+    }
     if verdict.lost > 0 {
         put!(page, "<p class=\"bad\">The journal had no room for {}.</p>", count(verdict.lost, "call"));
     }

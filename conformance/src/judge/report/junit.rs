@@ -6,6 +6,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::{
     judge::{Verdict, verdict::Ruled},
+    plain::well_formed,
     scenario::Level,
 };
 
@@ -30,7 +31,7 @@ pub fn to_string(verdict: &Verdict) -> Result<String, quick_junit::SerializeErro
     }
     program.add_test_case(ended);
     junit.add_test_suite(program);
-    junit.to_string()
+    junit.to_string().map(|xml| well_formed(&xml))
 }
 
 fn case(rule: &Ruled) -> TestCase {

@@ -62,6 +62,17 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
     families.into_iter().flatten()
 }
 
+/// Rules about what a program hasn't done until its end: nothing can be said of one that was ended.
+pub const AT_THE_END: [&str; 7] = [
+    "ptys/gets_input",
+    "ptys/heeds_close_codes",
+    "ptys/is_connected",
+    "ptys/is_not_left_behind",
+    "sandboxes/are_deleted",
+    "sessions/are_deleted",
+    "sessions/contexts_are_deleted",
+];
+
 /// Declares a family; a row without its function doesn't compile.
 macro_rules! rules {
     ($family:literal; $($(#[doc = $rule:literal])+ $name:ident: $level:ident, fix $fix:literal;)+) => {
@@ -111,6 +122,7 @@ pub(crate) mod tests {
             assert!(rule.text().ends_with('.') || rule.text().ends_with(')'), "{}", rule.id);
             assert!(rule.fix.len() > 10, "{} has no fix", rule.id);
         }
+        assert!(AT_THE_END.iter().all(|id| ids.contains(id)));
     }
 
     /// [`acts`] is the only way to show a rule, and takes both: a run that breaks it and one that doesn't.

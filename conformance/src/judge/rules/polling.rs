@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{rules, world::Names};
-use crate::judge::{Call, Evidence, Seen};
+use crate::judge::{Call, Evidence, Seen, call::CREATE_CONNECT};
 
 rules! { "polling";
     /// Between two questions about the same thing there is a pause; a loop without one only slows down what it waits for.
@@ -121,28 +121,83 @@ fn follows_logs(evidence: &Evidence) -> Vec<Seen> {
     seen
 }
 
-/// Sleeps of programs are multiples of this many milliseconds, and overshoot by a little.
-const STEP: i64 = 500;
-const OVERSHOOT: i64 = 40;
+/// Sleeps of programs are multiples of so many milliseconds, and overshoot by a little: (step, overshoot). Finer steps are rarer,
+/// and told apart from chance by a smaller overshoot.
+const STEPS: [(i64, i64); 2] = [(500, 40), (100, 12)];
+/// Who waits for less has no pause to speak of.
+const SLEEP: i64 = 500;
+/// Programs that show what they do in a terminal live on; one that was told at most so many things, slept and killed it doesn't.
+const TOLD: u64 = 3;
+
+fn is_sleep(ms: i64, steps: &[(i64, i64)]) -> bool {
+    ms >= SLEEP && steps.iter().any(|(step, overshoot)| ms % step <= *overshoot)
+}
 
 fn has_no_fixed_sleep(evidence: &Evidence) -> Vec<Seen> {
-    let names = Names::of(evidence);
+    let names = &Names::of(evidence);
     let mut seen = Vec::new();
-    for start in evidence.calls.iter().filter(|call| call.is(&["SessionExecuteCommand"]) && call.succeeded()) {
-        let body = &start.request.body;
-        if !(body["runAsync"] == true || body["async"] == true) {
-            continue;
-        }
-        let same = |call: &&Call| call.id > start.id && names.sandbox(call) == names.sandbox(start);
-        let Some(next) = evidence.calls.iter().find(same) else { continue };
-        let reads = next.is(&["GetSessionCommandLogs", "GetSessionCommand", "GetSession"]) && next.websocket.is_none();
-        let slept = next.began() - start.ended();
-        if reads && slept >= STEP && slept % STEP <= OVERSHOOT {
-            let what = format!("after an asynchronous command nothing was asked for {slept} ms, then its result");
-            seen.push(Seen::new(what, [start.id, next.id]));
-        }
+    for (at, start) in evidence.calls.iter().enumerate().filter(|(_, call)| call.succeeded()) {
+        let Some(sandbox) = names.sandbox(start) else { continue };
+        let later = || evidence.calls[at + 1..].iter().filter(move |call| names.sandbox(call) == Some(sandbox));
+        let slept = match start.op() {
+            "SessionExecuteCommand" => slept_before_logs(start, later),
+            "ExecuteCommand" => slept_before_file(start, later),
+            "ConnectPtySession" | CREATE_CONNECT => slept_before_kill(start, later),
+            _ => None,
+        };
+        seen.extend(slept);
     }
     seen
+}
+
+/// The output of a command is fetched once, and nobody asks whether it has ended. Whoever asks, or fetches again, has a loop, of which
+/// the first round was enough.
+fn slept_before_logs<'a, I: Iterator<Item = &'a Call>>(start: &Call, later: impl Fn() -> I) -> Option<Seen> {
+    let body = &start.request.body;
+    if !(body["runAsync"] == true || body["async"] == true) {
+        return None;
+    }
+    let next = later().next().filter(|next| next.is(&["GetSessionCommandLogs"]) && next.websocket.is_none())?;
+    let asks = |other: &Call| {
+        other.is(&["GetSessionCommand", "GetSession", "ListSessions"])
+            || other.id != next.id && other.is(&["GetSessionCommandLogs"]) && other.path == next.path
+    };
+    let slept = next.began() - start.ended();
+    (is_sleep(slept, &STEPS) && !later().any(asks)).then(|| {
+        let what = format!("after an asynchronous command nothing was asked for {slept} ms, then its result");
+        Seen::new(what, [start.id, next.id])
+    })
+}
+
+/// A command in the background, a sleep, and a look at a file, once.
+fn slept_before_file<'a, I: Iterator<Item = &'a Call>>(start: &Call, later: impl Fn() -> I) -> Option<Seen> {
+    let command = |call: &'a Call| call.request.body["command"].as_str().unwrap_or_default().trim();
+    let started = start.request.body["command"].as_str().unwrap_or_default().trim();
+    if !started.ends_with('&') || started.ends_with("&&") {
+        return None;
+    }
+    let next = later().next().filter(|next| next.is(&["ExecuteCommand"]))?;
+    let looks = ["cat ", "tail ", "head "].iter().any(|look| command(next).starts_with(look));
+    let again = later().filter(|other| command(other) == command(next)).count() > 1;
+    let slept = next.began() - start.ended();
+    (looks && !again && is_sleep(slept, &STEPS[..1])).then(|| {
+        let what = format!("after a command in the background nothing was asked for {slept} ms, then its output");
+        Seen::new(what, [start.id, next.id])
+    })
+}
+
+/// A terminal gets a command, and is killed after a time, whatever it has said till then.
+fn slept_before_kill<'a, I: Iterator<Item = &'a Call>>(start: &Call, later: impl Fn() -> I) -> Option<Seen> {
+    let told = start.websocket.as_ref().map(|socket| socket.from_client.text + socket.from_client.binary)?;
+    let next = later().next().filter(|next| next.is(&["DeletePtySession"]))?;
+    let opened = start.began() + start.timing.first_byte_ms.unwrap_or_default() as i64;
+    let slept = next.began() - opened;
+    // Nobody reads the shell's end before the kill, and the kill ends the connection.
+    let open = start.ended() >= next.began();
+    ((1..=TOLD).contains(&told) && open && is_sleep(slept, &[(1000, 30)])).then(|| {
+        let what = format!("a terminal got a command, and was killed {slept} ms later, whatever it had said till then");
+        Seen::new(what, [start.id, next.id])
+    })
 }
 
 #[cfg(test)]
@@ -209,6 +264,46 @@ mod tests {
     #[test]
     fn sleeps_are_heard() {
         acts(has_no_fixed_sleep, &run([start(), logs(2015)]), &run([start(), logs(30)]));
-        acts(has_no_fixed_sleep, &run([start(), logs(1011)]), &run([start(), logs(1300)]));
+        acts(has_no_fixed_sleep, &run([start(), logs(1011)]), &run([start(), logs(1350)]));
+        acts(has_no_fixed_sleep, &run([start(), logs(1313)]), &run([start(), logs(1335)]));
+    }
+
+    #[test]
+    fn a_loop_whose_first_round_was_enough_is_no_sleep() {
+        let asked = |ms: i64| {
+            let mut call = logs(ms);
+            call["operationId"] = json!("GetSessionCommand");
+            call
+        };
+        let wrong = run([start(), logs(1015)]);
+        acts(has_no_fixed_sleep, &wrong, &run([start(), asked(1015), logs(1020)]));
+        acts(has_no_fixed_sleep, &wrong, &run([start(), asked(1015), asked(2020), logs(2030)]));
+        acts(has_no_fixed_sleep, &wrong, &run([start(), logs(1015), logs(2020)]));
+    }
+
+    #[test]
+    fn a_look_at_a_file_after_a_sleep_is_heard() {
+        let execute = |command: &str, ms: i64| {
+            json!({"plane": "toolbox", "operationId": "ExecuteCommand", "sandbox": "s", "status": 200, "ms": ms,
+                "timing": {"endMs": 10.0}, "request": {"body": {"command": command}}})
+        };
+        let (background, look) = ("nohup make >/tmp/out 2>&1 &", "cat /tmp/out");
+        let wrong = run([execute(background, 0), execute(look, 2020)]);
+        acts(has_no_fixed_sleep, &wrong, &run([execute(background, 0), execute(look, 2020), execute(look, 4030)]));
+        acts(has_no_fixed_sleep, &wrong, &run([execute("make", 0), execute(look, 2020)]));
+        acts(has_no_fixed_sleep, &wrong, &run([execute(background, 0), execute(look, 1790)]));
+    }
+
+    #[test]
+    fn a_kill_after_a_sleep_is_heard() {
+        let terminal = |sent: u64, end: f64| {
+            json!({"plane": "toolbox", "operationId": "ConnectPtySession", "sandbox": "s", "status": 101,
+                "timing": {"firstByteMs": 5.0, "endMs": end}, "websocket": {"fromClient": {"binary": sent}}})
+        };
+        let kill = |ms: i64| json!({"plane": "toolbox", "operationId": "DeletePtySession", "sandbox": "s", "status": 200, "ms": ms});
+        let wrong = run([terminal(1, 3030.0), kill(3015)]);
+        acts(has_no_fixed_sleep, &wrong, &run([terminal(1, 2500.0), kill(3015)]));
+        acts(has_no_fixed_sleep, &wrong, &run([terminal(1, 3430.0), kill(3420)]));
+        acts(has_no_fixed_sleep, &wrong, &run([terminal(40, 3030.0), kill(3015)]));
     }
 }

@@ -76,7 +76,7 @@ fn ptys(evidence: &Evidence) -> BTreeMap<(String, String), Pty<'_>> {
     all
 }
 
-fn has_id(evidence: &Evidence) -> Vec<Seen> {
+pub(super) fn has_id(evidence: &Evidence) -> Vec<Seen> {
     let creates = evidence.calls.iter().filter(|call| call.is(&["CreatePtySession", CREATE_CONNECT]));
     let nameless =
         creates.filter(|call| matches!(&*name(call).unwrap_or_default(), "" | "undefined" | "null" | "None"));
@@ -177,7 +177,8 @@ fn heeds_close_codes(evidence: &Evidence) -> Vec<Seen> {
     for call in evidence.calls.iter().filter(|call| call.plane == "toolbox") {
         let Some(close) = close(call).filter(|close| close.by == "server" && !is_exit(close)) else { continue };
         let Some(code) = close.code.filter(|code| *code != 1001) else { continue };
-        let closed = call.ended();
+        // A client may leave the connection open for long after the close frame.
+        let closed = close.at_ms.map_or(call.ended(), |ms| call.began() + ms as i64);
         let heeds = |other: &Call| {
             let after = other.began() - closed;
             let ends = other.is(&["deleteSandbox", "stopSandbox"]);
@@ -316,6 +317,13 @@ mod tests {
             |ms: i64| json!({"plane": "api", "operationId": "deleteSandbox", "sandbox": "s", "status": 200, "ms": ms});
         let (late, prompt) = (run([connect("p", 1, slow.clone()), gone(1500)]), run([connect("p", 1, slow), gone(20)]));
         acts(heeds_close_codes, &late, &prompt);
+        // The connection was left open until the end.
+        let open = |ms: i64| {
+            let mut call = connect("p", 1, json!({"by": "server", "code": 1011, "atMs": 30.0}));
+            call["timing"] = json!({"endMs": 1510.0});
+            run([call, gone(ms)])
+        };
+        acts(heeds_close_codes, &open(1500), &open(40));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Requests themselves: paths, fields, keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::{deviations::is_the_sdks_own, rules};
+use super::{
+    deviations::{is_an_sdks, is_the_sdks_own},
+    ptys, rules, sandboxes,
+};
 use crate::judge::{Call, Evidence, Seen};
 
 rules! { "requests";
@@ -61,9 +64,21 @@ fn fit_the_contract(evidence: &Evidence) -> Vec<Seen> {
     all.into_iter().map(seen).collect()
 }
 
+/// Rules that say more exactly why a request was refused.
+const EXACTER: [fn(&Evidence) -> Vec<Seen>; 5] = [
+    ptys::has_id,
+    sandboxes::are_used_while_running,
+    sandboxes::are_waited_for,
+    sandboxes::have_a_known_language,
+    sandboxes::take_resources_from_their_snapshot,
+];
+
 fn are_accepted(evidence: &Evidence) -> Vec<Seen> {
-    let refused =
-        evidence.calls.iter().filter(|call| matches!(call.status, Some(400 | 422)) && call.plane != "preview");
+    let told: HashSet<u64> = EXACTER.iter().flat_map(|find| find(evidence)).flat_map(|seen| seen.calls).collect();
+    let refused = evidence
+        .calls
+        .iter()
+        .filter(|call| matches!(call.status, Some(400 | 422)) && call.plane != "preview" && !told.contains(&call.id));
     grouped(refused, |call| {
         let message = match &call.error.message {
             serde_json::Value::String(text) => text.clone(),
@@ -89,15 +104,22 @@ fn have_the_key(evidence: &Evidence) -> Vec<Seen> {
 const DEPRECATED: [&str; 4] =
     ["listSandboxesPaginated_deprecated", "createBackup", "getSnapshotBuildLogs", "listSecrets"];
 
+/// No document has it any more, and servers answer still, for SDKs of before.
+fn is_old_upload(call: &Call) -> bool {
+    call.method == "POST" && call.plane == "toolbox" && call.path.ends_with("/files/upload") && !is_an_sdks(call)
+}
+
 fn are_current(evidence: &Evidence) -> Vec<Seen> {
     let old = |call: &&Call| {
         let told = call.violations.iter().filter(|violation| is_deprecation(&violation.rule));
         call.is(&DEPRECATED)
+            || is_old_upload(call)
             || call.path.starts_with("/api/toolbox/")
             || told.into_iter().any(|violation| !is_the_sdks_own(call, violation))
     };
     grouped(evidence.calls.iter().filter(old), |call| match call.path.starts_with("/api/toolbox/") {
         true => "the toolbox was asked by its old path /api/toolbox/{id}/toolbox".to_owned(),
+        false if is_old_upload(call) => "POST /files/upload is in no document any more; /files/upload-v2 is".to_owned(),
         false => format!("{} is deprecated", call.op()),
     })
 }
@@ -177,6 +199,10 @@ mod tests {
         wrong["error"] = json!({"message": ["cpu must be a number"]});
         let found = acts(are_accepted, &run([wrong]), &run([api(Some("getSandbox"), "/api/sandbox/x", 404)]));
         assert!(found[0].what.contains("cpu must be a number"));
+        // Another rule says why.
+        let mut resources = api(Some("createSandbox"), "/api/sandbox", 400);
+        resources["request"] = json!({"body": {"cpu": 2}});
+        assert_eq!(are_accepted(&run([resources])), []);
     }
 
     #[test]
@@ -189,6 +215,11 @@ mod tests {
     fn old_routes_are_told() {
         let right = run([api(Some("listSandboxes"), "/api/sandbox", 200)]);
         acts(are_current, &run([api(Some("createBackup"), "/api/sandbox/x/backup", 200)]), &right);
+        let upload = |source: Option<&str>| {
+            run([json!({"plane": "toolbox", "method": "POST", "path": "/toolbox/s/files/upload", "status": 200,
+                "client": {"source": source}})])
+        };
+        acts(are_current, &upload(None), &upload(Some("python-sdk")));
         acts(are_current, &run([api(Some("ListFiles"), "/api/toolbox/x/toolbox/files", 200)]), &right);
     }
 

@@ -1,12 +1,13 @@
 //! Sandboxes: how they are made, used and left.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
+use regex::Regex;
 use serde_json::Value;
 
 use super::{
     rules, sdk,
-    world::{AUTO_DELETE, AUTO_STOP, CREATES, Names, TTL, created, goes, interval, is_there},
+    world::{AUTO_DELETE, AUTO_STOP, CREATES, Names, TTL, created, goes, interval, is_there, is_unsure},
 };
 use crate::judge::{Call, Evidence, Seen};
 
@@ -35,15 +36,21 @@ rules! { "sandboxes";
 
 fn are_deleted(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
-    let left = created(evidence).filter(|(call, id)| !goes(evidence, &names, id, call.id));
+    // Whoever was told nothing of it and gave up at once couldn't; whoever went on could have looked.
+    let went_on = |call: &Call| !is_unsure(call) || evidence.calls.iter().any(|other| other.began() > call.ended());
+    let left = created(evidence).into_iter();
+    let left = left.filter(|(call, id)| went_on(call) && !goes(evidence, &names, id, call.id));
     left.filter_map(|(call, id)| {
-        let minutes = |which| interval(evidence, &names, call, which);
+        let minutes = |which| interval(evidence, &names, (call, id), which);
         // Who isn't told otherwise stops a sandbox after a quarter of an hour.
         let stops = minutes(AUTO_STOP).is_none_or(|minutes| minutes > 0);
         let vanishes = minutes(AUTO_DELETE).is_some_and(|minutes| minutes >= 0);
         match (minutes(TTL), vanishes, stops) {
             (Some(1..), _, _) | (_, true, true) => None,
             (_, true, false) => Some(format!("sandbox {id} is deleted when it has stopped, and never stops by itself")),
+            (_, false, _) if is_unsure(call) => {
+                Some(format!("sandbox {id} was created, although the request failed, and not deleted"))
+            }
             (_, false, _) => Some(format!("sandbox {id} was created and not deleted")),
         }
         .map(|what| Seen::new(what, [call.id]))
@@ -53,7 +60,7 @@ fn are_deleted(evidence: &Evidence) -> Vec<Seen> {
 
 const LANGUAGES: [&str; 3] = ["python", "typescript", "javascript"];
 
-fn have_a_known_language(evidence: &Evidence) -> Vec<Seen> {
+pub(super) fn have_a_known_language(evidence: &Evidence) -> Vec<Seen> {
     let label = |call: &Call| {
         let labels = match call.op() {
             "createSandbox" | "replaceLabels" => call.request.body.get("labels")?,
@@ -66,23 +73,28 @@ fn have_a_known_language(evidence: &Evidence) -> Vec<Seen> {
     evidence.calls.iter().filter_map(label).collect()
 }
 
-fn take_resources_from_their_snapshot(evidence: &Evidence) -> Vec<Seen> {
+pub(super) fn take_resources_from_their_snapshot(evidence: &Evidence) -> Vec<Seen> {
     let creates = evidence.calls.iter().filter(|call| call.is(&["createSandbox"]));
     creates
         .filter_map(|call| {
             let body = &call.request.body;
-            let snapshot = body["snapshot"].as_str().filter(|_| body["buildInfo"].is_null())?;
             let given: Vec<&str> =
                 ["cpu", "memory", "disk", "gpu"].into_iter().filter(|field| !body[*field].is_null()).collect();
-            let what = format!("{} with the snapshot `{snapshot}`", given.join(", "));
-            (!given.is_empty()).then(|| Seen::new(what, [call.id]))
+            if given.is_empty() || !body["buildInfo"].is_null() {
+                return None;
+            }
+            // Who names neither an image nor a snapshot gets the default one.
+            let snapshot = body["snapshot"]
+                .as_str()
+                .map_or("the default snapshot".to_owned(), |name| format!("the snapshot `{name}`"));
+            Some(Seen::new(format!("{} with {snapshot}", given.join(", ")), [call.id]))
         })
         // What the SDK dropped is in no request.
         .chain(sdk::dropped(evidence, |name| sdk::RESOURCES.contains(&name)))
         .collect()
 }
 
-fn are_used_while_running(evidence: &Evidence) -> Vec<Seen> {
+pub(super) fn are_used_while_running(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
     // What each sandbox was told last, and when that was over.
     let mut rests: BTreeMap<&str, (&Call, i64)> = BTreeMap::new();
@@ -110,7 +122,7 @@ fn are_used_while_running(evidence: &Evidence) -> Vec<Seen> {
     seen.into_values().collect()
 }
 
-fn are_waited_for(evidence: &Evidence) -> Vec<Seen> {
+pub(super) fn are_waited_for(evidence: &Evidence) -> Vec<Seen> {
     let names = Names::of(evidence);
     let events = |before: u64| evidence.calls.iter().any(|call| call.plane == "events" && call.id < before);
     let starts = evidence.calls.iter().filter(|call| {
@@ -160,11 +172,29 @@ fn have_real_ids(evidence: &Evidence) -> Vec<Seen> {
     seen.into_values().collect()
 }
 
+/// Whether a test runner says a test's title or file, which are no ids.
+fn is_title(line: &str) -> bool {
+    const MARKS: [&str; 11] = ["✓", "✔", "√", "✗", "✘", "✕", "×", "❯", "●", "::", "# Subtest"];
+    const BEGINNINGS: [&str; 6] = ["PASS ", "FAIL ", "ok ", "not ok ", "=== RUN", "--- "];
+    let text = line.trim_start();
+    MARKS.iter().any(|mark| text.contains(mark)) || BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
+}
+
+/// An invented id where a value stands: after `=` or `:`, in quotes, or as the last word of a line. Names of files and titles
+/// of tests aren't meant, and `dev-sandbox-*` is no id.
+static INVENTED: LazyLock<Regex> = LazyLock::new(|| {
+    let id = "(?:dev|mock|fake|local|stub|dummy)-sandbox-[A-Za-z0-9_-]*[A-Za-z0-9]";
+    let text = format!(r#"(?m)[=:]\s?["'`]?({id})(?:["'`,;)\]}}\s]|$)|["'`]({id})["'`]|(?:^|\s)({id})[.!,;]?\s*$"#);
+    Regex::new(&text).expect("a regex")
+});
+
 fn are_not_invented(evidence: &Evidence) -> Vec<Seen> {
-    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    let mut found: Vec<&str> =
-        evidence.output.split(word).filter(|word| is_made_up(word) && word.contains('-')).collect();
-    found.retain(|word| !is_there(evidence, word));
+    let lines = evidence.output.lines().filter(|line| !is_title(line));
+    let mut found: Vec<&str> = lines
+        .flat_map(|line| INVENTED.captures_iter(line))
+        .filter_map(|found| found.iter().skip(1).flatten().next().map(|id| id.as_str()))
+        .filter(|id| !is_there(evidence, id))
+        .collect();
     found.sort_unstable();
     found.dedup();
     found.into_iter().map(|id| Seen::new(format!("the program's output names the sandbox `{id}`"), [])).collect()
@@ -216,6 +246,18 @@ mod tests {
         let never_stops = run([create(json!({"autoDeleteInterval": 30, "autoStopInterval": 0}))]);
         let found = acts(are_deleted, &never_stops, &run([create(json!({"autoDeleteInterval": 30}))]));
         assert!(found[0].what.contains("never stops"), "{found:?}");
+        // It was created, although the answer said otherwise: who goes on has to look.
+        let unsure = || {
+            let mut create = create(json!({"labels": {"p": "7"}}));
+            create["status"] = json!(502);
+            create["response"] = json!({});
+            create
+        };
+        let with = |calls: Evidence| Evidence { there: vec![json!({"id": "a", "labels": {"p": "7"}})], ..calls };
+        let mut again = create(json!({"ttlMinutes": 1, "labels": {"p": "7"}}));
+        again["ms"] = json!(9);
+        let found = acts(are_deleted, &with(run([unsure(), again])), &with(run([unsure()])));
+        assert!(found[0].what.contains("although the request failed"), "{found:?}");
         let mut by_name = op("deleteSandbox", 5);
         by_name["sandbox"] = json!("n");
         acts(are_deleted, &wrong, &run([create(json!({})), by_name]));
@@ -231,6 +273,8 @@ mod tests {
     fn a_snapshot_has_its_resources() {
         let right = run([create(json!({"snapshot": "s"})), create(json!({"buildInfo": {}, "cpu": 2}))]);
         acts(take_resources_from_their_snapshot, &run([create(json!({"snapshot": "s", "cpu": 2}))]), &right);
+        let found = acts(take_resources_from_their_snapshot, &run([create(json!({"memory": 4, "cpu": 2}))]), &right);
+        assert_eq!(found[0].what, "cpu, memory with the default snapshot");
         let dropped = r#"{"kind":"dropped","on":"CreateSandboxFromSnapshotParams","name":"resources"}"#;
         let dropped = Evidence { misuses: crate::judge::shim::parse(dropped), ..Evidence::default() };
         let found = acts(take_resources_from_their_snapshot, &dropped, &right);
@@ -282,6 +326,16 @@ mod tests {
         let said = |text: &str| Evidence { output: text.to_owned(), ..Evidence::default() };
         let found = acts(are_not_invented, &said("using dev-sandbox-17."), &said("sandbox undefined, dev-box"));
         assert!(found[0].what.contains("`dev-sandbox-17`"));
+        let silent = "  ✓ refuses dev-sandbox-* ids\n ✔ maps dev-sandbox-9\nstub-sandbox-service.test.ts\nsrc/stub-sandbox-service\n\
+            a.test.ts::names[dev-sandbox-1] PASSED\nno dev-sandbox-1 here, please\nids begin with dev-sandbox-\n";
+        for value in [
+            "{\"id\": \"dev-sandbox-go\"}",
+            "id=mock-sandbox-a",
+            "project runs in dev-sandbox-go",
+            "`fake-sandbox-1` is up",
+        ] {
+            acts(are_not_invented, &said(value), &said(silent));
+        }
         let mut real = run([json!({"plane": "api", "operationId": "createSandbox", "status": 200,
             "response": {"body": {"id": "s", "name": "dev-sandbox-17"}}})]);
         real.output = "made dev-sandbox-17".to_owned();

@@ -1,6 +1,13 @@
 //! What the shims saw: calls that never became a request, because the SDK has no such member or got no argument.
 
-use super::rules;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
+
+use regex::Regex;
+
+use super::{deviations::is_an_sdks, rules};
 use crate::judge::{
     Evidence, Seen,
     shim::{Kind, Misuse},
@@ -45,7 +52,55 @@ pub fn dropped(evidence: &Evidence, named: impl Fn(&str) -> bool) -> Vec<Seen> {
 }
 
 fn has_the_member(evidence: &Evidence) -> Vec<Seen> {
-    of(evidence, Kind::Member, |misuse| format!("{} has no `{}`", misuse.on, misuse.name))
+    let mut all = of(evidence, Kind::Member, |misuse| format!("{} has no `{}`", misuse.on, misuse.name));
+    all.extend(printed(evidence));
+    all
+}
+
+/// What JavaScript and Python say of a member that isn't there, with what the program calls the thing, or the class. For programs
+/// in which nobody listens: bundled ones, and others that load the SDK in a way of their own.
+static SAID: LazyLock<Regex> = LazyLock::new(|| {
+    let text = r"\b((?:[A-Za-z_$][\w$]*\.)+)([A-Za-z_$][\w$]*) is not a function|'(?:Async)?(PtyHandle|Sandbox|Process|FileSystem|Daytona|Git)' object has no attribute '(\w+)'";
+    Regex::new(text).expect("a regex")
+});
+
+/// The names that nobody has, by class; see `judge/shim/wrong.json`.
+static WRONG: LazyLock<BTreeMap<String, BTreeMap<String, Vec<String>>>> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../shim/wrong.json")).expect("a table of names"));
+
+/// The class of something that a program calls so; only names that leave no doubt.
+fn class(receiver: &str) -> Option<&'static str> {
+    let mut parts = receiver.trim_end_matches('.').rsplit('.').map(str::to_ascii_lowercase);
+    let (last, before) = (parts.next()?, parts.next().unwrap_or_default());
+    let in_sandbox = before.ends_with("sandbox");
+    match &*last {
+        "process" if in_sandbox => Some("Process"),
+        "fs" if in_sandbox => Some("FileSystem"),
+        "git" if in_sandbox => Some("Git"),
+        name if name.ends_with("sandbox") => Some("Sandbox"),
+        name if name.ends_with("pty") || name.ends_with("ptyhandle") => Some("PtyHandle"),
+        "daytona" | "daytonaclient" => Some("Daytona"),
+        _ => None,
+    }
+}
+
+fn printed(evidence: &Evidence) -> Vec<Seen> {
+    // What a program says that uses no SDK is about something else.
+    if !evidence.calls.iter().any(is_an_sdks) {
+        return Vec::new();
+    }
+    let heard = |name: &str| evidence.misuses.iter().any(|misuse| misuse.kind == Kind::Member && misuse.name == name);
+    let said = SAID.captures_iter(&evidence.output).filter_map(|found| {
+        let part = |number| found.get(number).map(|part: regex::Match| part.as_str());
+        let (class, name, language) = match (part(1), part(2)) {
+            (Some(receiver), Some(name)) => (class(receiver)?, name, 0),
+            _ => (part(3)?, part(4)?, 1),
+        };
+        let instead = WRONG.get(class)?.get(name)?.get(language).cloned();
+        (!heard(name)).then(|| (format!("{class} has no `{name}`, as the output says"), instead))
+    });
+    let said: BTreeSet<(String, Option<String>)> = said.collect();
+    said.into_iter().map(|(what, fix)| Seen { fix, ..Seen::new(what, []) }).collect()
 }
 
 fn gets_its_arguments(evidence: &Evidence) -> Vec<Seen> {
@@ -70,8 +125,10 @@ fn gets_valid_arguments(evidence: &Evidence) -> Vec<Seen> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::judge::rules::tests::acts;
+    use crate::judge::rules::tests::{acts, run};
 
     fn saw(line: &str) -> Evidence {
         Evidence { misuses: crate::judge::shim::parse(line), ..Evidence::default() }
@@ -87,6 +144,29 @@ mod tests {
         let found = acts(has_the_member, &saw(MEMBER), &saw(ARGUMENT));
         assert_eq!(found[0].what, "PtyHandle has no `write`, at a.mjs:3:5");
         assert_eq!(found[0].fix.as_deref(), Some("sendInput(data)"));
+    }
+
+    #[test]
+    fn members_are_found_in_the_output_where_nobody_listens() {
+        let with = |source: Option<&str>, output: &str| {
+            let call = json!({"plane": "api", "operationId": "createSandbox", "client": {"source": source}});
+            Evidence { output: output.to_owned(), ..run([call]) }
+        };
+        let said = |output: &str| with(Some("typescript-sdk"), output);
+        let silent = said(
+            "TypeError: socket.write is not a function\nfs.readFile is not a function\nprocess.exec is not a function\n\
+            pty.sendInput is not a function\n'Box' object has no attribute 'run'",
+        );
+        let found = acts(has_the_member, &said("failed: TypeError: this.pty.write is not a function"), &silent);
+        assert_eq!(found[0].what, "PtyHandle has no `write`, as the output says");
+        assert_eq!(found[0].fix.as_deref(), Some("sendInput(data)"));
+        for output in ["sandbox.process.exec is not a function", "'AsyncSandbox' object has no attribute 'filesystem'"]
+        {
+            acts(has_the_member, &said(output), &with(None, output));
+        }
+        // Heard of already.
+        let heard = Evidence { misuses: crate::judge::shim::parse(MEMBER), ..said("pty.write is not a function") };
+        assert_eq!(has_the_member(&heard).len(), 1);
     }
 
     #[test]

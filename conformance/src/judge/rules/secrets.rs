@@ -25,73 +25,93 @@ const REDACTED: &str = "<redacted>";
 
 /// Parts of names for which the journal hides the whole value, whatever it is.
 const HIDING: [&str; 9] = ["KEY", "TOKEN", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", "PRIVATE", "COOKIE"];
-/// Words of names whose values are secrets.
-const SECRETS: [&str; 16] = [
-    "KEY",
-    "KEYS",
+/// Last words of names whose values are secrets.
+const SECRETS: [&str; 14] = [
     "APIKEY",
-    "TOKEN",
-    "TOKENS",
-    "SECRET",
-    "SECRETS",
-    "PASS",
-    "PASSWORD",
-    "PASSWD",
-    "PASSPHRASE",
-    "PWD",
-    "CREDENTIAL",
-    "CREDENTIALS",
     "AUTH",
     "COOKIE",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "KEY",
+    "PASS",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PWD",
+    "SECRET",
+    "SECRETS",
+    "TOKEN",
 ];
-/// Words which say that a value is about a secret, and is none.
-const ABOUT: [&str; 34] = [
-    "ALGORITHM",
-    "ARN",
-    "AUDIENCE",
-    "BUDGET",
-    "COUNT",
-    "DIR",
-    "DURATION",
-    "ENABLED",
-    "ENDPOINT",
-    "EXPIRES",
-    "EXPIRY",
-    "FILE",
-    "FORMAT",
-    "HEADER",
-    "ID",
-    "ISSUER",
-    "LENGTH",
-    "LIFETIME",
-    "LIMIT",
+/// Words after which nothing but a secret is meant, whatever else follows (`API_KEY_PROD`, `DB_PASSWORD_2`).
+const VARIANTS: [&str; 12] =
+    ["PROD", "PRODUCTION", "DEV", "STAGING", "TEST", "LIVE", "SANDBOX", "OLD", "NEW", "VALUE", "BASE64", "B64"];
+/// Words before the last one which say that it is no secret: the key of a table, the number of something, a switch.
+const HARMLESS: [&str; 44] = [
+    "ALLOW",
+    "APPLICATION",
+    "BOS",
+    "CACHE",
+    "CONTEXT",
+    "CONTINUATION",
+    "DISABLE",
+    "ENABLE",
+    "EOS",
+    "FIRST",
+    "FOREIGN",
+    "GROUP",
+    "HASH",
+    "HAS",
+    "IDEMPOTENCY",
+    "INDEX",
+    "IS",
+    "LOOKUP",
+    "MASK",
     "MAX",
-    "METHOD",
     "MIN",
-    "MODE",
-    "NAME",
-    "PATH",
-    "POLICY",
-    "PREFIX",
+    "NEXT",
+    "NO",
+    "OBJECT",
+    "PAD",
+    "PAGE",
+    "PARTITION",
+    "PRIMARY",
     "PUBLIC",
-    "SIZE",
-    "SOCK",
-    "TIMEOUT",
-    "TTL",
-    "TYPE",
-    "URL",
+    "RANGE",
+    "REQUIRE",
+    "ROUTING",
+    "ROW",
+    "SECOND",
+    "SHARD",
+    "SINGLE",
+    "SKIP",
+    "SORT",
+    "STOP",
+    "TRANSLATION",
+    "UNIQUE",
+    "UNK",
+    "USE",
+    "WITH",
 ];
 
-/// What hides it is its look, or a name that says that it is a secret.
+/// What hides it is its look, or a name that says that it is a secret. What only looks like such a name (`PWD`, `SORT_KEY`,
+/// `AUTH_PROVIDER`, `TOKENS_PER_MINUTE`) has a value that the journal hides, and nobody knows.
 fn is_hidden_secret(name: &str, value: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let by_name = value == REDACTED && HIDING.iter().any(|part| name.contains(part));
     if !by_name {
         return value.contains(REDACTED);
     }
-    let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    let any = |of: &[&str]| words.iter().any(|word| of.contains(word));
-    any(&SECRETS) && !any(&ABOUT)
+    let mut words: Vec<&str> =
+        name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    while words.len() > 1
+        && words.last().is_some_and(|last| VARIANTS.contains(last) || last.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        words.pop();
+    }
+    let Some((last, before)) = words.split_last() else { return false };
+    // The shell's own variable is the directory it is in.
+    let directory = *last == "PWD" && before.is_empty();
+    SECRETS.contains(last) && !directory && !before.iter().any(|word| HARMLESS.contains(word))
 }
 
 fn are_not_in_the_environment(evidence: &Evidence) -> Vec<Seen> {
@@ -197,11 +217,19 @@ mod tests {
         let with =
             |env| run([json!({"plane": "api", "operationId": "createSandbox", "request": {"body": {"env": env}}})]);
         let right = with(json!({"MODE": "fast", "PASSWORD_MIN_LENGTH": REDACTED, "TOKEN_LIMIT": REDACTED,
-            "PUBLIC_KEY_PATH": REDACTED, "MAX_TOKENS": REDACTED, "AUTHOR": REDACTED, "KEYBOARD": REDACTED}));
+            "PUBLIC_KEY_PATH": REDACTED, "MAX_TOKENS": REDACTED, "AUTHOR": REDACTED, "KEYBOARD": REDACTED,
+            "PWD": REDACTED, "OLDPWD": REDACTED, "AUTH_PROVIDER": REDACTED, "SORT_KEY": REDACTED, "PRIMARY_KEY": REDACTED,
+            "CACHE_KEY": REDACTED, "TOKENS_PER_MINUTE": REDACTED, "SESSION_COOKIE_SECURE": REDACTED,
+            "SECRET_MANAGER": REDACTED, "AUTH_DISABLED": REDACTED, "PASS_RATE": REDACTED, "REQUIRE_AUTH": REDACTED,
+            "GOOGLE_APPLICATION_CREDENTIALS": REDACTED, "EOS_TOKEN": REDACTED}));
         for (name, value) in [
             ("OPENAI_API_KEY", REDACTED),
             ("github_token", REDACTED),
             ("DB_PASSWORD_2", REDACTED),
+            ("STRIPE_KEY_PROD", REDACTED),
+            ("API_KEY", REDACTED),
+            ("MYSQL_PWD", REDACTED),
+            ("JWT_SECRET", REDACTED),
             ("DATABASE_URL", "postgres://<redacted>@h/db"),
             // By its look.
             ("LIMIT", REDACTED),

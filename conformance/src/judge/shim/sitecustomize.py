@@ -48,13 +48,21 @@ def _tell(**misuse):
         pass
 
 
-def _listen(kind, cls, names):
+def _reads(frame, name):
+    """Whether a frame is at `x.name`, and not at hasattr(), getattr() or the like, which only look whether it is there."""
+    import dis
+
+    at = next((one for one in dis.get_instructions(frame.f_code) if one.offset == frame.f_lasti), None)
+    return at is not None and at.opname in ("LOAD_ATTR", "LOAD_METHOD") and at.argval == name
+
+
+def _listen(kind, cls, names, read_only=False):
     """`__getattr__` is asked for what isn't there, and raises what Python would have raised."""
     own = cls.__dict__.get("__getattr__")
     inherited = getattr(cls, "__getattr__", None)
 
     def __getattr__(self, name):
-        if name in names:
+        if name in names and (not read_only or _reads(sys._getframe(1), name)):
             _tell(kind="member", on=kind, name=name, instead=names[name][1])
         if own is not None:
             return own(self, name)
@@ -137,12 +145,22 @@ def _keeps(cls):
     import functools
 
     original = cls.__init__
-    fields = set(cls.model_fields) | {field.alias for field in cls.model_fields.values()}
+
+    def look(model, given):
+        # A program's own class has fields of its own, and may keep others.
+        model_fields = getattr(model, "model_fields")
+        if getattr(model, "model_config", {}).get("extra") == "allow":
+            return
+        fields = set(model_fields) | {field.alias for field in model_fields.values()}
+        for name in given - fields:
+            _tell(kind="dropped", on=cls.__name__, name=name)
 
     @functools.wraps(original)
     def __init__(self, *args, **kwargs):
-        for name in kwargs.keys() - fields:
-            _tell(kind="dropped", on=cls.__name__, name=name)
+        try:
+            look(type(self), kwargs.keys())
+        except Exception:
+            pass
         original(self, *args, **kwargs)
 
     cls.__init__ = __init__
@@ -164,7 +182,9 @@ _NEEDED = {
     "Daytona": ["get", "delete"],
     "Sandbox": ["get_preview_link", "set_labels"],
 }
-_PARAMS = ["CreateSandboxFromSnapshotParams", "CreateSandboxFromImageParams"]
+_PARAMS = ["CreateSandboxFromSnapshotParams", "CreateSandboxFromImageParams", "SessionExecuteRequest"]
+# What a result has instead.
+_RESULT = {"stdout": "result", "stderr": "result", "output": "result", "exitCode": "exit_code", "code": "exit_code"}
 
 
 def _patch(module):
@@ -185,6 +205,9 @@ def _patch(module):
             if kind == "Sandbox":
                 for method in ("get_preview_link", "create_signed_preview_url"):
                     _opens(kind, cls, method)
+    result = vars(module).get("ExecuteResponse")
+    if isinstance(result, type) and result.__module__ == module.__name__:
+        _listen("ExecuteResponse", result, {name: (right, right) for name, right in _RESULT.items()}, read_only=True)
     for cls in map(vars(module).get, _PARAMS):
         if isinstance(cls, type) and cls.__module__ == module.__name__ and hasattr(cls, "model_fields"):
             _keeps(cls)

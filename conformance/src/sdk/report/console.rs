@@ -3,10 +3,19 @@
 use std::io::{self, Write};
 
 use super::{Comparison, counts, result};
-use crate::sdk::run::{Column, Outcome, Result};
+use crate::{
+    plain::visible,
+    sdk::run::{Column, Outcome, Result},
+};
 
-/// What doesn't hold, with what was expected and what came; then the table, then the counts.
+/// What doesn't hold, with what was expected and what came; then the table, then the counts. What SDKs say moves no terminal.
 pub fn write(out: &mut impl Write, comparison: &Comparison, verbose: bool) -> io::Result<()> {
+    let mut text = Vec::new();
+    told(&mut text, comparison, verbose)?;
+    out.write_all(visible(&String::from_utf8_lossy(&text)).as_bytes())
+}
+
+fn told(out: &mut impl Write, comparison: &Comparison, verbose: bool) -> io::Result<()> {
     for sdk in &comparison.sdks {
         for result in &sdk.results {
             if verbose || !matches!(result.outcome, Outcome::Pass | Outcome::NotApplicable) {

@@ -34,6 +34,7 @@ pub struct Scenario {
     pub id: &'static str,
     pub level: Level,
     /// In one or two sentences, and how we know.
+    #[serde(serialize_with = "one_line")]
     pub rule: &'static str,
     #[serde(skip)]
     pub run: Run,
@@ -44,6 +45,11 @@ impl Scenario {
     pub fn text(&self) -> String {
         self.rule.split_whitespace().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Doc comments have a space before each line.
+fn one_line<S: serde::Serializer>(rule: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&rule.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Every scenario, by area.
@@ -93,6 +99,7 @@ mod tests {
         for scenario in all() {
             assert!(ids.insert(scenario.id), "{} is there twice", scenario.id);
             assert!(scenario.text().ends_with(')'), "{}: how do we know?", scenario.id);
+            assert_eq!(serde_json::to_value(scenario).unwrap()["rule"], scenario.text());
         }
     }
 }
