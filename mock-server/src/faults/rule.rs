@@ -85,6 +85,10 @@ impl Matcher {
             if values.as_ref().is_some_and(|values| values.all().is_empty()) {
                 return Err(format!("an empty list of {name} fits nothing"));
             }
+            let inside = |one: &&str| one.strip_suffix('*').unwrap_or(one).contains('*');
+            if let Some(one) = values.iter().flat_map(|values| values.all()).map(|one| one.as_ref()).find(inside) {
+                return Err(format!("{name} {one}: * stands for anything at the end only"));
+            }
         }
         self.operation.iter().flat_map(OneOrMany::all).try_for_each(|name| check_operation(name))?;
         let odd = |method: &&String| !METHODS.iter().any(|known| known.eq_ignore_ascii_case(method));

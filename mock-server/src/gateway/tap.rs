@@ -156,7 +156,9 @@ impl Open {
             None => return,
         };
         let scanner = if by == "server" { &self.down } else { &self.up };
-        self.close = scanner.close().map(|(code, reason)| Close { by, code, reason });
+        let now = || self.recording.exchange().elapsed().as_millis() as u64;
+        let at_ms = self.close.as_ref().map_or_else(now, |close| close.at_ms);
+        self.close = scanner.close().map(|(code, reason)| Close { by, code, reason, at_ms });
     }
 }
 

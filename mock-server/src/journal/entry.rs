@@ -26,7 +26,7 @@
 //!   "response": {"bytes": 900, "headers": {…}, "body": {…}},
 //!   "error": {"code": "…", "message": "…"}, // of a failure that has an envelope
 //!   "websocket": {"open": false, "fromClient": {"text": 1, "binary": 0, "continuation": 0, "ping": 0, "pong": 0, "bytes": 12},
-//!                 "fromServer": {…}, "close": {"by": "client", "code": 1000, "reason": ""}},
+//!                 "fromServer": {…}, "close": {"by": "client", "code": 1000, "reason": "", "atMs": 30}},
 //!   "violations": [{"rule": "unknown-field", "path": "body.lables", "message": "…", "fix": "labels"}],
 //!   "faults": ["…"]                 // ids of the faults that acted
 //! }

@@ -143,6 +143,9 @@ pub struct Close {
     /// None if the frame was empty.
     pub code: Option<u16>,
     pub reason: String,
+    /// Milliseconds after the exchange began, in real time.
+    #[serde(rename = "atMs")]
+    pub at_ms: u64,
 }
 
 impl Exchange {

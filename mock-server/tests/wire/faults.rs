@@ -228,7 +228,9 @@ async fn web_sockets_close_in_the_middle() {
     };
     assert_eq!((u16::from(frame.code), frame.reason.as_str()), (4123, "enough"));
     let entry = entries(&api, "operation=ConnectPtySession&open=false&until=1").await.pop().expect("one");
-    assert_eq!(entry["websocket"]["close"], json!({"by": "server", "code": 4123, "reason": "enough"}));
+    let close = &entry["websocket"]["close"];
+    assert_eq!((&close["by"], &close["code"], &close["reason"]), (&json!("server"), &json!(4123), &json!("enough")));
+    assert!(close["atMs"].as_f64() <= entry["timing"]["endMs"].as_f64(), "{entry}");
     let abrupt = json!({"type": "websocketClose", "code": 1006});
     let id = fault(&api, json!({"match": {"operation": "ConnectPtySession"}, "times": 1, "effect": abrupt})).await;
     let (stream, _) = upgrade(&tb, "p/connect", "").await.expect("upgrade");
@@ -658,6 +660,10 @@ async fn bad_rules_are_refused_with_what_is_wrong() {
         ),
         (json!({"match": {"operation": "createSandbx"}, "effect": {"type": "hang"}}), "did you mean createSandbox?"),
         (json!({"match": {"method": "FETCH"}, "effect": {"type": "hang"}}), "method must be one of"),
+        (
+            json!({"match": {"path": "*pty*"}, "effect": {"type": "hang"}}),
+            "path *pty*: * stands for anything at the end",
+        ),
         (json!({"match": {"sdk": []}, "effect": {"type": "hang"}}), "an empty list of sdk fits nothing"),
         (json!({"times": 0, "effect": {"type": "hang"}}), "times counts from 1"),
     ] {
