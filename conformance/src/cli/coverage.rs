@@ -43,6 +43,7 @@ const NEVER_GOOD: &[(&str, &str)] = &[
     ("isPreviewWarningEnabled", "for the product's own proxy"),
     ("isValidAuthToken", "for the product's own proxy"),
     ("getSigningKey", "for the product's own proxy"),
+    ("HealthController_check", "for whoever runs the product"),
 ];
 
 /// Operations that nobody is refused.

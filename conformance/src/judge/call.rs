@@ -27,6 +27,8 @@ pub struct Call {
     /// `None`: no answer.
     pub status: Option<u16>,
     pub timing: Timing,
+    /// A fault keeps it from its answer; what became of it comes later.
+    pub open: bool,
     pub aborted: bool,
     pub request: Message,
     pub response: Message,

@@ -77,7 +77,7 @@ pub async fn journal(api_url: &str, api_key: &str) -> Result<(Vec<Call>, u64)> {
         if !empty {
             continue;
         }
-        let open = calls.values().any(|call| call.websocket.as_ref().is_some_and(|socket| socket.open));
+        let open = calls.values().any(|call| call.open || call.websocket.as_ref().is_some_and(|socket| socket.open));
         if !open || Instant::now() > give_up {
             break;
         }

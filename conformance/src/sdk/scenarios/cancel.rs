@@ -41,7 +41,7 @@ async fn judge(cx: &Cx, op: &str, args: Value, operations: &[&str]) -> Result {
     cx.check("ends").that(told.thrown().is_some(), "an error", Shown(&told));
     // A server that still reads sees that nothing more comes; whoever just doesn't listen any more gets an answer now.
     cx.world.mend().await?;
-    let query = format!("operation={}", operations.join(","));
+    let query = format!("open=false&operation={}", operations.join(","));
     let closed = cx.world.until(&query, 1, SOON, |call| call.aborted || !call.succeeded()).await?;
     cx.check("closes").that(closed, "the connection is closed", closed);
     Ok(())
