@@ -45,7 +45,7 @@ pub struct Ready {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
     temporary: Option<tempfile::TempDir>,
 }
 
@@ -62,7 +62,7 @@ impl DataDir {
         let path =
             temporary.as_ref().map_or_else(|| path.unwrap_or(Path::new(".")), |dir| dir.path()).canonicalize()?;
         let lock = lock(&path)?;
-        Ok(DataDir { path, _lock: lock, temporary })
+        Ok(DataDir { path, lock, temporary })
     }
 
     /// True when it goes with the server.
@@ -87,12 +87,15 @@ impl DataDir {
 
 impl Drop for DataDir {
     fn drop(&mut self) {
-        let Some(temporary) = self.temporary.take() else { return };
-        // Some directories in it may not be entered as they are: [`base::remove_tree`].
-        let path = temporary.keep();
-        if let Err(error) = base::remove_tree(&path) {
-            tracing::warn!(path = %path.display(), %error, "temporary data stays behind");
+        if let Some(temporary) = self.temporary.take() {
+            // Some directories in it may not be entered as they are: [`base::remove_tree`].
+            let path = temporary.keep();
+            if let Err(error) = base::remove_tree(&path) {
+                tracing::warn!(path = %path.display(), %error, "temporary data stays behind");
+            }
         }
+        // Closing alone isn't enough: a program that is just being started still has a copy of the descriptor.
+        _ = self.lock.unlock();
     }
 }
 
@@ -199,8 +202,11 @@ mod tests {
         let first = DataDir::open(Some(temp.path())).expect("opens");
         let error = DataDir::open(Some(temp.path())).expect_err("locked").to_string();
         assert!(error.contains(&std::process::id().to_string()), "{error}");
+        // As a child has it between its fork and its exec.
+        let copy = first.lock.try_clone().expect("a copy");
         drop(first);
         DataDir::open(Some(temp.path())).expect("opens again");
+        drop(copy);
     }
 
     #[test]
