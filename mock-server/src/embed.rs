@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     MockServer,
     control::{organization, webhooks},
-    faults::{Effect, Fault, Rule},
+    faults::{Fault, Rule},
     journal::{Filter, Kept, Scope, har},
     model::{Clock, Identity, ModelError, Strict},
     seed::Seed,
@@ -100,10 +100,14 @@ impl World<'_> {
     /// The entries that fit the filters (`[("status", "4xx")]`, [`crate::journal::filter`]), as the JSON of
     /// [`crate::journal::entry`], in the order in which the exchanges began.
     pub async fn journal(&self, filters: &[(&str, &str)]) -> Result<Vec<Value>, ControlError> {
+        Ok(values(&self.entries(filters).await?))
+    }
+
+    async fn entries(&self, filters: &[(&str, &str)]) -> Result<Vec<Arc<Kept>>, ControlError> {
         let filter = filter(filters)?;
         let mut view = self.server.journal.read(&self.scope()).await.ok_or(ControlError::TooLate)?;
         view.entries.retain(|entry| filter.matches(entry));
-        Ok(values(&view.entries))
+        Ok(view.entries)
     }
 
     /// Waits until so many entries fit, for at most `patience` of real time.
@@ -119,10 +123,7 @@ impl World<'_> {
 
     /// The same as an archive for browsers' developer tools (HAR 1.2).
     pub async fn har(&self, filters: &[(&str, &str)]) -> Result<Value, ControlError> {
-        let filter = filter(filters)?;
-        let mut view = self.server.journal.read(&self.scope()).await.ok_or(ControlError::TooLate)?;
-        view.entries.retain(|entry| filter.matches(entry));
-        Ok(har::archive(&view.entries))
+        Ok(har::archive(&self.entries(filters).await?))
     }
 
     /// Forgets what clients did so far, and nothing else.
@@ -165,11 +166,8 @@ impl World<'_> {
     /// Adds a fault by its JSON; its id. What dies at once is dead when this returns.
     pub async fn fault(&self, rule: Value) -> Result<String, ControlError> {
         let rule: Rule = serde_json::from_value(rule).map_err(|error| ControlError::Invalid(error.to_string()))?;
-        let fault = self.server.cp.faults().add(&self.identity.organization_id, rule).map_err(ControlError::Invalid)?;
-        if fault.rule.effect == (Effect::Die {}) && fault.rule.matcher.is_only_sandbox() {
-            self.server.cp.kill_matching(&self.identity.organization_id, &fault).await;
-        }
-        Ok(fault.id.clone())
+        let added = self.server.cp.add_fault(&self.identity.organization_id, rule).await;
+        added.map(|fault| fault.id.clone()).map_err(ControlError::Invalid)
     }
 
     /// The faults of this world, oldest first.

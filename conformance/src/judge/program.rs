@@ -207,9 +207,12 @@ mod tests {
         let environment = [("UP", Some(up.clone().into_os_string()))];
         let (sender, mut signals) = tokio::sync::mpsc::unbounded_channel();
         let send = async {
-            while !up.exists() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            let started = async {
+                while !up.exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), started).await.expect("it starts");
             (0..count).for_each(|_| sender.send(Signal::SIGINT).unwrap());
         };
         let (ran, ()) = tokio::join!(run(&words, &environment, None, &mut signals), send);

@@ -16,16 +16,13 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{ApiError, ApiResult, Body, Caller, created, ok},
-    faults::{Effect, Fault, Rule},
+    faults::{Fault, Rule},
     model::ControlPlane,
 };
 
 pub async fn add(State(cp): State<Arc<ControlPlane>>, caller: Caller, Body(body): Body) -> ApiResult {
     let rule: Rule = serde_json::from_value(Value::Object(body)).map_err(|e| ApiError::bad_request(e.to_string()))?;
-    let fault = cp.faults().add(caller.organization(), rule).map_err(ApiError::bad_request)?;
-    if fault.rule.effect == (Effect::Die {}) && fault.rule.matcher.is_only_sandbox() {
-        cp.kill_matching(caller.organization(), &fault).await;
-    }
+    let fault = cp.add_fault(caller.organization(), rule).await.map_err(ApiError::bad_request)?;
     Ok(created(&fault.json()))
 }
 

@@ -3,11 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{ControlPlane, error::ModelError};
-use crate::faults::{Fault, Faults, Held, Hold, origin::carried};
+use crate::faults::{Effect, Fault, Faults, Held, Hold, Rule, origin::carried};
 
 impl ControlPlane {
     pub fn faults(&self) -> &Arc<Faults> {
         &self.faults
+    }
+
+    /// Adds a fault to a world. What dies at once is dead when this returns; an error says what is wrong with the rule.
+    pub async fn add_fault(&self, organization_id: &str, rule: Rule) -> Result<Arc<Fault>, String> {
+        let fault = self.faults.add(organization_id, rule)?;
+        if fault.rule.effect == (Effect::Die {}) && fault.rule.matcher.is_only_sandbox() {
+            self.kill_matching(organization_id, &fault).await;
+        }
+        Ok(fault)
     }
 
     /// What holds a sandbox's transition, or the making of a snapshot, that begins now: to be asked at once, not by the task
@@ -81,7 +90,7 @@ impl ControlPlane {
     }
 
     /// Kills the sandboxes of a world that a fault means.
-    pub async fn kill_matching(&self, organization_id: &str, fault: &Fault) {
+    async fn kill_matching(&self, organization_id: &str, fault: &Fault) {
         let ids: Vec<String> = {
             let world = self.world.read();
             let own = world.sandboxes.values().map(|entry| &entry.record);
