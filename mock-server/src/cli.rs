@@ -59,7 +59,7 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
         command: Vec<std::ffi::OsString>,
     },
-    /// The test controls of the running server: journal, faults, clock, keys, reset.
+    /// The test controls of the running server: journal, faults, clock, keys, organization, webhooks, seed, save, reset.
     Ctl(ctl::CtlArgs),
     /// Say which isolation this machine allows and which programs sandboxes have, with the command that mends each gap.
     Doctor(Box<ServeArgs>),

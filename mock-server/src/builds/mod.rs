@@ -15,6 +15,7 @@ mod machine;
 pub(crate) mod modes;
 mod mount;
 mod run;
+mod turns;
 mod words;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};

@@ -26,6 +26,17 @@ impl Kind {
     }
 }
 
+/// What becomes of a cache that another step has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Both write to it.
+    Shared,
+    /// This one gets another, empty one.
+    Private,
+    /// This one waits.
+    Locked,
+}
+
 /// One `--mount`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -36,6 +47,7 @@ pub struct Mount {
     /// A stage or an image.
     pub from: Option<String>,
     pub id: Option<String>,
+    pub sharing: Sharing,
     pub read_only: bool,
     pub required: bool,
     /// Bytes of a tmpfs.
@@ -57,6 +69,7 @@ impl Mount {
             source: None,
             from: None,
             id: None,
+            sharing: Sharing::Shared,
             read_only: true,
             required: false,
             size: None,
@@ -83,8 +96,7 @@ impl Mount {
                 ("uid", Some(value)) => mount.uid = Some(value.parse().map_err(|_| bad())?),
                 ("gid", Some(value)) => mount.gid = Some(value.parse().map_err(|_| bad())?),
                 ("mode", Some(value)) => mount.mode = Some(octal(value).ok_or_else(bad)?),
-                ("sharing", Some("shared" | "private" | "locked")) => {}
-                ("sharing", _) => return Err(bad()),
+                ("sharing", Some(value)) => mount.sharing = sharing(value).ok_or_else(bad)?,
                 ("env", Some(_)) => {}
                 (key, _) => return Err(format!("--mount: unexpected key '{key}'")),
             }
@@ -122,6 +134,15 @@ fn field(text: &str) -> (String, Option<&str>) {
 fn kind(name: &str) -> Result<Kind, String> {
     let found = Kind::ALL.iter().find(|(own, _)| *own == name).map(|(_, kind)| *kind);
     found.ok_or_else(|| format!("--mount: unsupported mount type \"{name}\""))
+}
+
+fn sharing(text: &str) -> Option<Sharing> {
+    match text {
+        "shared" => Some(Sharing::Shared),
+        "private" => Some(Sharing::Private),
+        "locked" => Some(Sharing::Locked),
+        _ => None,
+    }
 }
 
 /// As Go reads them.
@@ -169,6 +190,7 @@ mod tests {
         let cache =
             parse("type=cache,target=/c,uid=5,gid=6,mode=0770,sharing=locked,id=i,from=s,src=/y").expect("a cache");
         assert_eq!((cache.uid, cache.gid, cache.mode, cache.read_only), (Some(5), Some(6), Some(0o770), false));
+        assert_eq!((cache.sharing, bind.sharing), (Sharing::Locked, Sharing::Shared));
         assert_eq!(parse("type=tmpfs,target=/t,size=64m").expect("a tmpfs").size, Some(64 << 20));
         assert!(parse("type=secret,id=x,required").expect("a secret").required);
         assert!(!parse("type=ssh,required=false").expect("a socket").required);

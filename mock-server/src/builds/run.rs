@@ -1,6 +1,9 @@
 //! `RUN`, and the directories that its `--mount`s show.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+};
 
 use parse_dockerfile::Flag;
 use sha2::{Digest, Sha256};
@@ -9,7 +12,8 @@ use super::{
     Build,
     instructions::{Builder, OPTIONAL, Stage, flag, only},
     machine::{Machine, writable},
-    mount::{Kind, Mount},
+    mount::{Kind, Mount, Sharing},
+    turns,
 };
 use crate::{
     runtime::{NetworkPolicy, base::Bind},
@@ -86,7 +90,7 @@ impl Builder<'_> {
     }
 
     async fn mounts(&self, mounts: &[Mount]) -> Result<Mounts, String> {
-        let mut prepared = Mounts::default();
+        let mut prepared = Mounts { turns: self.turns(mounts).await?, ..Mounts::default() };
         for mount in mounts {
             match mount.kind {
                 Kind::Bind => self.bind(&mut prepared, mount).await?,
@@ -143,21 +147,41 @@ impl Builder<'_> {
         Ok(if is_dir { directory } else { directory.join(name) })
     }
 
-    /// A directory that the organisation's next builds find again. Another beginning or owner is another one (BuildKit).
-    async fn cache(&self, prepared: &mut Mounts, mount: &Mount) -> Result<(), String> {
-        let target = target(mount)?;
+    /// Waits for the caches that this step must have for itself.
+    async fn turns(&self, mounts: &[Mount]) -> Result<Vec<turns::Held>, String> {
+        let mut places = BTreeSet::new();
+        for mount in mounts.iter().filter(|mount| (mount.kind, mount.sharing) == (Kind::Cache, Sharing::Locked)) {
+            places.insert(self.cache_place(mount).await?);
+        }
+        Ok(turns::wait(places).await)
+    }
+
+    /// Another beginning or owner is another cache (BuildKit).
+    async fn cache_place(&self, mount: &Mount) -> Result<PathBuf, String> {
         let from = match &mount.from {
             Some(from) => self.other(from).await?.key,
             None => String::new(),
         };
-        let id = mount.id.as_deref().unwrap_or(target);
+        let id = mount.id.as_deref().map_or_else(|| target(mount), Ok)?;
         let mut name = id.to_owned();
         if (&mount.from, mount.uid, mount.gid, mount.mode) != (&None, None, None, None) {
             let beginning = (&from, &mount.source, mount.uid, mount.gid, mount.mode);
             name = format!("{id}\0{beginning:?}");
         }
         let name: String = Sha256::digest(name).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        let place = self.build.caches.join(name);
+        Ok(self.build.caches.join(name))
+    }
+
+    /// A directory that the organisation's next builds find again.
+    async fn cache(&self, prepared: &mut Mounts, mount: &Mount) -> Result<(), String> {
+        let target = target(mount)?;
+        let mut place = self.cache_place(mount).await?;
+        if mount.sharing == Sharing::Private {
+            match turns::take(&place) {
+                Some(held) => prepared.turns.push(held),
+                None => place = prepared.directory(self.build, 0o755)?,
+            }
+        }
         let bind = writable(place.clone(), target)?;
         if let Some(from) = &mount.from
             && is_empty(&place)
@@ -212,6 +236,7 @@ struct Mounts {
     binds: Vec<Bind>,
     owned: Vec<Owned>,
     tmpfs: Vec<Tmpfs>,
+    turns: Vec<turns::Held>,
     /// Removed when it is dropped.
     temporary: Vec<tempfile::TempDir>,
 }

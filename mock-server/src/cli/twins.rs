@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 
 use clap::{ArgAction, ArgMatches, Command, parser::ValueSource};
 
+use super::values::on_or_off;
+
 /// A command that takes variables that say nothing for unset: empty ones, as scripts have them for what they leave out, and
 /// those that leave a switch off, which else would be at odds with the flags that the switch excludes.
 pub fn without_unset(command: Command) -> Command {
@@ -24,8 +26,7 @@ pub fn gave(matches: &ArgMatches, id: &str) -> bool {
 }
 
 fn says_nothing(value: &OsStr, is_switch: bool) -> bool {
-    const OFF: [&str; 6] = ["0", "no", "n", "false", "f", "off"];
-    value.is_empty() || is_switch && OFF.iter().any(|off| value.eq_ignore_ascii_case(off))
+    value.is_empty() || is_switch && value.to_str().and_then(on_or_off) == Some(false)
 }
 
 #[cfg(test)]

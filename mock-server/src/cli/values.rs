@@ -35,13 +35,22 @@ pub fn parse_version(text: &str) -> Result<String, String> {
 
 /// A mode, or what else turns a switch on or off.
 pub fn parse_strict(text: &str) -> Result<StrictArg, String> {
-    let mode = match text.to_ascii_lowercase().as_str() {
-        "journal" | "1" | "yes" | "y" | "true" | "t" | "on" => Some(Strictness::Journal),
-        "reject" => Some(Strictness::Reject),
-        "off" | "0" | "no" | "n" | "false" | "f" => None,
+    let mode = match (text.to_ascii_lowercase().as_str(), on_or_off(text)) {
+        ("journal", _) | (_, Some(true)) => Some(Strictness::Journal),
+        ("reject", _) => Some(Strictness::Reject),
+        (_, Some(false)) => None,
         _ => return Err("expected journal, reject or off".into()),
     };
     Ok(StrictArg(mode))
+}
+
+/// The words for a switch, as clap takes them in a variable.
+pub fn on_or_off(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
+        "0" | "no" | "n" | "false" | "f" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 /// Refuses what [`Limits::set`] refuses.

@@ -20,6 +20,7 @@ use super::{
     activity::Active,
     credentials::with_path,
     error::ProxyError,
+    lent,
     pool::{Connection, Pool, TOOLBOX_PORT},
     tunnel,
 };
@@ -52,6 +53,7 @@ pub async fn forward(
     let upgrade = upgrade_protocol(request.headers());
     let client = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     rewrite_head(&mut request, port, upgrade.as_ref());
+    let offer = lent::offer(sandbox, port, &mut request);
     let (mut response, connection) = match send(pool, sandbox, port, request).await {
         Ok(answered) => answered,
         Err(error) if port != TOOLBOX_PORT => {
@@ -75,9 +77,20 @@ pub async fn forward(
     // An intermediary answers in its own version, whatever the program's (RFC 9110, 2.5); hyper sees to the client's.
     *response.version_mut() = Version::HTTP_11;
     strip_hop_by_hop(response.headers_mut());
-    let pool = pool.clone();
-    Ok(response
-        .map(|inner| Body::new(Forwarded { inner, ended: false, lease: Some((pool, connection)), _active: active })))
+    let lent = offer.and_then(|offer| Some((offer, lent::taken(&mut response)?)));
+    let (mut head, inner) = response.into_parts();
+    let body = match lent {
+        None => {
+            let lease = Some((pool.clone(), connection));
+            Body::new(Forwarded { inner, ended: false, lease, _active: active })
+        }
+        Some((offer, range)) => {
+            pool.put(connection);
+            let lent = lent::body(offer, range, &mut head.headers, active).await;
+            lent.map_err(|error| ProxyError::bad_gateway(format_args!("the sandbox's file: {error}")))?
+        }
+    };
+    Ok(Response::from_parts(head, body))
 }
 
 /// Sends the request, once more over a fresh connection if a kept one turned out to be closed before anything was sent.

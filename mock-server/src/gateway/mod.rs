@@ -15,6 +15,7 @@ mod frames;
 mod hosts;
 mod legacy;
 mod lenient;
+mod lent;
 pub mod links;
 pub mod listen;
 mod lull;

@@ -45,6 +45,8 @@ pub enum Event {
     Failed { message: String },
     /// Answers [`Request::Connect`], with the connection unless it failed with this errno.
     Connected { id: u32, error: Option<i32> },
+    /// The file beside it is what the HTTP request that offered to read it asks for.
+    Lent { id: u32 },
 }
 
 /// A non-blocking seqpacket socket.
@@ -114,7 +116,9 @@ impl AgentLink {
                 Ok(fds.try_into().map_err(|_| no_outbound.unwrap_or_default()))
             }
             Some((Event::Failed { message }, _)) => Err(io::Error::other(message)),
-            Some((Event::Connected { .. }, _)) => Err(io::Error::other("the agent spoke out of turn")),
+            Some((Event::Connected { .. } | Event::Lent { .. }, _)) => {
+                Err(io::Error::other("the agent spoke out of turn"))
+            }
             None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the agent ended during set-up")),
         }
     }
@@ -122,7 +126,11 @@ impl AgentLink {
     /// Hands answers to those who wait; returns when the agent is gone.
     pub async fn run(&self) {
         while let Ok(Some((event, mut fds))) = self.0.channel.recv().await {
-            let Event::Connected { id, error } = event else { continue };
+            let (id, error) = match event {
+                Event::Connected { id, error } => (id, error),
+                Event::Lent { id } => (id, None),
+                Event::Ready { .. } | Event::Failed { .. } => continue,
+            };
             let waiting = self.0.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&id));
             let result = match error {
                 Some(errno) => Err(io::Error::from_raw_os_error(errno)),
@@ -153,13 +161,38 @@ impl AgentLink {
 
     /// A connection to a port inside.
     pub async fn connect(&self, port: u16) -> io::Result<OwnedFd> {
+        let awaited = self.await_descriptor()?;
+        self.0.channel.send(&Request::Connect { id: awaited.id, port }, &[]).await?;
+        awaited.descriptor().await
+    }
+
+    /// A place for a descriptor that the agent will send.
+    pub fn await_descriptor(&self) -> io::Result<Awaited> {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        match self.0.waiting.lock().as_mut() {
-            Some(waiting) => waiting.insert(id, sender),
-            None => return Err(io::ErrorKind::NotConnected.into()),
-        };
-        self.0.channel.send(&Request::Connect { id, port }, &[]).await?;
-        receiver.await.unwrap_or_else(|_| Err(io::ErrorKind::NotConnected.into()))
+        self.0.waiting.lock().as_mut().ok_or(io::ErrorKind::NotConnected)?.insert(id, sender);
+        Ok(Awaited { id, receiver, link: self.clone() })
+    }
+}
+
+/// A descriptor that the agent was asked for, by this number. Who drops it wants it no more.
+pub struct Awaited {
+    pub id: u32,
+    receiver: oneshot::Receiver<io::Result<OwnedFd>>,
+    link: AgentLink,
+}
+
+impl Awaited {
+    /// `NotConnected` when the agent is gone.
+    pub async fn descriptor(mut self) -> io::Result<OwnedFd> {
+        (&mut self.receiver).await.unwrap_or_else(|_| Err(io::ErrorKind::NotConnected.into()))
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.link.0.waiting.lock().as_mut() {
+            waiting.remove(&self.id);
+        }
     }
 }

@@ -11,6 +11,7 @@ mod groups;
 mod idmap;
 mod inside;
 mod launch;
+pub(crate) mod lending;
 mod links;
 mod manager;
 mod moving;

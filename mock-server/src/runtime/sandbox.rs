@@ -26,6 +26,7 @@ use super::{
     Isolation, NetworkPolicy,
     ctrl::AgentLink,
     groups::Group,
+    lending::{Loans, Offer},
     net::{NetHandle, OutboundSecret},
     nursery::Launched,
     still::Stillness,
@@ -51,6 +52,7 @@ pub struct Sandbox {
     /// The way out, where there is one and as long as the sandbox lives: it keeps the network namespace alive.
     network: Arc<Mutex<Option<NetHandle>>>,
     exit: watch::Receiver<Option<Exit>>,
+    loans: Loans,
     pub(super) group: Group,
     /// What keeps its processes still, if they are.
     pub(super) still: Mutex<Option<Stillness>>,
@@ -72,7 +74,10 @@ impl Sandbox {
         let network = Arc::new(Mutex::new(network));
         let way_out = network.clone();
         let groups = group.clone();
+        let loans = Loans::default();
+        let lent = loans.clone();
         let gone = move || {
+            lent.end();
             way_out.lock().take();
             groups.remove();
             gone();
@@ -81,7 +86,7 @@ impl Sandbox {
         let answers = link.clone();
         tokio::spawn(async move { answers.run().await });
         let still = Mutex::new(None);
-        Ok(Arc::new(Sandbox { id, isolation, link, pidfd, pid: launched.pid, network, exit, group, still }))
+        Ok(Arc::new(Sandbox { id, isolation, link, pidfd, pid: launched.pid, network, exit, loans, group, still }))
     }
 
     pub fn id(&self) -> &str {
@@ -98,6 +103,11 @@ impl Sandbox {
         let (ours, theirs) = UnixStream::pair()?;
         self.link.serve(theirs.as_fd()).await?;
         Stream::new(ours.into())
+    }
+
+    /// For a request to the toolbox whose answer may be a file that the server reads itself.
+    pub fn offer_to_read(&self) -> io::Result<Offer> {
+        Ok(Offer::new(self.link.await_descriptor()?, self.loans.clone()))
     }
 
     /// The answer of the toolbox to a GET: a small JSON document.

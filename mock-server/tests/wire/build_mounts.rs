@@ -40,6 +40,28 @@ async fn a_cache_is_its_organisation_s_own_and_goes_with_it() {
 }
 
 #[tokio::test]
+async fn a_locked_cache_is_one_step_s_at_a_time() {
+    if !has_images() {
+        return;
+    }
+    let registry = Registry::start().await;
+    let image = base_image(&registry).await;
+    let Account { key, client } = Account::new().await;
+    let builds = (0..3).map(|n| {
+        let account = Account { key: key.clone(), client: client.clone() };
+        // Each has it at another place, beside one that they share.
+        let dockerfile = format!(
+            "FROM {image}\nRUN --mount=type=cache,target=/c{n},id=c,sharing=locked --mount=type=cache,target=/d,sharing=private \
+             mkdir /c{n}/mine && echo {n} > /d/n && sleep 0.3 && cat /d/n && rmdir /c{n}/mine\n"
+        );
+        async move { build(account, &format!("locked-{n}"), &dockerfile, &[]).await }
+    });
+    for built in futures_util::future::join_all(builds).await {
+        assert_eq!(built.snapshot["state"], "active", "{}", built.log);
+    }
+}
+
+#[tokio::test]
 async fn mounts_are_what_their_options_say() {
     if !has_images() {
         return;

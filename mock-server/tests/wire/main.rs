@@ -26,6 +26,7 @@ mod durable_people;
 mod entrypoint;
 mod env;
 mod events;
+mod fault_sockets;
 mod fault_table;
 mod faults;
 mod files;

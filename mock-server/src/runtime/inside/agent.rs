@@ -22,6 +22,7 @@ use super::{
     super::{
         Isolation,
         ctrl::{Channel, Event, Request},
+        lending::{self, Lender},
         sys::{process, stream::Stream},
     },
     keeper::{Keeper, Memory},
@@ -140,14 +141,19 @@ async fn serve_until_end(
         tokio::spawn(keeper.clone().run());
     }
     let watched = keeper.clone();
-    let all = all.layer(tower::util::MapRequestLayer::new(move |request: axum::extract::Request| {
+    let channel = Arc::new(Channel::new(ctrl)?);
+    let to_server = channel.clone();
+    let all = all.layer(tower::util::MapRequestLayer::new(move |mut request: axum::extract::Request| {
         if let Some(keeper) = &watched {
             keeper.wake();
+        }
+        let offered = request.headers().get(lending::HEADER);
+        if let Some(lender) = offered.and_then(|id| Lender::new(&to_server, id.as_bytes())) {
+            request.extensions_mut().insert(lender);
         }
         request
     }));
     let service = TowerToHyperService::new(all);
-    let channel = Arc::new(Channel::new(ctrl)?);
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     loop {

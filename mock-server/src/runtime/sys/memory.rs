@@ -11,13 +11,21 @@ use std::{
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
+use super::singly;
+
 /// The process is the server's alone.
 static OWN: AtomicBool = AtomicBool::new(false);
 
 /// For the process that is the server's alone, and not a test's that has one inside: it is kept small. Keeps the C library from
-/// giving each thread a heap of its own, of which each would keep its largest extent.
+/// giving each thread a heap of its own, of which each would keep its largest extent, and the kernel from mapping parts of the
+/// program that nobody needs.
 pub fn keep_small() {
     OWN.store(true, Ordering::Relaxed);
+    if let Err(error) = singly::map(&program()) {
+        tracing::debug!(%error, "the program is mapped in large pieces");
+    }
+    // What has run until here was.
+    give_program_back();
     #[cfg(target_env = "gnu")]
     // SAFETY: sets a number.
     unsafe {
@@ -42,28 +50,39 @@ pub fn give_back() {
 /// Gives the pages of the program itself back: the system has them anyway, and what runs again finds them there for a fault of
 /// a microsecond each.
 pub fn give_program_back() {
-    // SAFETY: the callback fits, and takes no data.
-    unsafe {
-        libc::dl_iterate_phdr(Some(forget_program), ptr::null_mut());
+    for pages in program() {
+        // SAFETY: pages of a private mapping of the program's file that nobody can have changed: the next access reads
+        // the same from the file.
+        unsafe { libc::madvise(pages.start as *mut libc::c_void, pages.len(), libc::MADV_DONTNEED) };
     }
 }
 
-/// For the first program that the loader names, which is the main one: its segments that were never writable, so that
-/// the file still has every byte of them.
-unsafe extern "C" fn forget_program(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: the loader gives the headers of a program that is loaded, and for as long as this runs.
-    let (base, headers) = unsafe {
+/// The main program's segments that were never writable, so that the file still has every byte of them: their addresses, in
+/// whole pages.
+fn program() -> Vec<Range<usize>> {
+    let mut pages = Vec::new();
+    // SAFETY: the callback fits, and what it takes lives until it is done.
+    unsafe {
+        libc::dl_iterate_phdr(Some(note_program), (&raw mut pages).cast());
+    }
+    pages
+}
+
+/// For the first program that the loader names, which is the main one.
+unsafe extern "C" fn note_program(info: *mut libc::dl_phdr_info, _: usize, pages: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the loader gives the headers of a program that is loaded, and for as long as this runs; `pages` is what
+    // `program` gave.
+    let (base, headers, pages) = unsafe {
         let info = &*info;
-        (info.dlpi_addr as usize, std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)))
+        let headers = std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
+        (info.dlpi_addr as usize, headers, &mut *pages.cast::<Vec<Range<usize>>>())
     };
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
         let (start, end) = (base + header.p_vaddr as usize, base + (header.p_vaddr + header.p_filesz) as usize);
         // The last page may be shared with what follows.
         let (start, end) = (start.next_multiple_of(page_size()), end - end % page_size());
         if start < end {
-            // SAFETY: pages of a private mapping of the program's file that nobody can have changed: the next access
-            // reads the same from the file.
-            unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+            pages.push(start..end);
         }
     }
     1

@@ -12,6 +12,7 @@ pub mod net;
 pub mod process;
 pub mod rlimits;
 pub mod seccomp;
+mod singly;
 pub mod spread;
 pub mod stream;
 pub mod worker;

@@ -4,8 +4,8 @@ use std::{io, ops::Range, time::SystemTime};
 
 use axum::{
     body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{Extension, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -16,17 +16,26 @@ use super::{
     ranges::{self, Wanted},
     segments::{self, Content, Segment},
 };
-use crate::toolbox::{Ctx, ToolboxError, params::Params};
+use crate::{
+    runtime::lending::{self, Lender},
+    toolbox::{Ctx, ToolboxError, params::Params},
+};
 
+const LENT: HeaderName = HeaderName::from_static(lending::HEADER);
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// `DownloadFile`: 200 or 206 with the bytes, 304, 412 or 416.
-pub async fn download(State(ctx): State<Ctx>, params: Params, headers: HeaderMap) -> Result<Response, ToolboxError> {
-    send(params.path(&ctx, "path")?, &headers).await
+pub async fn download(
+    State(ctx): State<Ctx>,
+    params: Params,
+    lender: Option<Extension<Lender>>,
+    headers: HeaderMap,
+) -> Result<Response, ToolboxError> {
+    send(params.path(&ctx, "path")?, &headers, lender.as_deref()).await
 }
 
-/// The answer to a download of a file, as the request's headers want it.
-pub async fn send(file: Named, headers: &HeaderMap) -> Result<Response, ToolboxError> {
+/// The answer to a download of a file, as the request's headers want it. Who passes a `lender` may get a large file itself.
+pub async fn send(file: Named, headers: &HeaderMap, lender: Option<&Lender>) -> Result<Response, ToolboxError> {
     let (metadata, content) = match segments::open_cached(&file.real) {
         Some(opened) => opened,
         None => {
@@ -36,8 +45,8 @@ pub async fn send(file: Named, headers: &HeaderMap) -> Result<Response, ToolboxE
     };
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH);
     let mut response = match ranges::wanted(headers, modified, content.size()) {
-        Wanted::Whole => answer(StatusCode::OK, BINARY, content.size(), vec![content.whole()]),
-        Wanted::Ranges(ranges) if ranges.len() == 1 => one_range(&content, ranges[0].clone()),
+        Wanted::Whole => one_stretch(StatusCode::OK, content.whole(), lender).await,
+        Wanted::Ranges(ranges) if ranges.len() == 1 => one_range(&content, ranges[0].clone(), lender).await,
         Wanted::Ranges(ranges) => several_ranges(&content, &ranges),
         Wanted::NotModified => StatusCode::NOT_MODIFIED.into_response(),
         Wanted::PreconditionFailed => StatusCode::PRECONDITION_FAILED.into_response(),
@@ -84,10 +93,20 @@ fn answer(status: StatusCode, content_type: HeaderValue, length: u64, mut segmen
     (status, headers, body).into_response()
 }
 
-fn one_range(content: &Content, range: Range<u64>) -> Response {
-    let length = range.end - range.start;
+async fn one_stretch(status: StatusCode, segment: Segment, lender: Option<&Lender>) -> Response {
+    if let (Some(lender), Segment::File(file, range)) = (lender, &segment)
+        && lender.lend(file).await.is_ok()
+    {
+        let lent = HeaderValue::from_str(&lending::stretch(range)).expect("numbers are a header value");
+        let headers = [(header::CONTENT_TYPE, BINARY), (LENT, lent)];
+        return (status, headers, Body::empty()).into_response();
+    }
+    answer(status, BINARY, segment.length(), vec![segment])
+}
+
+async fn one_range(content: &Content, range: Range<u64>, lender: Option<&Lender>) -> Response {
     let shown = content_range(&range, content.size());
-    let mut response = answer(StatusCode::PARTIAL_CONTENT, BINARY, length, vec![content.slice(range)]);
+    let mut response = one_stretch(StatusCode::PARTIAL_CONTENT, content.slice(range), lender).await;
     response.headers_mut().insert(header::CONTENT_RANGE, shown);
     response
 }

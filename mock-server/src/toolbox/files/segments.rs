@@ -102,6 +102,13 @@ pub enum Segment {
 }
 
 impl Segment {
+    pub fn length(&self) -> u64 {
+        match self {
+            Segment::Bytes(bytes) => bytes.len() as u64,
+            Segment::File(_, range) => range.end - range.start,
+        }
+    }
+
     fn chunks(self) -> impl Iterator<Item = Segment> {
         let (bytes, stretch) = match self {
             Segment::Bytes(bytes) => (Some(Segment::Bytes(bytes)), None),

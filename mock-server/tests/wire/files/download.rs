@@ -114,7 +114,7 @@ async fn ranges() {
 }
 
 /// Whether any process of the machine has a file of this name open.
-fn is_open(name: &str) -> bool {
+pub(super) fn is_open(name: &str) -> bool {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     let files = processes.filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok()).flatten().flatten();
     files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|path| path.ends_with(name))

@@ -4,6 +4,7 @@ mod bulk;
 mod download;
 mod find;
 mod info;
+mod lending;
 mod mutate;
 mod upload;
 

@@ -147,7 +147,7 @@ async fn download(
 }
 
 async fn video(ctx: &Ctx, path: &str, headers: &HeaderMap) -> Result<Response, ToolboxError> {
-    let mut response = send(Named::new(ctx, path.as_ref()), headers).await?;
+    let mut response = send(Named::new(ctx, path.as_ref()), headers, None).await?;
     let kind = response.headers_mut().get_mut(header::CONTENT_TYPE);
     if let Some(kind) = kind.filter(|kind| *kind == "application/octet-stream") {
         *kind = HeaderValue::from_static("video/mp4");
