@@ -1,11 +1,21 @@
 //! Answers whose bytes are a file that the sandbox lent ([`crate::runtime::lending`]).
 
-use std::{io, ops::Range, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
@@ -42,18 +52,19 @@ pub fn taken(response: &mut Response<Incoming>) -> Option<Range<u64>> {
 /// The answer's body, and its length in the head. `active` lives as long as it.
 pub async fn body(offer: Offer, range: Range<u64>, headers: &mut HeaderMap, active: Active) -> io::Result<Body> {
     let loan = offer.file().await?;
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    Ok(Body::from_stream(chunks(loan, range, active)))
+    let left = range.end - range.start;
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(left));
+    Ok(Body::new(Lent { chunks: chunks(loan, range).boxed(), left, _active: active }))
 }
 
-fn chunks(loan: Loan, range: Range<u64>, active: Active) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let shared = Arc::new((loan, Buffers::default(), active));
+fn chunks(loan: Loan, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let source = Arc::new((loan, Buffers::default()));
     let starts = range.clone().step_by(CHUNK);
     let reads = starts.map(move |start| {
-        let shared = shared.clone();
+        let source = source.clone();
         let length = usize::try_from(range.end - start).unwrap_or(CHUNK).min(CHUNK);
         let read = move || {
-            let (loan, buffers, _) = &*shared;
+            let (loan, buffers) = &*source;
             let mut buffer = buffers.take();
             loan.read(&mut buffer.bytes[..length], start)?;
             Ok(Bytes::from_owner(buffer).slice(..length))
@@ -61,6 +72,34 @@ fn chunks(loan: Loan, range: Range<u64>, active: Active) -> impl Stream<Item = i
         async { tokio::task::spawn_blocking(read).await.map_err(io::Error::other)? }
     });
     stream::iter(reads).buffered(AHEAD)
+}
+
+/// Knows its end: nobody asks a body for more than was promised.
+struct Lent {
+    chunks: BoxStream<'static, io::Result<Bytes>>,
+    left: u64,
+    _active: Active,
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let chunk = ready!(self.chunks.poll_next_unpin(cx));
+        if let Some(Ok(chunk)) = &chunk {
+            self.left -= chunk.len() as u64;
+        }
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
 }
 
 /// What the chunks of one answer are read into, again and again.

@@ -57,7 +57,8 @@ pub fn open(config: &Config, listening: SocketAddr, data_dir: &Path) -> io::Resu
             (builder.with_cert_resolver(Arc::new(names)), Some(path))
         }
     };
-    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Who offers neither of these offers none, or is refused; old clients offer the old one alone.
+    server.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     Ok(Some(Https { acceptor: TlsAcceptor::from(Arc::new(server)), authority }))
 }
 

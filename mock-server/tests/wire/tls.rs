@@ -87,6 +87,12 @@ async fn an_authority_of_its_own_proves_the_api_and_every_preview() {
     let url = har["log"]["entries"][0]["request"]["url"].as_str().expect("an URL");
     assert_eq!(url, format!("https://localhost:{port}/api/config"));
     client.ask("GET", "elsewhere.test", "/health", "").await.expect_err("nobody vouches for that");
+    for (offered, is_taken) in [("http/1.0", true), ("http/1.1", true), ("h2", false)] {
+        let mut tls = (*client.tls).clone();
+        tls.alpn_protocols = vec![offered.into()];
+        let client = Client { server: client.server, key: client.key.clone(), tls: tls.into() };
+        assert_eq!(client.ask("GET", "localhost", "/health", "").await.is_ok(), is_taken, "{offered}");
+    }
     let sandbox = client.json("POST", "localhost", "/api/sandbox", json!({})).await;
     let id = sandbox["id"].as_str().expect("an id").to_owned();
     eventually("it is started", async || {

@@ -2,9 +2,14 @@
 
 use daytona_mock::runtime::{Isolation, IsolationChoice};
 use reqwest::{Method, Response};
+use serde_json::{Value, json};
 
 use super::download::is_open;
-use crate::support::{Sandbox, eventually, isolation, sandbox};
+use crate::{
+    faults::of,
+    journal::entries,
+    support::{Sandbox, eventually, isolation, sandbox},
+};
 
 const HEADER: &str = "X-Daytona-Mock-Lend";
 
@@ -39,6 +44,22 @@ print(len(answer.read()), answer.headers.get('X-Daytona-Mock-Lend'))";
     if isolation() != IsolationChoice::Exactly(Isolation::Process) {
         assert_eq!(sandbox.run(&format!("python3 -c \"{inside}\"")).await, "1000000 None\n");
     }
+}
+
+#[tokio::test]
+async fn the_journal_tells_whole_downloads_from_others() {
+    let sandbox = sandbox().await;
+    sandbox.run("head -c 3000000 /dev/urandom > big").await;
+    let api = of(&sandbox);
+    drop(download(&sandbox, "big", None).await.bytes().await.expect("whole"));
+    let whole = entries(&api, "operation=DownloadFile&until=1&open=false").await.pop().expect("one");
+    assert_eq!((&whole["aborted"], &whole["response"]["bytes"]), (&Value::Null, &json!(3_000_000)), "{whole}");
+    sandbox.run("truncate -s 2G big").await;
+    let mut broken = download(&sandbox, "big", None).await;
+    assert!(broken.chunk().await.expect("some of it").is_some());
+    drop(broken);
+    let broken = entries(&api, "operation=DownloadFile&until=2&open=false").await.pop().expect("one");
+    assert_eq!(broken["aborted"], true, "{broken}");
 }
 
 #[tokio::test]
