@@ -52,8 +52,9 @@ enum Command {
     Env(Locate),
     /// Ask the running server whether it is well; exit code 0 or 1.
     Health(Locate),
-    /// Run a program that trusts the server's certificate authority (that of DAYTONA_API_URL), as the
-    /// Python SDKs must to upload local files for builds, over https only: daytona-mock trusted python build.py
+    /// Run a program that trusts the server's certificate authority (that of DAYTONA_API_URL; of a server with --tls
+    /// that of DAYTONA_MOCK_READY_FILE or DAYTONA_MOCK_DATA_DIR), as the Python SDKs must to upload local files
+    /// for builds, over https only: daytona-mock trusted python build.py
     Trusted {
         /// The program and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]

@@ -12,24 +12,26 @@ use serde_json::json;
 use super::{
     auth::{Caller, Client},
     error::{ApiError, ApiResult, ok, text},
-    query::Query,
+    query::{Query, number_of},
 };
 use crate::{
     gateway::links::Links,
     model::{ControlPlane, preview::sign_nothing},
 };
 
-/// As the original's number: `port` itself if it is one, `NaN` where it isn't.
+/// As the original's number: `NaN` where it is none.
 fn port_text(port: &str) -> ApiResult<String> {
-    match port.parse::<f64>() {
-        Ok(number) if (1.0..=65535.0).contains(&number) => Ok(port.to_owned()),
-        Ok(number) if number.is_finite() => Err(ApiError::bad_request("Invalid port")),
+    match number_of(port) {
+        number if (1.0..=65535.0).contains(&number) => Ok(number.to_string()),
+        number if number.is_finite() => Err(ApiError::bad_request("Invalid port")),
         _ => Ok("NaN".to_owned()),
     }
 }
 
 fn port_number(port: &str) -> ApiResult<u16> {
-    port.parse().ok().filter(|port| *port > 0).ok_or_else(|| ApiError::bad_request("Invalid port"))
+    let number = number_of(port);
+    let fits = number.fract() == 0.0 && (1.0..=65535.0).contains(&number);
+    if fits { Ok(number as u16) } else { Err(ApiError::bad_request("Invalid port")) }
 }
 
 /// No port of this machine is left for the link.
@@ -60,7 +62,7 @@ pub async fn signed_url(
     query: Query,
 ) -> ApiResult {
     let sandbox = caller.sandbox(&cp, &id)?;
-    let number = if port.parse::<f64>().is_ok_and(f64::is_finite) { Some(port_number(&port)?) } else { None };
+    let number = if number_of(&port).is_finite() { Some(port_number(&port)?) } else { None };
     let seconds = match query.get("expiresInSeconds") {
         Some(text) => text.parse().map_err(|_| ApiError::bad_request("expiresInSeconds must be an integer number"))?,
         None => 60,

@@ -112,9 +112,9 @@ impl Query {
     }
 
     fn whole(&mut self, name: &str, max: Option<u32>, integer_first: bool) -> Option<u64> {
-        // As the original coerces: empty is 0, what is no number fails every check.
-        let text = self.raw(name)?.trim();
-        let value = if text.is_empty() { 0.0 } else { f64::from_str(text).unwrap_or(f64::NAN) };
+        // What is no number fails every check.
+        let text = self.raw(name)?;
+        let value = number_of(text);
         let is_whole = value.fract() == 0.0;
         let mut problems = Vec::new();
         if value.is_nan() || value < 1.0 {
@@ -152,9 +152,20 @@ fn list<T>(all: &[(&str, T)]) -> String {
     all.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(", ")
 }
 
+/// A number as the original coerces texts (JavaScript's `Number`): empty is 0, what is none `NaN`.
+pub fn number_of(text: &str) -> f64 {
+    let text = text.trim();
+    if text.is_empty() { 0.0 } else { f64::from_str(text).unwrap_or(f64::NAN) }
+}
+
 /// `2026-11-24`, `…T00:00:00.000Z`, and Python's `…T00:00:00.000000+0000` or without a zone. A space may be a `+` that
-/// was not escaped.
+/// was not escaped. What the original's `Date` reads besides: Ruby's `2026-11-24 00:00:00 UTC`, and dates as mails and JavaScript
+/// write them.
 pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
+    iso_date(text).or_else(|| spoken_date(text))
+}
+
+fn iso_date(text: &str) -> Option<DateTime<Utc>> {
     let text = text.replacen(' ', if text.contains('T') { "+" } else { "T" }, 1);
     let zoned =
         DateTime::parse_from_rfc3339(&text).or_else(|_| DateTime::parse_from_str(&text, "%Y-%m-%dT%H:%M:%S%.f%z"));
@@ -167,6 +178,16 @@ pub fn parse_date(text: &str) -> Option<DateTime<Utc>> {
         time.or_else(|| text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)).map(|time| time.and_utc())
     };
     zoned.map(|time| time.with_timezone(&Utc)).ok().or_else(plain)
+}
+
+/// With names for days, months or zones.
+fn spoken_date(text: &str) -> Option<DateTime<Utc>> {
+    // JavaScript puts the zone's name behind its offset.
+    let text = text.split(" (").next()?.replace("GMT+", "+").replace("GMT-", "-");
+    let text = text.replace("UTC", "+0000").replace("GMT", "+0000");
+    let zoned = ["%Y-%m-%d %H:%M:%S%.f %z", "%a %b %d %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z"];
+    let found = zoned.iter().find_map(|format| DateTime::parse_from_str(&text, format).ok());
+    found.map(|time| time.with_timezone(&Utc))
 }
 
 #[cfg(test)]
@@ -216,10 +237,18 @@ mod tests {
             "2026-11-24T00:00Z",
             "2026-11-24T00:00",
             "2026-11-24T00:00:00.000000 0000",
+            "2026-11-24 00:00:00 UTC",
+            "2026-11-24 01:00:00 +0100",
+            "2026-11-24 00:00:00.000 GMT",
+            "Tue Nov 24 2026 00:00:00 GMT+0000 (Coordinated Universal Time)",
+            "Tue Nov 24 2026 01:00:00 GMT+0100",
+            "Tue, 24 Nov 2026 00:00:00 GMT",
         ] {
             assert_eq!(parse_date(text), Some(midnight), "{text}");
         }
-        assert_eq!(parse_date("x"), None);
+        for text in ["x", "UTC", "2026-11-24 UTC", "2026-13-24 00:00:00 UTC"] {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use super::{
     body::Body,
     dto::{Full, Shape},
     error::{ApiError, ApiResult, created},
+    query::number_of,
     sandboxes::full,
     validate::Checks,
 };
@@ -110,9 +111,9 @@ async fn interval(
 
 /// The original answers 500 to what isn't a whole number of 32 bits, except that too much archive time is the maximum.
 fn parse(minutes: &str, which: Interval) -> ApiResult<i32> {
-    match minutes.parse::<i64>() {
-        Ok(n) if i32::try_from(n).is_ok() => Ok(n as i32),
-        Ok(n) if which == Interval::Archive && n > 0 => Ok(i32::MAX),
+    match number_of(minutes) {
+        n if n.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&n) => Ok(n as i32),
+        n if n.fract() == 0.0 && which == Interval::Archive && n > 0.0 => Ok(i32::MAX),
         _ => {
             let name = if which == Interval::Ttl { "ttlMinutes" } else { "interval" };
             Err(ApiError::bad_request(format!("{name} must be an integer number")))

@@ -7,7 +7,7 @@ use std::{
     io::{self, Read, Write},
     net::TcpStream,
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -18,7 +18,8 @@ use nix::{
     unistd::{getegid, geteuid},
 };
 
-use crate::{data_dir, gateway::besides::AUTHORITY};
+use super::{Locate, client};
+use crate::gateway::besides::AUTHORITY;
 
 /// Where systems keep their authorities in one file.
 const BUNDLES: [&str; 5] = [
@@ -51,16 +52,22 @@ pub fn run(command: &[OsString]) -> Result<(), String> {
     Err(format!("{}: {}", program.display(), command.exec()))
 }
 
-/// The authority of the server at `DAYTONA_API_URL`, else of the one with the usual data directory.
+/// The authority of the server at `DAYTONA_API_URL`, else of the one with this ready file or data directory.
 fn certificate() -> Result<String, String> {
     let url = std::env::var("DAYTONA_API_URL").unwrap_or_default();
     if let Some(rest) = url.strip_prefix("http://") {
         let host = rest.split('/').next().unwrap_or_default();
         return fetch(host).map_err(|error| format!("DAYTONA_API_URL={url}: {error}"));
     }
-    // A server that speaks TLS only.
-    let path = data_dir::default_data_dir().join("tls/ca.pem");
-    fs::read_to_string(&path).map_err(|error| format!("{}: {error} (or set DAYTONA_API_URL)", path.display()))
+    // A server that speaks TLS only says where its authority is.
+    let locate = Locate { data_dir: set("DAYTONA_MOCK_DATA_DIR"), ready_file: set("DAYTONA_MOCK_READY_FILE") };
+    let ready = client::find(&locate)?;
+    let path = ready.ca_certificate.ok_or("that server has no authority of its own")?;
+    fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn fetch(host: &str) -> io::Result<String> {

@@ -66,7 +66,7 @@ pub const PROGRAMS: &[Program] = &[
     ),
     command("node", "JavaScript and TypeScript code run", ["nodejs", "nodejs", "nodejs", "nodejs"]),
     command("npm", "installing Node packages", ["npm", "npm", "npm", "npm"]),
-    npm("ts-node", "nothing much (TypeScript runs without it)", "ts-node typescript"),
+    npm("ts-node", "programs that call it by name (code run does without)", "ts-node typescript"),
     command("git", "git operations", ["git", "git", "git", "git"]),
     command("curl", "fetching", ["curl", "curl", "curl", "curl"]),
     command("rg", "searching by hand", ["ripgrep", "ripgrep", "ripgrep", "ripgrep"]),

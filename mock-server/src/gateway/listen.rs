@@ -18,6 +18,7 @@ use super::{
     Gateway,
     besides::{Besides, Secure},
     lenient::{AtHead, Lenient},
+    linger::{Lingering, Unread},
     preview_ports::Opened,
     request_body::{self, Rest},
     tap::{Resets, Tap, Tapped},
@@ -143,10 +144,10 @@ async fn requests(
     gateway: Gateway,
     stop: CancellationToken,
 ) {
-    let (at_head, tap) = (AtHead::default(), Tap::default());
+    let (at_head, tap, unread) = (AtHead::default(), Tap::default(), Unread::default());
     let service = service_fn(|request: Request<Incoming>| {
         let (gateway, leads, (mut request, rest)) = (gateway.clone(), leads.clone(), watched(request, &at_head));
-        let tap = tap.clone();
+        let (tap, unread) = (tap.clone(), unread.clone());
         request.extensions_mut().insert(peer);
         if let Some(secure) = secure {
             request.extensions_mut().insert(secure);
@@ -156,16 +157,18 @@ async fn requests(
             if let Some(rest) = rest
                 && !rest.drain().await
             {
+                unread.set();
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)
         }
     });
+    let stream = Lingering::new(Tapped::new(stream, tap.clone()), unread.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(READ_BUFFER)
-        .serve_connection(TokioIo::new(Lenient::new(Tapped::new(stream, tap.clone()), at_head.clone())), service)
+        .serve_connection(TokioIo::new(Lenient::new(stream, at_head.clone())), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = match stop.run_until_cancelled(connection.as_mut()).await {

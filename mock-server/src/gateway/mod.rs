@@ -16,6 +16,7 @@ mod hosts;
 mod legacy;
 mod lenient;
 mod lent;
+mod linger;
 pub mod links;
 pub mod listen;
 mod lull;

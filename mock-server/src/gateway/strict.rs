@@ -54,11 +54,17 @@ pub async fn check(
         return Ok(request);
     }
     let message = strict::message(&violations);
+    let refused = is_legacy(exchange) || violations.iter().any(|violation| violation.rule != strict::DEPRECATED);
     exchange.progress.lock().violations = violations;
     match strictness {
-        Strictness::Journal => Ok(request),
-        Strictness::Reject => Err(envelope(exchange, StatusCode::BAD_REQUEST, Some(&message), None)),
+        Strictness::Reject if refused => Err(envelope(exchange, StatusCode::BAD_REQUEST, Some(&message), None)),
+        // What is only deprecated is answered by the service of today, and current SDKs and the CLI still ask for some.
+        _ => Ok(request),
     }
+}
+
+fn is_legacy(exchange: &Exchange) -> bool {
+    exchange.uri.path().starts_with(legacy::PREFIX)
 }
 
 fn below(exchange: &Exchange) -> &str {
@@ -81,7 +87,7 @@ fn judge(exchange: &Exchange, look: &Look) -> Vec<Violation> {
         has_body: look.has_body,
         body: look.whole.as_deref(),
         form: look.form.as_deref(),
-        legacy: exchange.uri.path().starts_with(legacy::PREFIX),
+        legacy: is_legacy(exchange),
     })
 }
 

@@ -146,6 +146,8 @@ impl ControlPlane {
                 sandbox.network_allow_list = allow;
             }
             if new.domains.is_some() {
+                // "Implies not blocking all" (Python's `update_network_settings`, 0.226).
+                sandbox.network_block_all &= new.block_all == Some(true) || domains.is_none();
                 sandbox.domain_allow_list = domains;
             }
             Ok(())

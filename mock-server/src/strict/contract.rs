@@ -1,6 +1,6 @@
 //! The contract's side of requests as data: `api.contract` and `toolbox.contract` beside this file. A line declares an
 //! operation (`op createSandbox deprecated path { port: number } query { limit?: number } body CreateSandbox`; of its path only
-//! what isn't text) or a type (`type Name = shape`).
+//! what isn't text; a `?` after a body that may be left out) or a type (`type Name = shape`).
 //! Shapes: `any`, `bool`, `integer`, `number`, `string`, `[shape]` a list, `<shape>` a map, `(a b)` one of these words,
 //! `{ name?: shape }` an object (`?`: may be left out), a type's name. `?` after a shape: null is fine. Indented lines go on.
 //! What the newest SDKs send beyond the published documents is in `newer.contract`, which says how it is written.
@@ -83,6 +83,15 @@ impl Contract {
         self.routes.iter().find(|route| route.method == method && fits(&route.path, path))
     }
 
+    /// A shape without its name, and whether it may be null.
+    pub fn plain<'a>(&'a self, shape: &'a Shape) -> &'a Shape {
+        match shape {
+            Shape::Nullable(of) => self.plain(of),
+            Shape::Named(name) => self.types.get(name).map_or(shape, |shape| self.plain(shape)),
+            shape => shape,
+        }
+    }
+
     pub fn more_fields(&mut self, name: &str, more: Fields) {
         match self.types.get_mut(name) {
             Some(Shape::Object(fields)) => fields.extend(more),
@@ -101,6 +110,14 @@ impl Contract {
 }
 
 impl Shape {
+    #[cfg(test)]
+    fn non_null(&self) -> &Shape {
+        match self {
+            Shape::Nullable(of) => of.non_null(),
+            shape => shape,
+        }
+    }
+
     fn innermost(&mut self) -> &mut Shape {
         match self {
             Shape::List(of) | Shape::Map(of) | Shape::Nullable(of) => of.innermost(),
@@ -217,11 +234,13 @@ mod tests {
         assert_eq!(ours, path, "path of {id}");
         assert_eq!(own.deprecated, official["deprecated"] == true, "{id}");
         let modern = &official["requestBody"]["content"]["application/json"]["schema"];
-        let old = parameters.iter().find(|p| p["in"] == "body").map_or(&Value::Null, |p| &p["schema"]);
+        let body = parameters.iter().find(|p| p["in"] == "body").unwrap_or(&official["requestBody"]);
+        let old = &body["schema"];
         let schema = resolve(document, if modern.is_null() { old } else { modern });
         let Some(properties) = schema["properties"].as_object() else { return };
         let mut fields: Vec<&str> = properties.keys().map(String::as_str).collect();
-        let mut ours: Vec<&str> = match own.body.as_ref() {
+        assert_eq!(matches!(own.body, Some(Shape::Nullable(_))), body["required"] != true, "whether {id} needs a body");
+        let mut ours: Vec<&str> = match own.body.as_ref().map(Shape::non_null) {
             Some(Shape::Named(name)) => match &contract.types[name] {
                 Shape::Object(fields) => fields.iter().map(|field| field.name).collect(),
                 _ => Vec::new(),

@@ -69,6 +69,8 @@ const SUCCESSORS: [(&str, &str); 5] = [
     ("getSnapshotBuildLogs", "use GET /snapshots/{id}/build-logs-url"),
     ("listSecrets", "use GET /secret/paginated"),
 ];
+/// The rule that refuses nothing by itself, but for the path that SDKs left with 0.113.
+pub const DEPRECATED: &str = "deprecated-route";
 /// More would only repeat themselves.
 const MOST: usize = 50;
 /// Characters of a text about one.
@@ -118,7 +120,7 @@ pub fn judge(request: &Request) -> Vec<Violation> {
         found.push(deprecated(request, id));
     }
     judge_path(request, id, own, &mut found);
-    judge_query(request, &own.query, &mut found);
+    judge_query(request, &own.query, contract, &mut found);
     body::judge_body(request, id, own, contract, &mut found);
     found.truncate(MOST);
     found.iter_mut().for_each(shorten);
@@ -143,7 +145,7 @@ fn deprecated(request: &Request, id: &str) -> Violation {
     };
     let now = || SUCCESSORS.iter().find(|(old, _)| *old == id).map(|(_, now)| (*now).to_owned());
     let legacy = request.legacy.then(|| format!("use {{toolboxProxyUrl}}/{{sandboxId}}{}", request.path));
-    Violation { rule: "deprecated-route", path: "path".into(), message, fix: legacy.or_else(now) }
+    Violation { rule: DEPRECATED, path: "path".into(), message, fix: legacy.or_else(now) }
 }
 
 /// Says in one line what is wrong.
@@ -253,24 +255,21 @@ fn judge_path(request: &Request, id: &str, own: &Operation, found: &mut Vec<Viol
     }
 }
 
-fn judge_query(request: &Request, declared: &Fields, found: &mut Vec<Violation>) {
-    let pairs: Vec<(String, String)> = form_urlencoded::parse(request.query.as_bytes())
-        .map(|(name, value)| (name.trim_end_matches("[]").to_owned(), value.into_owned()))
-        .collect();
-    let is_given = |wanted: &str| pairs.iter().any(|(name, _)| name == wanted);
+fn judge_query(request: &Request, declared: &Fields, contract: &Contract, found: &mut Vec<Violation>) {
+    let pairs: Vec<_> = form_urlencoded::parse(request.query.as_bytes()).collect();
+    let is_given = |wanted: &str| pairs.iter().any(|(name, _)| name.split('[').next() == Some(wanted));
     let known: Vec<&str> = declared.iter().map(|field| field.name).collect();
     let missing = declared.iter().filter(|field| !field.optional && !is_given(field.name)).map(|field| field.name);
     let missing: Vec<&str> = missing.collect();
     for (name, value) in &pairs {
-        match declared.iter().find(|field| field.name == name) {
-            Some(field) if !text_fits(&field.shape, value) => {
-                let message = format!("the query parameter {name} must be {}, not {value:?}", say(&field.shape));
-                let fix =
-                    repeated(&field.shape, name, value).or_else(|| hints::value(&field.shape, value).map(did_you_mean));
+        match meant(name, declared, contract) {
+            Some(shape) if !text_fits(shape, value) => {
+                let message = format!("the query parameter {name} must be {}, not {value:?}", say(shape));
+                let fix = repeated(shape, name, value).or_else(|| hints::value(shape, value).map(did_you_mean));
                 found.push(Violation { rule: "wrong-type", path: format!("query.{name}"), message, fix });
             }
             Some(_) => {}
-            None if CREDENTIALS.contains(&name.as_str()) => {}
+            None if CREDENTIALS.contains(&&**name) => {}
             None => {
                 let fix = hints::field(name, &missing, &known).map(did_you_mean);
                 let message = format!("the query parameter {name} is unknown and does nothing");
@@ -282,6 +281,22 @@ fn judge_query(request: &Request, declared: &Fields, found: &mut Vec<Violation>)
         let message = format!("the query parameter {name} is missing");
         found.push(Violation { rule: "missing-parameter", path: format!("query.{name}"), message, fix: None });
     }
+}
+
+/// What a query's name stands for: `a`, an item of a list `a[]` or `a[0]`, a field `a[b]`, and so on (qs).
+fn meant<'a>(name: &str, declared: &'a Fields, contract: &'a Contract) -> Option<&'a contract::Shape> {
+    let field = |fields: &'a Fields, name: &str| fields.iter().find(|field| field.name == name);
+    let mut parts = name.split('[');
+    let mut shape = &field(declared, parts.next()?)?.shape;
+    for part in parts {
+        let key = part.strip_suffix(']')?;
+        shape = match contract.plain(shape) {
+            contract::Shape::List(of) if key.bytes().all(|byte| byte.is_ascii_digit()) => of,
+            contract::Shape::Object(fields) => &field(fields, key)?.shape,
+            _ => return None,
+        };
+    }
+    Some(shape)
 }
 
 /// Good values in one text with commas.
@@ -325,6 +340,10 @@ mod tests {
         assert!(judged("POST", "/sandbox", "", &body).is_empty());
         assert!(judged("POST", "/sandbox", "access_token=x", &json!({})).is_empty());
         assert!(judged("GET", "/sandbox", "limit=10&states=started&states=stopped", &Value::Null).is_empty());
+        // As Ruby's and Go's clients write them.
+        assert!(judged("GET", "/sandbox", "states[]=started&states%5B0%5D=stopped", &Value::Null).is_empty());
+        let filters = "action[eq]=create&statusCode[gte]=200&targetType[in]=sandbox&targetType[in][0]=snapshot";
+        assert!(judged("GET", "/audit/organizations/x", filters, &Value::Null).is_empty());
         assert!(judged("GET", "/health", "", &Value::Null).is_empty());
     }
 

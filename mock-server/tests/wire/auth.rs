@@ -81,6 +81,9 @@ async fn a_new_key_is_checked() {
     api.refused("POST", "/api-keys", json!({"name": 5, "permissions": []}), 400, &both).await;
     api.refused("POST", "/api-keys", json!({"name": "<b>", "permissions": []}), 400, unsafe_name).await;
     api.refused("POST", "/api-keys", json!({"name": "", "permissions": []}), 400, "name should not be empty").await;
+    let ruby = json!({"name": "ruby", "permissions": [], "expiresAt": "2091-01-02 03:04:05 UTC"});
+    let (status, made) = api.post("/api-keys", ruby).await;
+    assert_eq!((status, &made["expiresAt"]), (201, &json!("2091-01-02T03:04:05.000Z")));
     let date = json!({"name": "k", "permissions": [], "expiresAt": "x"});
     api.refused("POST", "/api-keys", date, 400, "expiresAt must be a Date instance").await;
     let (status, body) = api.post("/api-keys", json!({})).await;

@@ -215,6 +215,12 @@ async fn users_install_programs_for_themselves() {
     assert_eq!(world.ok("own-program").await, "own");
     if world.run("command -v npm").await.0 == 0 {
         assert_eq!(world.ok("npm prefix -g").await, "/home/daytona/.local");
+        world.ok("sudo chown -R $(whoami) $(npm prefix -g)").await;
+        // What this machine says for all holds inside, too.
+        let global = world.ok("npm config get globalconfig").await;
+        for place in ["/usr/local/etc/npmrc", "/usr/etc/npmrc", "/etc/npmrc"] {
+            assert!(global != "/home/daytona/.local/etc/npmrc" || !Path::new(place).exists(), "{place} is passed over");
+        }
         world
             .ok("mkdir p && cd p && echo '{\"name\":\"p\",\"version\":\"1.0.0\",\"bin\":\"p.js\"}' > package.json")
             .await;

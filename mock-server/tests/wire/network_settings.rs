@@ -61,6 +61,14 @@ async fn blocking_cuts_what_is_open_and_allowing_opens_again() {
     assert!(!reaches(&sandbox, port).await, "not on the list");
     set(&sandbox, json!({"networkBlockAll": false})).await;
     assert!(reaches(&sandbox, port).await, "all is open again");
+    let blocks = async || sandbox.api(Method::GET, "").await.1["networkBlockAll"].clone();
+    set(&sandbox, json!({"networkBlockAll": true, "domainAllowList": "a.test"})).await;
+    assert_eq!(blocks().await, true);
+    set(&sandbox, json!({"domainAllowList": ""})).await;
+    assert_eq!(blocks().await, true);
+    set(&sandbox, json!({"domainAllowList": "a.test"})).await;
+    assert_eq!(blocks().await, false, "domains unblock, too");
+    set(&sandbox, json!({"networkBlockAll": false, "domainAllowList": ""})).await;
 
     // What is set holds for the next start, too.
     set(&sandbox, json!({"networkBlockAll": true})).await;

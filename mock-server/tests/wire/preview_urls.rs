@@ -25,7 +25,8 @@ async fn preview_url() {
     assert_eq!((status, &link["sandboxId"]), (200, &json!(id)));
     assert_eq!(link["url"], format!("http://3000-{id}.localhost:{}", server.ready().listen.port()));
     assert_eq!(link["token"].as_str().map(str::len), Some(32));
-    for (port, part) in [("x", "NaN"), ("80.5", "80.5"), ("22222", "22222")] {
+    let spelled = [("x", "NaN"), ("80.5", "80.5"), ("22222", "22222"), ("3000.0", "3000"), ("3e3", "3000")];
+    for (port, part) in spelled {
         let (status, link) = api.get(&format!("/sandbox/p/ports/{port}/preview-url")).await;
         assert!(status == 200 && link["url"].as_str().is_some_and(|url| url.contains(&format!("//{part}-"))), "{link}");
     }
@@ -65,6 +66,7 @@ async fn signed_preview_url() {
         api.refused("GET", &format!("/sandbox/p/ports/{port}/signed-preview-url"), Value::Null, 400, "Invalid port")
             .await;
     }
+    assert_eq!(api.get("/sandbox/p/ports/3000.0/signed-preview-url").await.1["port"], 3000);
     let (status, nowhere) = api.get("/sandbox/p/ports/x/signed-preview-url").await;
     assert_eq!((status, &nowhere["port"]), (200, &Value::Null), "{nowhere}");
     let token = nowhere["token"].as_str().expect("a token");

@@ -52,6 +52,7 @@ async fn intervals() {
     api.named("i").await;
     for (path, name, value) in [
         ("autostop/5", "autoStopInterval", 5),
+        ("autostop/15.0", "autoStopInterval", 15),
         ("autostop/0", "autoStopInterval", 0),
         ("autostop/99999", "autoStopInterval", 99999),
         ("autoarchive/5", "autoArchiveInterval", 5),

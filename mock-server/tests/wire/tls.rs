@@ -125,6 +125,15 @@ async fn an_authority_of_its_own_proves_the_api_and_every_preview() {
     });
     let health = health.await.expect("ran");
     assert!(health.status.success(), "{health:?}");
+    let url = server.api_url.clone();
+    let trusts = tokio::task::spawn_blocking(move || {
+        let mut trusted = Command::new(binary());
+        trusted.args(["trusted", "sh", "-c", "cat \"$SSL_CERT_FILE\""]);
+        trusted.env("DAYTONA_API_URL", url).env("DAYTONA_MOCK_READY_FILE", ready).output().expect("runs")
+    });
+    let trusts = trusts.await.expect("ran");
+    let own = std::fs::read_to_string(&authority).expect("a certificate");
+    assert!(String::from_utf8_lossy(&trusts.stdout).contains(own.trim()), "{trusts:?}");
     server.shutdown().await;
     // What was trusted once is trusted after a restart.
     let server = MockServer::start(config()).await.expect("starts again");

@@ -1,10 +1,14 @@
 //! How the control plane's HTTP behaves for every route: envelope, bodies, paths, tags, limits.
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     api::{Api, answer, keys},
-    support::server,
+    support::{sandbox, server},
 };
 
 #[tokio::test]
@@ -217,5 +221,33 @@ async fn an_answer_that_comes_before_the_body_keeps_the_connection() {
         assert!(answers.starts_with("HTTP/1.1 401 "), "{answers}");
         assert_eq!(answers.contains("HTTP/1.1 200 "), kept, "{answers}");
         assert_eq!(answers.split("\r\n\r\n").next().expect("head").contains("connection: close"), !kept, "{answers}");
+    }
+}
+
+/// Go's `net/http` takes a failed write for the end of it all.
+#[tokio::test]
+async fn who_is_refused_early_may_send_to_the_end_and_reads_why() {
+    const SIZE: usize = 8 << 20;
+    let sandbox = sandbox().await;
+    let (id, key) = (&sandbox.id, &sandbox.key);
+    let address = server().base_url.trim_start_matches("http://");
+    for (path, key, status) in [
+        (format!("/toolbox/{id}/files/upload-v2?path=x"), "wrong", "401"),
+        (format!("/toolbox/{id}/files/nowhere"), key, "404"),
+        ("/api/nowhere".to_owned(), key, "404"),
+    ] {
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\ncontent-length: {SIZE}\r\nconnection: \
+             close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let piece = vec![b'x'; 64 << 10];
+        for _ in 0..SIZE / piece.len() {
+            stream.write_all(&piece).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("whole");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
     }
 }

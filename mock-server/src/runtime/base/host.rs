@@ -34,6 +34,8 @@ const SOURCES: &[&str] = &[
     "/etc/skel",
     "/etc/pip.conf",
     "/etc/npmrc",
+    "/usr/etc/npmrc",
+    "/usr/local/etc/npmrc",
     "/etc/gitconfig",
     "/etc/localtime",
     "/var/lib/dpkg/status",
@@ -191,7 +193,10 @@ fn make_skeleton(dir: &Path, owners: Owners, isolation: Isolation, include: &[Pa
     make_var(&mut layer)?;
     make_home(&mut layer, "root", 0o700, ROOT)?;
     make_home(&mut layer, "home/daytona", 0o755, DAYTONA)?;
-    layer.file("home/daytona/.npmrc", NPM_RULES, 0o644, DAYTONA)?;
+    layer.file("home/daytona/.npmrc", npm_rules().as_bytes(), 0o644, DAYTONA)?;
+    for name in [".local", ".local/bin", ".local/lib"] {
+        layer.dir(Path::new("home/daytona").join(name), 0o755, DAYTONA)?;
+    }
     layer.dir(GIT_MIRRORS.trim_start_matches('/'), 0o755, ROOT)?;
     layer.file(git::RULES.trim_start_matches('/'), b"", 0o644, ROOT)?;
     for target in opt_dirs().iter().chain(include) {
@@ -286,8 +291,17 @@ fn env() -> BTreeMap<String, String> {
     env
 }
 
-/// Where `npm install -g` puts things: npm's own place is root's.
-const NPM_RULES: &[u8] = b"prefix=/home/daytona/.local\n";
+/// Where `npm install -g` puts things: npm's own place is root's. What this machine says for all its users (a registry, an
+/// authority) is beside npm's own place, and Debian's npm has it in `/etc`: where npm looks follows the prefix, so it is said.
+fn npm_rules() -> String {
+    let prefix = "prefix=/home/daytona/.local\n";
+    let node = ["/usr/local/bin/node", "/usr/bin/node"].iter().find_map(|node| fs::canonicalize(node).ok());
+    let beside = node.and_then(|node| Some(node.ancestors().nth(2)?.join("etc/npmrc")));
+    match beside.into_iter().chain([PathBuf::from("/etc/npmrc")]).find(|path| path.is_file()) {
+        Some(global) => format!("{prefix}globalconfig={}\n", global.display()),
+        None => prefix.to_owned(),
+    }
+}
 
 /// Debian's prompt without its colours and its title. Programs that read a terminal look for something near the end of its
 /// output, and a prompt of 130 bytes pushes that out of sight (`toolbox-bench` looks at the last 64).

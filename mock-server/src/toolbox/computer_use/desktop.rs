@@ -31,7 +31,8 @@ pub struct Desktop {
     processes: Vec<Arc<Process>>,
     /// One start, stop or restart at a time. Holds the place of sockets.
     turn: Mutex<Option<TempDir>>,
-    display: parking_lot::Mutex<Option<Arc<Display>>>,
+    /// The connection to the screen, and the process that it leads to.
+    display: parking_lot::Mutex<Option<(Option<i32>, Arc<Display>)>>,
     /// One request types, clicks or drags at a time.
     pub input: Mutex<()>,
 }
@@ -232,15 +233,17 @@ impl Desktop {
         bus.state().ready.then(|| bus.said())
     }
 
-    /// A connection to the screen: the one there is, or a new one. 500 when nobody started the desktop.
+    /// A connection to the screen: the one there is, or a new one; one to an X server that isn't that of today is none. 500 when
+    /// nobody started the desktop.
     pub async fn display(&self) -> Result<Arc<Display>, ToolboxError> {
-        if let Some(display) = self.display.lock().clone() {
+        let server = self.server().state().pid;
+        if let Some((_, display)) = self.display.lock().clone().filter(|(of, _)| *of == server) {
             return Ok(display);
         }
         let name = self.display_name().ok_or_else(not_started)?;
         let connected = blocking(move || Display::connect(&name)).await?;
         let display = Arc::new(connected);
-        *self.display.lock() = Some(display.clone());
+        *self.display.lock() = Some((server, display.clone()));
         Ok(display)
     }
 
@@ -258,7 +261,7 @@ impl Desktop {
         })
         .await?;
         let mut current = self.display.lock();
-        if broken && current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &display)) {
+        if broken && current.as_ref().is_some_and(|(_, current)| Arc::ptr_eq(current, &display)) {
             current.take();
         }
         Ok(answer?)

@@ -256,6 +256,10 @@ async fn up(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, 
 async fn hold(ctx: Ctx, request: Request, down: bool) -> Result<impl IntoResponse, ToolboxError> {
     let request: MouseButtonRequest = body(request, "Invalid coordinates").await?;
     let button = button(&request.button)?;
+    if request.x.is_some() != request.y.is_some() {
+        // Programs ask so whether there is this operation (daytona-claude-toolsets 0.1.1, which saw it live).
+        return Err(ToolboxError::bad_request("x and y must be provided together"));
+    }
     let _one_at_a_time = ctx.desktop().input.lock().await;
     let hold = move |display: &Display| {
         let Some((x, y)) = request.x.zip(request.y) else {

@@ -113,6 +113,8 @@ async fn requests_are_checked() {
             json!({"button": "back"}),
             "unsupported mouse button \"back\": expected one of left, right, middle",
         ),
+        ("mouse/down", json!({"x": 1}), "x and y must be provided together"),
+        ("mouse/up", json!({"y": 1}), "x and y must be provided together"),
         ("mouse/click", json!({"clicks": 0}), "clicks must be between 1 and 10"),
         ("mouse/click", json!({"modifiers": ["hyper"]}), "unsupported modifier \"hyper\""),
         ("mouse/scroll", json!({"direction": "in"}), "unsupported scroll direction \"in\": expected up or down"),

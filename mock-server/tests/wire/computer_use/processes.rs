@@ -34,6 +34,9 @@ async fn what_dies_is_started_again() {
 
     let restarted = desk.ok("process/xfce4/restart", json!({})).await;
     assert_eq!(restarted, json!({"message": "Process xfce4 restarted successfully", "processName": "xfce4"}));
+    // A new X server is asked like the old one, at once.
+    desk.ok("process/xvfb/restart", json!({})).await;
+    desk.get("screenshot").await;
     for path in ["process/nope/status", "process/nope/logs", "process/nope/errors"] {
         let refusal = refused(desk.tb.get(&format!("/computeruse/{path}")).await, 404).await;
         assert_eq!(refusal, ("PROCESS_NOT_FOUND".into(), "not found: process nope not found".into()));

@@ -5,10 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 use zbus::zvariant::Value;
 
-use super::{
-    bus::{Bus, Node, trouble},
-    internal, invalid, unsupported,
-};
+use super::bus::{Bus, Node, trouble};
 use crate::toolbox::{
     Ctx, ToolboxError,
     body::{self, Field, JsonBody, Kind},
@@ -51,7 +48,7 @@ impl Target {
     async fn of(ctx: &Ctx, request: Request) -> Result<Target, ToolboxError> {
         let bus = Bus::connect(ctx).await?;
         let read = body::read(request).await.and_then(|bytes| body::parse(&bytes));
-        let request: AccessibilityRequest = read.map_err(invalid)?;
+        let request: AccessibilityRequest = read.map_err(ToolboxError::bad_request)?;
         let node = Node::parse(&request.id)?;
         let interfaces = bus.interfaces(&node).await.map_err(|error| trouble(error, &node))?;
         Ok(Target { bus, node, interfaces, request })
@@ -71,7 +68,7 @@ impl Target {
         let done = self.bus.call::<_, bool>(&self.node, interface, method, arguments).await;
         match done.map_err(|error| trouble(error, &self.node))? {
             true => Ok(()),
-            false => Err(unsupported(format!("the node refused {method}"))),
+            false => Err(ToolboxError::bad_request(format!("the node refused {method}"))),
         }
     }
 }
@@ -80,7 +77,7 @@ impl Target {
 pub async fn focus(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let target = Target::of(&ctx, request).await?;
     if !target.can(COMPONENT) {
-        return Err(unsupported("the node can't have the focus"));
+        return Err(ToolboxError::bad_request("the node can't have the focus"));
     }
     target.done(COMPONENT, "GrabFocus", ()).await?;
     Ok(GoJson(json!({})))
@@ -96,7 +93,7 @@ pub async fn invoke(Screen(ctx): Screen, request: Request) -> Result<impl IntoRe
         wanted => actions.iter().position(|action| action.to_lowercase() == wanted),
     };
     let index = index.and_then(|index| i32::try_from(index).ok()).ok_or_else(|| {
-        unsupported(format!("the node has no action {:?}: it has {actions:?}", target.request.action))
+        ToolboxError::bad_request(format!("the node has no action {:?}: it has {actions:?}", target.request.action))
     })?;
     target.done(ACTION, "DoAction", index).await?;
     Ok(GoJson(json!({})))
@@ -109,12 +106,13 @@ pub async fn set_value(Screen(ctx): Screen, request: Request) -> Result<impl Int
     if target.can(EDITABLE_TEXT) {
         target.done(EDITABLE_TEXT, "SetTextContents", value).await?;
     } else if target.can(VALUE) {
-        let number: f64 = value.trim().parse().map_err(|_| invalid(format!("{value:?} is not a number")))?;
+        let number: f64 =
+            value.trim().parse().map_err(|_| ToolboxError::bad_request(format!("{value:?} is not a number")))?;
         let set = (VALUE, "CurrentValue", Value::from(number));
         let done = target.bus.call::<_, ()>(&target.node, "org.freedesktop.DBus.Properties", "Set", set).await;
-        done.map_err(internal)?;
+        done.map_err(ToolboxError::internal)?;
     } else {
-        return Err(unsupported("the node has no value that can be set"));
+        return Err(ToolboxError::bad_request("the node has no value that can be set"));
     }
     Ok(GoJson(json!({})))
 }

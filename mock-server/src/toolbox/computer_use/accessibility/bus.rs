@@ -10,7 +10,7 @@ use zbus::{
     zvariant::{OwnedObjectPath, OwnedValue, Type, Value},
 };
 
-use super::{internal, invalid, unavailable};
+use super::unavailable;
 use crate::toolbox::{Ctx, ToolboxError};
 
 /// For one answer of a program: one that hangs must not hang us.
@@ -43,7 +43,7 @@ impl Node {
 
     /// 400 for what can't be an id.
     pub fn parse(id: &str) -> Result<Node, ToolboxError> {
-        let bad = || invalid(format!("invalid node id {id:?}: expected <bus name>:<object path>"));
+        let bad = || ToolboxError::bad_request(format!("invalid node id {id:?}: expected <bus name>:<object path>"));
         let at = id.find(":/").ok_or_else(bad)?;
         let (owner, path) = (&id[..at], &id[at + 1..]);
         zbus::names::BusName::try_from(owner).map_err(|_| bad())?;
@@ -169,9 +169,9 @@ pub fn trouble(error: zbus::Error, node: &Node) -> ToolboxError {
     match not_there {
         true => {
             let message = format!("accessibility node {} not found", node.id());
-            ToolboxError { code: "A11Y_NODE_NOT_FOUND", ..ToolboxError::not_found(message) }
+            ToolboxError::not_found(message)
         }
-        false => internal(error),
+        false => ToolboxError::internal(error),
     }
 }
 

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::{
     bus::Bus,
-    invalid,
     tree::{Described, Scope, read},
 };
 use crate::toolbox::{
@@ -50,12 +49,12 @@ impl JsonBody for FindAccessibilityNodesRequest {
 pub async fn find(Screen(ctx): Screen, request: Request) -> Result<impl IntoResponse, ToolboxError> {
     let bus = Bus::connect(&ctx).await?;
     let read_body = body::read(request).await.and_then(|bytes| body::parse(&bytes));
-    let request: FindAccessibilityNodesRequest = read_body.map_err(invalid)?;
+    let request: FindAccessibilityNodesRequest = read_body.map_err(ToolboxError::bad_request)?;
     let scope = Scope::of(&request.scope, request.pid)?;
     let wanted = Wanted::new(&request)?;
     let limit = match request.limit {
         0 => DEFAULT_LIMIT,
-        limit => usize::try_from(limit).map_err(|_| invalid("limit must not be negative"))?,
+        limit => usize::try_from(limit).map_err(|_| ToolboxError::bad_request("limit must not be negative"))?,
     };
     let root = scope.root(&ctx, &bus).await?;
     let read = read(&bus, &root, MAX_DEPTH).await?;
@@ -85,11 +84,14 @@ impl Wanted {
             (None, "" | "exact" | "substring" | "regex") => Name::Any,
             (Some(name), "" | "exact") => Name::Exactly(name.clone()),
             (Some(name), "substring") => Name::With(name.to_lowercase()),
-            (Some(name), "regex") => {
-                Name::Like(Regex::new(name).map_err(|error| invalid(format!("invalid name pattern: {error}")))?)
-            }
+            (Some(name), "regex") => Name::Like(
+                Regex::new(name)
+                    .map_err(|error| ToolboxError::bad_request(format!("invalid name pattern: {error}")))?,
+            ),
             (_, other) => {
-                return Err(invalid(format!("invalid nameMatch {other:?}: expected exact, substring or regex")));
+                return Err(ToolboxError::bad_request(format!(
+                    "invalid nameMatch {other:?}: expected exact, substring or regex"
+                )));
             }
         };
         let states = request.states.iter().map(|state| plain(state)).collect();

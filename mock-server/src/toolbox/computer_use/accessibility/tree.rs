@@ -7,10 +7,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{
-    bus::{Bus, Node, trouble},
-    invalid,
-};
+use super::bus::{Bus, Node, trouble};
 use crate::{
     limits,
     toolbox::{
@@ -70,11 +67,11 @@ impl Scope {
             "all" => Ok(Scope::All),
             "pid" => match pid.and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid > 0) {
                 Some(pid) => Ok(Scope::Process(pid)),
-                None => Err(invalid("scope pid needs a pid")),
+                None => Err(ToolboxError::bad_request("scope pid needs a pid")),
             },
             other => {
                 let message = format!("invalid scope {other:?}: expected focused, pid or all");
-                Err(ToolboxError { code: "A11Y_INVALID_SCOPE", ..ToolboxError::bad_request(message) })
+                Err(ToolboxError::bad_request(message))
             }
         }
     }
@@ -96,17 +93,16 @@ impl Scope {
             Scope::Process(pid) => format!("process {pid} has no accessible root"),
             _ => "no accessible application has the focus".into(),
         };
-        Err(ToolboxError { code: "A11Y_NO_ACCESSIBLE_ROOT", ..ToolboxError::not_found(whose) })
+        Err(ToolboxError::not_found(whose))
     }
 }
 
 /// `GetAccessibilityTree`.
 pub async fn tree(Screen(ctx): Screen, params: Params) -> Result<impl IntoResponse, ToolboxError> {
     let bus = Bus::connect(&ctx).await?;
-    let wrong = |error: ToolboxError| ToolboxError { code: "A11Y_INVALID_REQUEST", ..error };
-    let pid = integer(&params, "pid").map_err(wrong)?;
+    let pid = integer(&params, "pid")?;
     let scope = Scope::of(&params.text("scope").unwrap_or_default(), pid.map(Into::into))?;
-    let depth = integer(&params, "maxDepth").map_err(wrong)?.unwrap_or(-1);
+    let depth = integer(&params, "maxDepth")?.unwrap_or(-1);
     let depth = usize::try_from(depth).unwrap_or(MAX_DEPTH).min(MAX_DEPTH);
     let root = scope.root(&ctx, &bus).await?;
     let read = read(&bus, &root, depth).await?;
@@ -205,7 +201,7 @@ mod tests {
     fn scopes() {
         assert_eq!(Scope::of("", None).expect("one"), Scope::Focused);
         assert_eq!(Scope::of("pid", Some(7)).expect("one"), Scope::Process(7));
-        assert_eq!(Scope::of("pid", None).expect_err("none").code, "A11Y_INVALID_REQUEST");
-        assert_eq!(Scope::of("x", None).expect_err("none").code, "A11Y_INVALID_SCOPE");
+        assert_eq!(Scope::of("pid", None).expect_err("none").code, "BAD_REQUEST");
+        assert_eq!(Scope::of("x", None).expect_err("none").code, "BAD_REQUEST");
     }
 }
