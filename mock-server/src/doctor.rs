@@ -217,6 +217,9 @@ fn table(report: &Report) -> String {
     for found in &report.programs {
         write_program(&mut text, found);
     }
+    if report.looked_inside && report.programs.iter().any(|found| found.mend.is_some()) {
+        let _ = writeln!(text, "\nA server that runs shows what is installed after its next start.");
+    }
     text
 }
 
