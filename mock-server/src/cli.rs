@@ -320,6 +320,11 @@ impl ServeArgs {
 /// Parses the arguments and runs the command they name. Exit code 0, 1 (failed), 2 (usage).
 pub fn run() -> ExitCode {
     let cli = parse().unwrap_or_else(|error| error.exit());
+    if matches!(cli.command, None | Some(Command::Serve(_))) {
+        for (name, meant) in twins::misspelt(&Cli::command()) {
+            eprintln!("daytona-mock: {name} is no option; did you mean {meant}?");
+        }
+    }
     let done = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),

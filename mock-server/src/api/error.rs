@@ -69,6 +69,7 @@ impl From<ModelError> for ApiError {
             ErrorKind::Conflict => StatusCode::CONFLICT,
             ErrorKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::NotEmulated => return ApiError::not_emulated(),
+            ErrorKind::Full => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorKind::Internal => {
                 tracing::error!(reason = error.message, "a request failed");
                 return ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred.");

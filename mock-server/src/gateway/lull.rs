@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Handle;
+
 use crate::runtime::sys::memory;
 
 /// Without a request. A bit more than the pause of clients that ask every second.
@@ -26,11 +28,13 @@ struct State {
 }
 
 impl Lull {
-    /// A request came, or the server started.
+    /// A request came, or an answer is over, or the server started.
     pub fn over(&self) {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
+        // Answers may be dropped when the runtime is gone.
+        let Ok(runtime) = Handle::try_current() else { return };
         if memory::is_kept_small() && !self.0.waiting.swap(true, Ordering::Relaxed) {
-            tokio::spawn(self.clone().wait());
+            runtime.spawn(self.clone().wait());
         }
     }
 

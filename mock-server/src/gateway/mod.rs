@@ -228,7 +228,7 @@ impl Gateway {
         match recording {
             // Dropped, it is in the journal as one without an answer.
             Some(_) if response.extensions().get::<faulty::CutOff>().is_some() => response,
-            Some(recording) => record::answer(recording, response, tap),
+            Some(recording) => record::answer(recording, response, tap, &self.0.lull),
             None => response,
         }
     }

@@ -19,6 +19,7 @@ use super::{
     events,
     hosts::{Destination, Preview},
     legacy,
+    lull::Lull,
     pool::TOOLBOX_PORT,
     tap::Tap,
 };
@@ -62,7 +63,7 @@ pub fn begin(
 }
 
 /// Records the answer: its head now, its end when it comes.
-pub fn answer(mut recording: Recording, response: Response, tap: &Tap) -> Response {
+pub fn answer(mut recording: Recording, response: Response, tap: &Tap, lull: &Lull) -> Response {
     recording.head(response.status(), response.headers());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if recording.exchange().place.plane == Plane::Events {
@@ -78,7 +79,7 @@ pub fn answer(mut recording: Recording, response: Response, tap: &Tap) -> Respon
     let keep = recording.exchange().keeps(response.headers());
     response.map(|inner| {
         let expected = inner.size_hint().exact();
-        Body::new(Answered { inner, recording, expected, bytes: 0, kept: Vec::new(), keep })
+        Body::new(Answered { inner, recording, expected, bytes: 0, kept: Vec::new(), keep, lull: lull.clone() })
     })
 }
 
@@ -166,6 +167,7 @@ struct Answered {
     bytes: u64,
     kept: Vec<u8>,
     keep: bool,
+    lull: Lull,
 }
 
 impl Answered {
@@ -214,5 +216,7 @@ impl Drop for Answered {
     fn drop(&mut self) {
         // The client went away in the middle.
         self.end(false);
+        // What a long one needed isn't needed any more.
+        self.lull.over();
     }
 }

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Unprocessable,
     /// The operation is in the contract but not built here yet.
     NotEmulated,
+    /// The change doesn't fit on the server's disk.
+    Full,
     /// Our own fault; the message goes to the log, not to the client.
     Internal,
 }

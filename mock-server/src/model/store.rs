@@ -19,7 +19,10 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, params};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-use super::{OpenError, error::ModelError};
+use super::{
+    OpenError,
+    error::{ErrorKind, ModelError},
+};
 
 /// Changes of the schema, oldest first; `user_version` counts the applied ones.
 const MIGRATIONS: &[&str] = &[
@@ -113,18 +116,17 @@ pub enum Write {
 struct Job {
     writes: Vec<Write>,
     /// Told how it went, on the writer's thread.
-    then: Box<dyn FnOnce(Result<(), String>) + Send>,
+    then: Box<dyn FnOnce(Result<(), ModelError>) + Send>,
 }
 
 /// Resolves when the change is committed and applied. Dropping it doesn't undo the change.
 #[must_use = "an answer must wait for its commit"]
-pub struct Commit(oneshot::Receiver<Result<(), String>>);
+pub struct Commit(oneshot::Receiver<Result<(), ModelError>>);
 
 impl Commit {
     pub async fn wait(self) -> Result<(), ModelError> {
         match self.0.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(ModelError::internal(format!("the store: {reason}"))),
+            Ok(done) => done,
             Err(_) => Err(ModelError::internal("the store is closed")),
         }
     }
@@ -149,7 +151,7 @@ impl Turn<'_> {
     pub fn commit(self, writes: Vec<Write>, apply: impl FnOnce() + Send + 'static) -> Commit {
         let (done, commit) = oneshot::channel();
         let guard = self.guard;
-        let then = Box::new(move |result: Result<(), String>| {
+        let then = Box::new(move |result: Result<(), ModelError>| {
             if result.is_ok() {
                 apply();
             }
@@ -257,11 +259,17 @@ fn read(db: &Connection) -> rusqlite::Result<Contents> {
 /// The writer thread.
 fn write_all(mut db: Connection, jobs: &mpsc::Receiver<Job>) {
     while let Ok(Job { writes, then }) = jobs.recv() {
-        let result = commit(&mut db, &writes).map_err(|e| e.to_string());
-        if let Err(reason) = &result {
-            tracing::error!(reason, "the store refused a change");
-        }
-        then(result);
+        then(commit(&mut db, &writes).map_err(|error| {
+            tracing::error!(reason = error.to_string(), "the store refused a change");
+            refusal(&error)
+        }));
+    }
+}
+
+fn refusal(error: &rusqlite::Error) -> ModelError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => ModelError::new(ErrorKind::Full, "The server's disk is full"),
+        _ => ModelError::internal(format!("the store: {error}")),
     }
 }
 
@@ -356,5 +364,18 @@ mod tests {
         Connection::open(&path).expect("opens").pragma_update(None, "user_version", 99).expect("sets");
         let text = Store::open(&path).err().expect("refused").to_string();
         assert!(text.contains("newer"), "{text}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_nothing_changes() {
+        let mut db = Connection::open_in_memory().expect("a store");
+        prepare(&mut db).expect("a store").expect("of ours");
+        commit(&mut db, &[put("a", "small")]).expect("fits");
+        let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a number");
+        db.pragma_update(None, "max_page_count", pages).expect("set");
+        let error = commit(&mut db, &[put("a", "changed"), put("b", &"x".repeat(1 << 20))]).expect_err("doesn't fit");
+        assert_eq!(refusal(&error).kind, ErrorKind::Full, "{error}");
+        let kept = read(&db).expect("read").0;
+        assert_eq!(kept.values().flatten().collect::<Vec<_>>(), ["small"]);
     }
 }

@@ -101,7 +101,7 @@ impl ControlPlane {
                     tracing::info!(sandbox = sandbox.id, ?due, "by its timer");
                     self.audit_timer(&sandbox, due);
                 }
-                Err(error) if error.kind == ErrorKind::Internal => {
+                Err(error) if matches!(error.kind, ErrorKind::Internal | ErrorKind::Full) => {
                     tracing::warn!(sandbox = sandbox.id, ?due, %error, "its timer comes again");
                     tokio::spawn(again(Arc::downgrade(self), sandbox.id.clone()));
                 }

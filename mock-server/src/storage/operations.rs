@@ -23,7 +23,7 @@ pub struct Operations(pub Arc<ControlPlane>);
 
 pub(super) fn refused(error: ModelError) -> s3s::S3Error {
     match error.kind {
-        ErrorKind::Internal => internal(error),
+        ErrorKind::Internal | ErrorKind::Full => internal(error),
         // Somebody else put one meanwhile.
         ErrorKind::Conflict => s3_error!(PreconditionFailed),
         _ => s3_error!(InvalidRequest, "{error}"),

@@ -15,10 +15,10 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::hints::nearest;
 use self::{
     body::{say, text_fits},
     contract::{Contract, Fields, Operation},
-    hints::nearest,
 };
 use crate::{
     api,

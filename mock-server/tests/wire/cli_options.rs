@@ -17,6 +17,18 @@ fn twins(help: &str) -> Vec<String> {
     flags.map(|flag| format!("DAYTONA_MOCK_{}", flag[2..].replace('-', "_").to_uppercase())).collect()
 }
 
+#[test]
+fn a_misspelt_variable_is_told() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    // It doesn't even start.
+    let mut command = command(dir.path(), &["--ephemeral", "--public-url", "x/y"]);
+    command.envs([("DAYTONA_MOCK_LISTN", "x"), ("DAYTONA_MOCK_STRICT", "off"), ("DAYTONA_MOCK_OF_MY_OWN", "1")]);
+    let said = command.output().expect("runs").stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("DAYTONA_MOCK_LISTN is no option; did you mean DAYTONA_MOCK_LISTEN?"), "{said}");
+    assert_eq!(said.matches("did you mean").count(), 1, "{said}");
+}
+
 #[tokio::test]
 async fn an_empty_variable_is_as_if_it_were_not_there() {
     let dir = tempfile::tempdir().expect("temp dir");
