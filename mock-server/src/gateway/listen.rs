@@ -80,6 +80,7 @@ pub async fn accept(
     slots: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let mut told = false;
     loop {
         let next = async {
             let slot = slots.clone().acquire_owned().await.ok()?;
@@ -89,7 +90,9 @@ pub async fn accept(
             (Ok((stream, _)), slot) => return Some((stream, slot)),
             (Err(error), _) => {
                 // Out of descriptors, or the client is gone already: either passes.
-                tracing::warn!(%error, "accept");
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "accept");
+                }
                 stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(20))).await?;
             }
         }

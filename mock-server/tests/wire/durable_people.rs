@@ -136,8 +136,8 @@ async fn net(api: Api, name: String, told: mpsc::UnboundedSender<()>) -> Witness
             0 => (json!({"networkAllowList": list}), json!({"networkBlockAll": false, "networkAllowList": list})),
             1 => (json!({"networkBlockAll": true}), json!({"networkBlockAll": true, "networkAllowList": null})),
             _ => {
-                let domains = json!({"domainAllowList": format!("{round}.example.com")});
-                (domains.clone(), domains)
+                let domains = format!("{round}.example.com");
+                (json!({"domainAllowList": domains}), json!({"networkBlockAll": false, "domainAllowList": domains}))
             }
         };
         now.as_object_mut().expect("an object").extend(change.as_object().cloned().expect("an object"));
