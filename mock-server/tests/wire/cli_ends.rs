@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{Running, call, command, execute, run, running, start, start_command},
     images::has_images,
-    support::{self, PATIENCE, binary, eventually, eventually_blocking},
+    support::{self, PATIENCE, copy_binary, eventually, eventually_blocking},
 };
 
 fn gone(file: &Path) {
@@ -188,7 +188,7 @@ async fn temporary_data_of_ordinary_users_go_too() {
             nix::unistd::chown(path, Some(user.uid), Some(user.gid)).expect("given away");
         }
         let program = dir.path().join("daytona-mock");
-        fs::copy(binary(), &program).expect("copied");
+        copy_binary(&program);
         for path in [dir.path(), &program] {
             fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("readable");
         }

@@ -13,7 +13,7 @@ use crate::{
     images::has_images,
     moving::{FILL, LOOK, another, restored, run, saved},
     store::spawn,
-    support::binary,
+    support::copy_binary,
 };
 
 /// Who has nothing.
@@ -37,7 +37,7 @@ pub fn give_away(dir: &Path) {
 pub fn program(dir: &Path) -> Command {
     let program = dir.join("daytona-mock");
     if !program.exists() {
-        std::fs::copy(binary(), &program).expect("copied");
+        copy_binary(&program);
         for path in [dir, &program] {
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("readable");
         }

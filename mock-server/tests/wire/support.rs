@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::OnceLock,
     time::Duration,
 };
@@ -42,6 +43,13 @@ pub fn isolation() -> IsolationChoice {
 pub fn binary() -> PathBuf {
     std::env::var_os("DAYTONA_MOCK_TEST_BINARY")
         .map_or_else(|| env!("CARGO_BIN_EXE_daytona-mock").into(), PathBuf::from)
+}
+
+/// A copy of the program, to be started. Made by another process: a program that this one had open for writing can't run
+/// while a child that another test just forked still has it open, too.
+pub fn copy_binary(to: &Path) {
+    let copied = Command::new("cp").arg(binary()).arg(to).status().expect("cp runs");
+    assert!(copied.success(), "{copied}");
 }
 
 /// Where bases are kept between runs.
