@@ -52,10 +52,12 @@ enum Command {
     Env(Locate),
     /// Ask the running server whether it is well; exit code 0 or 1.
     Health(Locate),
-    /// Run a program that trusts the server's certificate authority (that of DAYTONA_API_URL; of a server with --tls
-    /// that of DAYTONA_MOCK_READY_FILE or DAYTONA_MOCK_DATA_DIR), as the Python SDKs must to upload local files
-    /// for builds, over https only: daytona-mock trusted python build.py
+    /// Run a program that trusts the server's certificate authority (that of DAYTONA_API_URL if it is http, else of
+    /// the server with this data directory or ready file), as the Python SDKs must to upload local files for builds,
+    /// over https only: daytona-mock trusted python build.py
     Trusted {
+        #[command(flatten)]
+        locate: Locate,
         /// The program and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
         command: Vec<std::ffi::OsString>,
@@ -227,7 +229,7 @@ struct ServeArgs {
     json: bool,
 }
 
-/// How `env` and `health` find the server.
+/// How commands find the server.
 #[derive(Args)]
 struct Locate {
     /// The server's data directory [default: $XDG_STATE_HOME/daytona-mock].
@@ -330,7 +332,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Env(locate)) => client::env(&locate),
         Some(Command::Health(locate)) => client::health(&locate),
-        Some(Command::Trusted { command }) => trusted::run(&command),
+        Some(Command::Trusted { locate, command }) => trusted::run(&command, &locate),
         Some(Command::Ctl(args)) => ctl::run(&args),
         Some(Command::Doctor(args)) => serve::doctor(&args),
     };

@@ -7,7 +7,7 @@ use std::{
     io::{self, Read, Write},
     net::TcpStream,
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Duration,
 };
@@ -37,9 +37,9 @@ const VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Becomes the program; returns only if that fails.
-pub fn run(command: &[OsString]) -> Result<(), String> {
+pub fn run(command: &[OsString], locate: &Locate) -> Result<(), String> {
     let [program, args @ ..] = command else { return Err("which program?".into()) };
-    let certificate = certificate()?;
+    let certificate = certificate(locate)?;
     let bundle = BUNDLES.into_iter().map(Path::new).find(|path| path.is_file()).ok_or_else(|| {
         "this machine has no list of authorities that could be extended (on Debian: apt install ca-certificates)"
             .to_owned()
@@ -53,21 +53,16 @@ pub fn run(command: &[OsString]) -> Result<(), String> {
 }
 
 /// The authority of the server at `DAYTONA_API_URL`, else of the one with this ready file or data directory.
-fn certificate() -> Result<String, String> {
+fn certificate(locate: &Locate) -> Result<String, String> {
     let url = std::env::var("DAYTONA_API_URL").unwrap_or_default();
     if let Some(rest) = url.strip_prefix("http://") {
         let host = rest.split('/').next().unwrap_or_default();
         return fetch(host).map_err(|error| format!("DAYTONA_API_URL={url}: {error}"));
     }
     // A server that speaks TLS only says where its authority is.
-    let locate = Locate { data_dir: set("DAYTONA_MOCK_DATA_DIR"), ready_file: set("DAYTONA_MOCK_READY_FILE") };
-    let ready = client::find(&locate)?;
+    let ready = client::find(locate)?;
     let path = ready.ca_certificate.ok_or("that server has no authority of its own")?;
     fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn set(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn fetch(host: &str) -> io::Result<String> {

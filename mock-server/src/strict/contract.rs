@@ -110,14 +110,6 @@ impl Contract {
 }
 
 impl Shape {
-    #[cfg(test)]
-    fn non_null(&self) -> &Shape {
-        match self {
-            Shape::Nullable(of) => of.non_null(),
-            shape => shape,
-        }
-    }
-
     fn innermost(&mut self) -> &mut Shape {
         match self {
             Shape::List(of) | Shape::Map(of) | Shape::Nullable(of) => of.innermost(),
@@ -240,11 +232,7 @@ mod tests {
         let Some(properties) = schema["properties"].as_object() else { return };
         let mut fields: Vec<&str> = properties.keys().map(String::as_str).collect();
         assert_eq!(matches!(own.body, Some(Shape::Nullable(_))), body["required"] != true, "whether {id} needs a body");
-        let mut ours: Vec<&str> = match own.body.as_ref().map(Shape::non_null) {
-            Some(Shape::Named(name)) => match &contract.types[name] {
-                Shape::Object(fields) => fields.iter().map(|field| field.name).collect(),
-                _ => Vec::new(),
-            },
+        let mut ours: Vec<&str> = match own.body.as_ref().map(|shape| contract.plain(shape)) {
             Some(Shape::Object(fields)) => fields.iter().map(|field| field.name).collect(),
             _ => Vec::new(),
         };
